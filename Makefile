@@ -1,0 +1,52 @@
+# Everything is installed into .venv, and runs in .airflow; nothing outside this folder is touched.
+
+PYTHON ?= python3
+AIRFLOW ?= 3.3
+
+VENV := .venv/airflow-$(AIRFLOW)
+CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+INSTALLED := $(VENV)/.installed
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: demo
+demo: $(INSTALLED)  ## A real Airflow waits for a Spark session of the local Synapse
+	@$(BIN)/python dev/demo.py
+
+.PHONY: ui
+ui: $(INSTALLED)  ## The same, and Airflow's UI stays open to click through
+	@$(BIN)/python dev/demo.py --ui
+
+.PHONY: test
+test: $(INSTALLED)  ## The tests, with branch coverage; AIRFLOW=2.11 takes another version
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+.PHONY: lint
+lint: $(INSTALLED)  ## Types, style and format
+	$(BIN)/mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: constraints
+constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
+	grep '^apache-airflow==' $(CONSTRAINTS) > $(VENV)/airflow.txt
+	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --extra emulator --constraint $(VENV)/airflow.txt \
+		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
+
+.PHONY: clean
+clean:  ## Remove all that was made
+	rm -rf .venv .airflow .coverage* .mypy_cache .pytest_cache .ruff_cache dist
+
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[emulator]' --group dev
+	touch $@
