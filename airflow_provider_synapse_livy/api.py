@@ -1,0 +1,420 @@
+"""
+The Livy API of Synapse: how a request is built and what an answer means. Nothing here does I/O.
+
+Both transports, the worker's and the triggerer's, take their requests from here and bring their answers back
+here, so a session, an error and its words come out the same on either.
+
+Source: `Spark Session - Get Spark Session
+<https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__, and recordings of
+the live service, which answers errors in more shapes than the page shows.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from airflow_provider_synapse_livy.exceptions import (
+    InvalidSparkSessionIdError,
+    SparkSessionNotFoundError,
+    SynapseLivyAnswerError,
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyPermissionError,
+    SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.models import SparkJobType, SparkSession
+
+__all__ = [
+    "DEFAULT_LIVY_API_VERSION",
+    "LivyAnswer",
+    "LivyRequest",
+    "SparkSessionAnswer",
+    "SparkSessionRequest",
+    "broken_connection",
+    "causes",
+    "list_spark_sessions_request",
+    "read_spark_session",
+    "read_spark_session_list",
+    "spark_session_request",
+    "validate_session_id",
+]
+
+DEFAULT_LIVY_API_VERSION = "2020-12-01"
+
+_LARGEST_SESSION_ID = 2**31 - 1
+
+#: The longest piece of the service's own words that an error repeats; a 500 may carry a stack trace of 4 kB.
+_LONGEST_QUOTE = 400
+
+
+@dataclass(frozen=True)
+class LivyRequest:
+    """
+    A GET request, ready to be sent.
+
+    :param url: the whole address, every part of it quoted.
+    :param subject: what is asked for, in the words that begin an error message.
+    """
+
+    url: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class SparkSessionRequest(LivyRequest):
+    """The request for one session."""
+
+    session_id: int
+
+
+@dataclass(frozen=True)
+class LivyAnswer:
+    """
+    An answer as it came.
+
+    :param status: the HTTP status.
+    :param headers: the headers; the letter case of the names does not matter.
+    :param body: the body, undecoded.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """Give the value of a header, None where the answer has none."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+
+
+class SparkSessionAnswer(NamedTuple):
+    """A session and the ``x-ms-activity-id`` of the answer that held it, which Microsoft's support asks for."""
+
+    session: SparkSession
+    activity_id: str | None
+
+
+def validate_session_id(session_id: object) -> int:
+    """
+    Check what was given, or rendered, as the id of a session.
+
+    :param session_id: a whole number from 0 up, or one written in digits.
+    :raises InvalidSparkSessionIdError: if it is anything else; the message names the likely cause.
+    """
+    number = session_id
+    if isinstance(number, str) and re.fullmatch(r"[0-9]{1,100}", number.strip()):
+        number = int(number)
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _LARGEST_SESSION_ID:
+        return number
+    raise InvalidSparkSessionIdError(
+        f"{session_id!r} is not the id of a Spark session, which is a whole number from 0 to "
+        f"{_LARGEST_SESSION_ID}. {_likely_cause(number)}"
+    )
+
+
+def _likely_cause(session_id: object) -> str:  # noqa: PLR0911  (a table, in effect)
+    match session_id:
+        case None | "None" | "":
+            return "What it should come from gave nothing: see whether that task's id is right, and what it pushed."
+        case str() if "{" in session_id:
+            return "It looks like a template that was not rendered: see whether the field is a template field."
+        case bool() | float():
+            return "It is a number of another kind: take the id as the service gave it."
+        case int() if session_id < 0:
+            return "Livy clients use -1 for a session that was not created."
+        case int():
+            return "It is too large."
+        case Mapping():
+            return "It looks like a whole session: take its ['id']."
+        case list() | tuple() | set():
+            return "It holds several: map the task over them, with expand(session_id=...)."
+        case _:
+            return "Only digits are."
+
+
+def spark_session_request(
+    *, endpoint: str, spark_pool_name: str, livy_api_version: str, session_id: object, detailed: bool = True
+) -> SparkSessionRequest:
+    """
+    Build the request for one session.
+
+    :param endpoint: the workspace's development endpoint.
+    :param spark_pool_name: the Spark pool.
+    :param livy_api_version: the version of the Livy API.
+    :param session_id: the session's id.
+    :param detailed: whether to ask for everything, rather than for id, application, state and log alone.
+    :raises SynapseLivyConfigurationError: if a part is missing or can't stand in a path.
+    """
+    number = validate_session_id(session_id)
+    return SparkSessionRequest(
+        url=f"{_sessions_url(endpoint, livy_api_version, spark_pool_name)}/{number}?detailed={_bool(detailed)}",
+        subject=f"Spark session {number} in pool {spark_pool_name}",
+        session_id=number,
+    )
+
+
+def list_spark_sessions_request(
+    *, endpoint: str, spark_pool_name: str, livy_api_version: str, size: int
+) -> LivyRequest:
+    """
+    Build the request for one page of a pool's sessions.
+
+    :param endpoint: the workspace's development endpoint.
+    :param spark_pool_name: the Spark pool.
+    :param livy_api_version: the version of the Livy API.
+    :param size: how many sessions at the most; the service gives no more than 20.
+    :raises SynapseLivyConfigurationError: if a part is missing or can't stand in a path.
+    """
+    return LivyRequest(
+        url=f"{_sessions_url(endpoint, livy_api_version, spark_pool_name)}?from=0&size={size}&detailed=false",
+        subject=f"The Spark sessions of pool {spark_pool_name}",
+    )
+
+
+def _sessions_url(endpoint: str, livy_api_version: str, spark_pool_name: str) -> str:
+    version = _path_part("livy_api_version", livy_api_version)
+    pool = _path_part("spark_pool_name", spark_pool_name)
+    return f"{endpoint}/livyApi/versions/{version}/sparkPools/{pool}/sessions"
+
+
+def _path_part(name: str, value: str) -> str:
+    """Quote a part of the path. Dots alone survive quoting and would lead out of it, so they are refused."""
+    if value.strip(". ") in ("", "None"):
+        raise SynapseLivyConfigurationError(f"{name}={value!r} is not a name. Give it to the task or the connection.")
+    return quote(value, safe="")
+
+
+def _bool(value: bool) -> str:
+    return str(value).lower()
+
+
+def read_spark_session(request: SparkSessionRequest, answer: LivyAnswer) -> SparkSessionAnswer:
+    """
+    Read the answer to the request for a session.
+
+    :param request: the request.
+    :param answer: what came back.
+    :raises SynapseLivyError: the kind that fits, if it is not the session that was asked for.
+    """
+    _raise_for_status(request, answer)
+    session = _parse_session(request, answer)
+    if session.id != request.session_id:
+        raise _not_documented(request, answer, f"with the session {session.id} instead")
+    if session.job_type == SparkJobType.SPARK_BATCH:
+        raise _not_documented(request, answer, "with a Spark batch job, which is no session")
+    return SparkSessionAnswer(session, _activity_id(answer))
+
+
+def _parse_session(request: SparkSessionRequest, answer: LivyAnswer) -> SparkSession:
+    try:
+        return SparkSession.from_json(answer.body)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "the whole" for e in error.errors()}))
+        raise _not_documented(request, answer, f"that is not a Spark session (see {fields})") from None
+    except ValueError:
+        if _is_cut_short(answer.body):
+            raise _cut_short(request, answer) from None
+        raise _not_documented(request, answer, f"that is not JSON ({_own_words(answer.body)})") from None
+
+
+def _is_cut_short(body: bytes) -> bool:
+    """Tell whether a body is the beginning of JSON, or nothing: what HTTP libraries do not all notice."""
+    try:
+        from_json(body or b"{", allow_inf_nan=False, allow_partial=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _cut_short(request: LivyRequest, answer: LivyAnswer) -> SynapseLivyUnavailableError:
+    return SynapseLivyUnavailableError(
+        f"{request.subject}: {_BREAK_UNKNOWN}.", status=answer.status, activity_id=_activity_id(answer)
+    )
+
+
+def read_spark_session_list(request: LivyRequest, answer: LivyAnswer) -> None:
+    """
+    Read the answer to the request for a page of sessions, of which only the being is of interest so far.
+
+    :param request: the request.
+    :param answer: what came back.
+    :raises SynapseLivyError: the kind that fits, if it is not a list of sessions.
+    """
+    _raise_for_status(request, answer)
+    try:
+        if isinstance(from_json(answer.body)["sessions"], list):
+            return
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise _not_documented(request, answer, f"that is not a list of sessions ({_own_words(answer.body)})")
+
+
+class _Meaning(NamedTuple):
+    error: type[SynapseLivyError]
+    remedy: str
+
+
+#: What a status means, and what to do about it. 5xx is in :data:`_UNAVAILABLE`, all others in :data:`_UNKNOWN`.
+_MEANING: dict[int, _Meaning] = {
+    400: _Meaning(
+        SynapseLivyAnswerError,
+        "The request was not understood: compare livy_api_version and spark_pool_name with the workspace's.",
+    ),
+    401: _Meaning(
+        SynapseLivyAuthenticationError,
+        "A fresh token was refused as well: see whether the identity is in the workspace's tenant and cloud.",
+    ),
+    403: _Meaning(
+        SynapseLivyPermissionError,
+        'Give the identity the role "Synapse Compute Operator" on the workspace or the pool '
+        "(Synapse Studio > Manage > Access control).",
+    ),
+    404: _Meaning(
+        SparkSessionNotFoundError,
+        "See whether the session's id, the pool and the workspace belong together.",
+    ),
+    408: _Meaning(SynapseLivyUnavailableError, "Synapse timed out; try again later."),
+    429: _Meaning(SynapseLivyUnavailableError, "The workspace is asked too often; use a longer poke_interval."),
+}
+_UNAVAILABLE = _Meaning(SynapseLivyUnavailableError, "Synapse is in trouble; try again later.")
+_UNKNOWN = _Meaning(SynapseLivyAnswerError, "Something else than Synapse may answer: look at the host and at proxies.")
+
+#: The one 403 that has nothing to do with roles.
+_FIREWALL_CODE = "ClientIpAddressNotAuthorized"
+_FIREWALL_REMEDY = (
+    "The workspace's firewall does not let this address in: allow it (Azure portal > the workspace > Networking). "
+    "A new rule takes about a minute to work."
+)
+
+
+def _raise_for_status(request: LivyRequest, answer: LivyAnswer) -> None:
+    """Raise what any answer but 200 means; nothing else ever holds a session."""
+    if answer.status == 200:
+        return
+    code, words = _service_error(answer)
+    meaning = _MEANING.get(answer.status, _UNAVAILABLE if answer.status >= 500 else _UNKNOWN)
+    remedy = _FIREWALL_REMEDY if code == _FIREWALL_CODE else meaning.remedy
+    details: dict[str, Any] = {"status": answer.status, "code": code, "activity_id": _activity_id(answer)}
+    if meaning.error is SynapseLivyUnavailableError:
+        details["retry_after"] = _retry_after(answer)
+    raise meaning.error(f"{request.subject}: Synapse answered {_event(answer, code, words)}. {remedy}", **details)
+
+
+def _not_documented(request: LivyRequest, answer: LivyAnswer, what: str) -> SynapseLivyAnswerError:
+    return SynapseLivyAnswerError(
+        f"{request.subject}: Synapse answered {_event(answer, None, '')} {what}. {_UNKNOWN.remedy}",
+        status=answer.status,
+        activity_id=_activity_id(answer),
+    )
+
+
+def _event(answer: LivyAnswer, code: str | None, words: str) -> str:
+    """Describe an answer: the status, and in parentheses what the service says of it."""
+    said = ": ".join(filter(None, (code, words)))
+    activity_id = _activity_id(answer)
+    note = "; ".join(filter(None, (said, activity_id and f"activity id {activity_id}")))
+    return f"{answer.status} ({note})" if note else str(answer.status)
+
+
+def _activity_id(answer: LivyAnswer) -> str | None:
+    return answer.header("x-ms-activity-id")
+
+
+def _service_error(answer: LivyAnswer) -> tuple[str | None, str]:
+    """Find the code and the words of an error, in any of the shapes and letter cases that the service uses."""
+    if 300 <= answer.status < 400:
+        return None, f"a redirect to {answer.header('location')}, which is not followed"
+    try:
+        document = from_json(answer.body)
+    except ValueError:
+        return None, _own_words(answer.body)
+    if not isinstance(document, dict):
+        return None, _own_words(answer.body)
+    fields = _lower_keys(document)
+    inner = fields.get("error")
+    if isinstance(inner, dict):
+        fields |= _lower_keys(inner)
+    code = fields.get("code")
+    words = fields.get("message") or inner or ""
+    return None if code is None else str(code), _shorten(str(words))
+
+
+def _lower_keys(document: dict[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in document.items()}
+
+
+def _own_words(body: bytes) -> str:
+    """Quote a body that is not what was expected."""
+    text = body.decode("utf-8", "replace").strip()
+    if not text:
+        return "an empty body"
+    if text.startswith("<"):
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        return _shorten(f"an HTML page, {title[1].strip()!r}" if title else "an HTML page")
+    return _shorten(text)
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."
+
+
+def _retry_after(answer: LivyAnswer) -> float | None:
+    """Read ``Retry-After``, which is in seconds or a date; None where it is neither, or past."""
+    value = answer.header("retry-after") or ""
+    try:
+        seconds = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, TypeError):
+        return None
+    return seconds if seconds > 0 else None
+
+
+#: How a connection can break, in words that are the same whichever library noticed, and whether it may pass.
+_BREAKS: tuple[tuple[type[BaseException], str], ...] = (
+    (socket.gaierror, "its name can't be resolved. See whether the host is spelled right"),
+    (TimeoutError, "it did not answer in time. See whether a firewall or proxy is in between"),
+    (ConnectionRefusedError, "it refused the connection. See whether the host and port are right"),
+)
+_BREAK_UNKNOWN = "the connection broke before the answer was complete. Try later"
+_UNTRUSTED = (
+    "its certificate is not trusted ({}). If a proxy or an emulator signs its own, name its CA bundle in the "
+    'connection (extra "verify").'
+)
+
+
+def broken_connection(subject: str, error: BaseException) -> SynapseLivyError:
+    """
+    Say what a broken connection means: an untrusted certificate will not mend itself, all else may.
+
+    :param subject: what was asked for, or who was asked.
+    :param error: what the HTTP library raised.
+    """
+    chain = list(causes(error))
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = getattr(cause, "verify_message", cause)
+            return SynapseLivyConfigurationError(f"{subject}: {_UNTRUSTED.format(why)}")
+    words = (words for kind, words in _BREAKS if any(isinstance(cause, kind) for cause in chain))
+    return SynapseLivyUnavailableError(f"{subject}: {next(words, _BREAK_UNKNOWN)}.")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """
+    Go from an error to what it was raised from, and on to the first cause.
+
+    :param error: where to begin.
+    """
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,343 @@
+"""The API file: requests as they are built, answers as they are understood. No network."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from urllib.parse import unquote, urlsplit
+
+import bodies
+import pytest
+
+from airflow_provider_synapse_livy.api import (
+    LivyAnswer,
+    broken_connection,
+    list_spark_sessions_request,
+    read_spark_session,
+    read_spark_session_list,
+    spark_session_request,
+    validate_session_id,
+)
+from airflow_provider_synapse_livy.exceptions import (
+    InvalidSparkSessionIdError,
+    SparkSessionNotFoundError,
+    SynapseLivyAnswerError,
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyPermissionError,
+    SynapseLivyUnavailableError,
+)
+
+ENDPOINT = "https://ws.dev.azuresynapse.net"
+ACTIVITY_ID = "0f0e0d0c-0b0a-0908-0706-050403020100"
+
+
+def request_for(session_id=12, **changes):
+    """Build the request for a session."""
+    parts = {"endpoint": ENDPOINT, "spark_pool_name": "etl", "livy_api_version": "2020-12-01"}
+    return spark_session_request(session_id=session_id, **parts | changes)
+
+
+def read(body, status=200, **headers):
+    """Read an answer to the request for session 12."""
+    raw = body if isinstance(body, bytes) else bodies.as_json(body)
+    return read_spark_session(request_for(), LivyAnswer(status, {"X-MS-Activity-Id": ACTIVITY_ID} | headers, raw))
+
+
+@pytest.mark.parametrize("given", [0, 12, "0", "12", " 12\n", 2**31 - 1])
+def test_session_ids(given):
+    """A whole number is an id, 0 too, and so is one in digits, as templates render it."""
+    assert validate_session_id(given) == int(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        (None, "gave nothing"),
+        ("None", "gave nothing"),
+        ("", "gave nothing"),
+        (True, "another kind"),
+        (False, "another kind"),
+        (1.5, "another kind"),
+        (12.0, "another kind"),
+        (-1, "was not created"),
+        ("-1", "Only digits"),
+        (2**31, "too large"),
+        (str(2**31), "too large"),
+        ("9" * 50, "too large"),
+        ("1; DROP", "Only digits"),
+        ("1/../2", "Only digits"),
+        ("٣", "Only digits"),
+        ("{{ ti.xcom_pull('create') }}", "not rendered"),
+        ({"id": 12}, r"take its \['id'\]"),
+        ([12], "expand"),
+        (b"12", "Only digits"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_session_id(given, cause):
+    """Anything else is refused before any request, and the message names the likely cause."""
+    with pytest.raises(InvalidSparkSessionIdError, match=cause):
+        request_for(given)
+
+
+def test_request():
+    """The address is the documented one."""
+    request = request_for()
+    path = "livyApi/versions/2020-12-01/sparkPools/etl/sessions/12"
+    assert request.url == f"{ENDPOINT}/{path}?detailed=true"
+    assert request.subject == "Spark session 12 in pool etl"
+    assert request_for(detailed=False).url == f"{ENDPOINT}/{path}?detailed=false"
+
+
+HOSTILE_NAMES = [
+    "a/b",
+    "../etl",
+    "a?b",
+    "a#b",
+    "%2e%2e",
+    "%2F",
+    "a b",
+    "ü",
+    "a\r\nHost: x",
+    "..%2f",
+    "a\\b",
+    "@x",
+    ":x",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+@pytest.mark.parametrize("part", ["spark_pool_name", "livy_api_version"])
+def test_path_parts_stay_one_part(part, name):
+    """Whatever a name holds, it stays one part of the path, which a server reads as that very name."""
+    url = urlsplit(request_for(**{part: name}).url)
+    parts = [unquote(quoted) for quoted in url.path.split("/")]
+    assert (url.netloc, len(parts), parts[5 if part == "spark_pool_name" else 3]) == (
+        "ws.dev.azuresynapse.net",
+        8,
+        name,
+    )
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "None"])
+@pytest.mark.parametrize("part", ["spark_pool_name", "livy_api_version"])
+def test_path_parts_that_no_quoting_holds_are_refused(part, name):
+    """Dots would lead out of the path, and nothing is no name."""
+    with pytest.raises(SynapseLivyConfigurationError, match=part):
+        request_for(**{part: name})
+
+
+def test_answer_with_the_session():
+    """The answer gives the session, and the id under which Microsoft's support finds the request."""
+    session, activity_id = read(bodies.IDLE)
+    assert (session.id, session.state, activity_id) == (12, "idle", ACTIVITY_ID)
+
+
+def test_plain_answer():
+    """The plain form is a session too."""
+    assert read(bodies.PLAIN).session.result is None
+
+
+NESTED = {"error": {"code": "Unauthorized", "message": "The principal lacks the permission."}}
+TRACE = {"TraceId": "x", "Message": "The HTTP status code of the response was not expected (400)."}
+STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"ExceptionDetail": "at Foo.Bar()\r\n" * 400})}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "code", "words"),
+    [
+        pytest.param(400, TRACE, SynapseLivyAnswerError, None, "was not expected .400..*livy_api_version", id="400"),
+        pytest.param(
+            401,
+            {"code": "InvalidTokenAuthenticationAudience", "message": "Audience validation failed."},
+            SynapseLivyAuthenticationError,
+            "InvalidTokenAuthenticationAudience",
+            "Audience validation failed.*tenant and cloud",
+            id="401 audience",
+        ),
+        pytest.param(
+            403, NESTED, SynapseLivyPermissionError, "Unauthorized", "Synapse Compute Operator", id="403 role"
+        ),
+        pytest.param(
+            403,
+            {"code": "ClientIpAddressNotAuthorized", "message": "Client Ip address : 192.0.2.1"},
+            SynapseLivyPermissionError,
+            "ClientIpAddressNotAuthorized",
+            "192.0.2.1.*firewall",
+            id="403 firewall",
+        ),
+        pytest.param(
+            404, {"code": "NotFound", "message": "gone"}, SparkSessionNotFoundError, "NotFound", "gone", id="404 flat"
+        ),
+        pytest.param(
+            404,
+            {"error": {"code": "NotFound", "message": "gone"}},
+            SparkSessionNotFoundError,
+            "NotFound",
+            "gone",
+            id="404 nested",
+        ),
+        pytest.param(
+            404,
+            {"code": "NotFound", "message": "gone", "error": None},
+            SparkSessionNotFoundError,
+            "NotFound",
+            "gone",
+            id="404 null error",
+        ),
+        pytest.param(
+            404, {"code": 404, "error": "gone"}, SparkSessionNotFoundError, "404", "gone", id="404 error in a string"
+        ),
+        pytest.param(
+            404,
+            {"Error": {"CODE": "X", "Message": "gone"}},
+            SparkSessionNotFoundError,
+            "X",
+            "gone",
+            id="404 other case",
+        ),
+        pytest.param(408, b"", SynapseLivyUnavailableError, None, "an empty body", id="408"),
+        pytest.param(
+            429, b"Your request has hit the limit", SynapseLivyUnavailableError, None, "has hit the limit", id="429"
+        ),
+        pytest.param(500, STACK_TRACE, SynapseLivyUnavailableError, "UnknownError", "ExceptionDetail", id="500"),
+        pytest.param(
+            502,
+            b"<!doctype html><title>Bad\n Gateway</title>",
+            SynapseLivyUnavailableError,
+            None,
+            "an HTML page, 'Bad",
+            id="502 HTML",
+        ),
+        pytest.param(503, b"<html></html>", SynapseLivyUnavailableError, None, "an HTML page", id="503 HTML"),
+        pytest.param(504, b"\xff\xfe", SynapseLivyUnavailableError, None, "504", id="504 not UTF-8"),
+        pytest.param(500, b'"just text"', SynapseLivyUnavailableError, None, "just text", id="500 string"),
+        pytest.param(500, b"[1, 2]", SynapseLivyUnavailableError, None, "1, 2", id="500 list"),
+        pytest.param(500, b'{"error": 5, "message": null}', SynapseLivyUnavailableError, None, "5", id="500 odd"),
+        pytest.param(409, b"{}", SynapseLivyAnswerError, None, "Something else than Synapse", id="409"),
+        pytest.param(204, b"", SynapseLivyAnswerError, None, "an empty body", id="204"),
+        pytest.param(418, b"short and stout", SynapseLivyAnswerError, None, "short and stout", id="unknown status"),
+    ],
+)
+def test_errors(status, body, error, code, words):
+    """Every status means one kind of error; its message has the subject, the status, the service's words, a remedy."""
+    with pytest.raises(
+        error, match=rf"(?s)Spark session 12 in pool etl: Synapse answered {status} .*{words}"
+    ) as caught:
+        read(body, status)
+    assert (caught.value.status, caught.value.code, caught.value.activity_id) == (status, code, ACTIVITY_ID)
+    assert ACTIVITY_ID in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+def test_redirects_are_errors():
+    """A redirect is named, and not followed, since it would carry the token along."""
+    with pytest.raises(SynapseLivyAnswerError, match="302 .*redirect to https://elsewhere.example"):
+        read(b"", 302, location="https://elsewhere.example")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b"<html><title>Log in</title>", "not JSON .an HTML page, 'Log in'", id="HTML"),
+        pytest.param(b'{"id": NaN}', "not JSON", id="NaN"),
+        pytest.param(b"idle", "not JSON .idle", id="text"),
+        pytest.param(b"null", "not a Spark session .see the whole", id="null"),
+        pytest.param(b"[]", "not a Spark session .see the whole", id="list"),
+        pytest.param(b'{"id": "x", "log": 1}', "not a Spark session .see id, log", id="wrong types"),
+        pytest.param(bodies.as_json(bodies.session(id=13)), "with the session 13 instead", id="another session"),
+        pytest.param(bodies.as_json(bodies.session(jobType="SparkBatch")), "Spark batch job", id="batch"),
+    ],
+)
+def test_answers_that_are_no_session(body, words):
+    """A 200 without the session that was asked for is an error that says what came instead, and never a session."""
+    with pytest.raises(SynapseLivyAnswerError, match=words) as caught:
+        read(body)
+    assert (caught.value.status, caught.value.activity_id) == (200, ACTIVITY_ID)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 700, len(bodies.as_json(bodies.IDLE)) - 1])
+def test_answers_that_are_cut_short(length):
+    """Half an answer may come whole the next time, so it counts as a connection that broke."""
+    with pytest.raises(SynapseLivyUnavailableError, match="broke before the answer was complete") as caught:
+        read(bodies.as_json(bodies.IDLE)[:length])
+    assert (caught.value.status, caught.value.activity_id) == (200, ACTIVITY_ID)
+
+
+IN_A_MINUTE = format_datetime(datetime.now(UTC) + timedelta(minutes=1), usegmt=True)
+AN_HOUR_AGO = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("1", 1),
+        ("120", 120),
+        (IN_A_MINUTE, 60),
+        (AN_HOUR_AGO, None),
+        ("0", None),
+        ("-5", None),
+        ("soon", None),
+        ("", None),
+        ("Wed, 99 Foo 2025", None),
+    ],
+)
+def test_retry_after(value, seconds):
+    """Retry-After is understood in seconds and as a date; what is past or nonsense counts as not asked."""
+    with pytest.raises(SynapseLivyUnavailableError) as caught:
+        read(b"", 429, **{"Retry-After": value})
+    assert caught.value.retry_after == (seconds and pytest.approx(seconds, abs=30))
+
+
+def test_list_request():
+    """The request for a list is the documented one as well."""
+    request = list_spark_sessions_request(
+        endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", size=1
+    )
+    path = "livyApi/versions/2020-12-01/sparkPools/etl/sessions"
+    assert request.url == f"{ENDPOINT}/{path}?from=0&size=1&detailed=false"
+    read_spark_session_list(request, LivyAnswer(200, {}, b'{"from": 0, "total": 0, "sessions": []}'))
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'{"sessions": null}'])
+def test_answers_that_are_no_list(body):
+    """What is no list of sessions is an error."""
+    request = list_spark_sessions_request(
+        endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", size=1
+    )
+    with pytest.raises(SynapseLivyAnswerError, match="not a list of sessions"):
+        read_spark_session_list(request, LivyAnswer(200, {}, body))
+
+
+def wrapped(cause: Exception) -> Exception:
+    """Give an error as an HTTP library raises it, with the true cause two steps down."""
+    inner, outer = OSError("inner"), RuntimeError("outer")
+    inner.__context__ = cause
+    outer.__cause__ = inner
+    return outer
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "words"),
+    [
+        (ssl.SSLCertVerificationError(1, "x"), SynapseLivyConfigurationError, "certificate is not trusted.*verify"),
+        (socket.gaierror(-2, "x"), SynapseLivyUnavailableError, "can't be resolved"),
+        (TimeoutError("x"), SynapseLivyUnavailableError, "did not answer in time"),
+        (ConnectionRefusedError("x"), SynapseLivyUnavailableError, "refused the connection"),
+        (ConnectionResetError("x"), SynapseLivyUnavailableError, "broke before the answer was complete"),
+        (ValueError("x"), SynapseLivyUnavailableError, "broke before the answer was complete"),
+    ],
+    ids=repr,
+)
+def test_broken_connections(cause, error, words):
+    """A connection that breaks may mend, and is tried again, but for a certificate that is not trusted."""
+    caught = broken_connection("Spark session 12 in pool etl", wrapped(cause))
+    assert type(caught) is error
+    assert str(caught).startswith("Spark session 12 in pool etl: ")
+    with pytest.raises(error, match=words):
+        raise caught
