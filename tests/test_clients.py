@@ -1,0 +1,367 @@
+"""Both ways to Synapse, the worker's and the triggerer's: every test body here runs through both."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+
+import bodies
+import pytest
+from connections import connection, to_emulator, to_server
+from scripted_server import ScriptedServer, http, reset
+
+from airflow_provider_synapse_livy import aiohttp_client
+from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient, shared_client
+from airflow_provider_synapse_livy.api import read_spark_session
+from airflow_provider_synapse_livy.exceptions import (
+    SparkSessionNotFoundError,
+    SynapseLivyAnswerError,
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyPermissionError,
+    SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.requests_client import LivyClient
+from airflow_provider_synapse_livy.retry import RETRY_ATTEMPTS, RETRY_SECONDS, retry_description
+
+
+class Worker:
+    """Reads sessions as a task does. Its pauses are only written down."""
+
+    name = "requests"
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def read(self, livy_connection, session_id=12, *, pool=None, seconds=RETRY_SECONDS):
+        """Read a session."""
+        client = LivyClient(livy_connection, retry=retry_description(seconds) | {"sleep": self.pauses.append})
+        with client.session:
+            request = livy_connection.spark_session_request(session_id, spark_pool_name=pool)
+            return client.call(request, read_spark_session)
+
+
+class Triggerer(Worker):
+    """Reads sessions as a trigger does."""
+
+    name = "aiohttp"
+
+    async def sleep(self, seconds):
+        """Write a pause down."""
+        self.pauses.append(seconds)
+
+    def read(self, livy_connection, session_id=12, *, pool=None, seconds=RETRY_SECONDS):
+        """Read a session on an event loop of its own."""
+
+        async def read():
+            retry = retry_description(seconds) | {"sleep": self.sleep}
+            client = await AsyncLivyClient.open(livy_connection, retry=retry)
+            try:
+                request = livy_connection.spark_session_request(session_id, spark_pool_name=pool)
+                return await client.call(request, read_spark_session)
+            finally:
+                await client.close()
+
+        return asyncio.run(read())
+
+
+@pytest.fixture(params=[Worker, Triggerer], ids=lambda kind: kind.name)
+def way(request):
+    """Give one of the two ways."""
+    return request.param()
+
+
+GOOD = http(200, bodies.IDLE, x_ms_activity_id="activity-1")
+
+
+def test_session_is_read(way):
+    """The session comes back with the activity id of its answer; the request has the token, and asks for JSON."""
+    with ScriptedServer(GOOD) as server:
+        answer = way.read(to_server(server.url))
+    assert (answer.session.state, answer.activity_id) == ("idle", "activity-1")
+    path = "/livyApi/versions/2020-12-01/sparkPools/etl/sessions/12?detailed=true"
+    assert server.requests[0].startswith(f"GET {path} HTTP/1.1")
+    assert "Accept: application/json" in server.requests[0]
+    assert server.tokens == ["ready-made-token"]
+
+
+@pytest.mark.parametrize("pool", ["a/b", "a?b", "%2e%2e", "a#b", "ü%"])
+def test_path_parts_arrive_as_they_were_quoted(way, pool):
+    """Neither HTTP library quotes again, or unquotes, what the API file has quoted."""
+    with ScriptedServer(GOOD) as server:
+        livy_connection = to_server(server.url)
+        way.read(livy_connection, pool=pool)
+    expected = livy_connection.spark_session_request(12, spark_pool_name=pool).url.removeprefix(server.url)
+    assert server.requests[0].startswith(f"GET {expected} HTTP/1.1")
+
+
+PASSING = {
+    "408": http(408),
+    "429": http(429, b"Your request has hit layered throttling rate-limit"),
+    "500": http(500, {"error": {"code": "UnknownError", "message": "..."}}),
+    "502": http(502, b"<html><title>Bad Gateway</title></html>"),
+    "503": http(503),
+    "504": http(504),
+    "reset": reset,
+    "closed without an answer": b"",
+    "half the headers": GOOD[:40],
+    "half a body": GOOD[:-100],
+    "wrong Content-Length": http(200, bodies.IDLE, Content_Length="100000"),
+    "empty body": http(200),
+    "gzip garbage": http(200, b"no gzip", Content_Encoding="gzip"),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_what_may_pass_is_tried_again(way, fault):
+    """Faults that may pass are survived, with growing pauses in between."""
+    with ScriptedServer(fault, fault, GOOD) as server:
+        assert way.read(to_server(server.url)).session.state == "idle"
+    assert len(server.requests) == 3
+    assert way.pauses  # once less than tries where aiohttp repeats a request on its own, after a lost connection
+
+
+LASTING = {
+    "302": (http(302, location="http://elsewhere.example/"), SynapseLivyAnswerError),
+    "400": (http(400), SynapseLivyAnswerError),
+    "403": (http(403), SynapseLivyPermissionError),
+    "404": (http(404), SparkSessionNotFoundError),
+    "409": (http(409), SynapseLivyAnswerError),
+    "200, but HTML": (http(200, b"<html>"), SynapseLivyAnswerError),
+    "200, but text": (http(200, b"fine"), SynapseLivyAnswerError),
+    "200, but another session": (http(200, bodies.session(id=1)), SynapseLivyAnswerError),
+}
+
+
+@pytest.mark.parametrize(("fault", "error"), LASTING.values(), ids=LASTING)
+def test_what_will_not_pass_is_not_tried_again(way, fault, error):
+    """Answers that will be the same the next time are errors at once."""
+    with ScriptedServer(fault, GOOD) as server, pytest.raises(error):
+        way.read(to_server(server.url))
+    assert len(server.requests) == 1
+
+
+def test_tries_are_bounded(way):
+    """After so many tries the last error is raised."""
+    with ScriptedServer(http(503, {"code": "Down"}, x_ms_activity_id="last")) as server:
+        with pytest.raises(SynapseLivyUnavailableError, match="503") as caught:
+            way.read(to_server(server.url))
+        assert len(server.requests) == RETRY_ATTEMPTS
+    assert (caught.value.status, caught.value.code, caught.value.activity_id) == (503, "Down", "last")
+
+
+def test_unreachable_server(way):
+    """A refused connection is tried again, and then told in the same words on both ways."""
+    with ScriptedServer(GOOD) as server:
+        pass
+    with pytest.raises(SynapseLivyUnavailableError, match="12 in pool etl: it refused the connection"):
+        way.read(to_server(server.url))
+    assert len(way.pauses) == RETRY_ATTEMPTS - 1
+
+
+@pytest.mark.parametrize("value", ["7", "2"])
+def test_retry_after_is_obeyed(way, value):
+    """The pause is as long as Synapse asks for."""
+    with ScriptedServer(http(429, Retry_After=value), GOOD) as server:
+        way.read(to_server(server.url))
+    assert way.pauses == [float(value)]
+
+
+def test_pauses_do_not_exceed_the_time_given(way):
+    """A pause beyond the time that may be spent is not begun, however long Synapse asks for."""
+    with ScriptedServer(http(429, Retry_After="315360000")) as server, pytest.raises(SynapseLivyUnavailableError):
+        way.read(to_server(server.url), seconds=60)
+    assert way.pauses == []
+
+
+def test_retries_are_logged(way, caplog):
+    """Each retry is a line in the log, with its reason."""
+    with ScriptedServer(http(503), GOOD) as server:
+        way.read(to_server(server.url))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "Synapse answered 503" in caplog.text
+    assert "Trying again in" in caplog.text
+
+
+def test_refused_token_is_renewed_once(way, tls_synapse):
+    """A token that Synapse no longer takes is replaced, and the request sent again."""
+    livy_connection = to_emulator(tls_synapse)
+    session_id = tls_synapse.create_session("etl")
+    way.read(livy_connection, session_id)
+    issued = tls_synapse.server.entra.issued
+    tls_synapse.server.entra.revoke_all()
+    assert way.read(livy_connection, session_id).session.id == session_id
+    assert tls_synapse.server.entra.issued == issued + 1
+
+
+def test_second_refusal_is_an_error(way):
+    """If the fresh token is refused too, that is an error with the service's words, and no third try."""
+    refusal = http(401, {"code": "InvalidTokenIssuer", "message": "The issuer is wrong."})
+    with ScriptedServer(refusal) as server:
+        with pytest.raises(SynapseLivyAuthenticationError, match="InvalidTokenIssuer: The issuer is wrong"):
+            way.read(to_server(server.url))
+        assert len(server.requests) == 2
+
+
+def test_token_is_asked_for_once(way, tls_synapse):
+    """All reads of a process share one token."""
+    livy_connection = to_emulator(tls_synapse)
+    session_id = tls_synapse.create_session("etl")
+    way.read(livy_connection, session_id)
+    issued = tls_synapse.server.entra.issued
+    for _ in range(3):
+        way.read(livy_connection, session_id)
+    assert tls_synapse.server.entra.issued == issued
+
+
+def test_certificate_that_is_not_trusted(way, tls_synapse):
+    """A certificate that is not trusted is an error at once, and says where to name the right one."""
+    livy_connection = connection(
+        host=tls_synapse.url,
+        login=None,
+        password="emulator-token",
+        extra={"auth_type": "token", "spark_pool_name": "etl"},
+    )
+    with pytest.raises(SynapseLivyConfigurationError, match="certificate is not trusted .*self-signed.*verify"):
+        way.read(livy_connection)
+    assert way.pauses == []
+
+
+def test_environment_does_not_overrule_the_connection(way, tls_synapse, monkeypatch):
+    """REQUESTS_CA_BUNDLE does not replace the bundle of the connection, as it would with requests alone."""
+    livy_connection = to_emulator(tls_synapse)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_synapse.ca_file.parent))
+    session_id = tls_synapse.create_session("etl")
+    assert way.read(livy_connection, session_id).session.id == session_id
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_certificates_need_not_be_verified(way, tls_synapse):
+    """With verify=false any certificate will do."""
+    session_id = tls_synapse.create_session("etl")
+    assert way.read(to_emulator(tls_synapse, verify="false"), session_id).session.id == session_id
+
+
+def test_proxy_of_the_environment_is_used(way, monkeypatch):
+    """Both ways go through the proxy that the environment names."""
+    with ScriptedServer(GOOD) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert way.read(to_server("http://127.0.0.1:9")).session.state == "idle"
+    assert proxy.requests[0].startswith("GET http://127.0.0.1:9/livyApi/")
+
+
+def test_names_without_proxy_are_asked_directly(way, monkeypatch):
+    """Both ways heed no_proxy."""
+    with ScriptedServer(GOOD) as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert way.read(to_server(server.url)).session.state == "idle"
+
+
+def test_netrc_does_not_replace_the_token(way, monkeypatch, tmp_path):
+    """A .netrc with a password for the host does not take the token's place."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with ScriptedServer(GOOD) as server:
+        way.read(to_server(server.url))
+    assert server.tokens == ["ready-made-token"]
+
+
+def test_session_of_requests_authenticates_for_the_workspace_alone():
+    """What get_conn gives carries the token to the workspace, and to no other host or port."""
+    with ScriptedServer(GOOD) as server, ScriptedServer(GOOD) as other:
+        client = LivyClient(to_server(server.url))
+        with client.session:
+            client.session.get(server.url)
+            client.session.get(other.url)
+    assert server.tokens == ["ready-made-token"]
+    assert other.tokens == []
+
+
+def test_redirects_do_not_carry_the_token_to_another_host():
+    """Even a caller who follows redirects does not hand the token on."""
+    with ScriptedServer(GOOD) as other, ScriptedServer(http(307, location=other.url)) as server:
+        client = LivyClient(to_server(server.url))
+        with client.session:
+            client.session.get(server.url)
+    assert (server.tokens, other.tokens) == (["ready-made-token"], [])
+
+
+def test_waits_of_a_loop_share_a_client():
+    """All who use a connection on an event loop get the same client, and the last to leave closes it."""
+
+    async def scenario():
+        livy_connection = to_server("http://127.0.0.1:9")
+        async with shared_client(livy_connection) as one:
+            async with shared_client(livy_connection) as two, shared_client(to_server("http://127.0.0.1:8")) as other:
+                assert one is two
+                assert one is not other
+            assert other._session.closed
+            assert not one._session.closed
+        assert one._session.closed
+        async with shared_client(livy_connection) as later:
+            assert later is not one
+
+    asyncio.run(scenario())
+
+
+def test_shared_clients_are_opened_once():
+    """Those who come while a client is being opened wait for that one."""
+
+    async def use(livy_connection, together):
+        async with shared_client(livy_connection) as client:
+            await together.wait()
+            return client
+
+    async def scenario():
+        together = asyncio.Barrier(20)
+        livy_connection = to_server("http://127.0.0.1:9")
+        return await asyncio.gather(*(use(livy_connection, together) for _ in range(20)))
+
+    assert len(set(asyncio.run(scenario()))) == 1
+
+
+def test_cancelled_waits_leave_nothing_open():
+    """A wait that is cancelled, while it opens the client or later, gives it back like any other."""
+
+    async def use(livy_connection, entered):
+        async with shared_client(livy_connection):
+            entered.set()
+            await asyncio.sleep(60)
+
+    async def scenario():
+        livy_connection = to_server("http://127.0.0.1:9")
+        entered = asyncio.Event()
+        tasks = [asyncio.create_task(use(livy_connection, entered)) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await entered.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert aiohttp_client._shared[asyncio.get_running_loop()] == {}
+
+    asyncio.run(scenario())
+    gc.collect()  # an aiohttp session that was left open would warn, and warnings are errors
+
+
+def test_shared_client_that_can_not_open(tmp_path):
+    """If a client can't be opened, all who wait for it are told why, and the next one tries anew."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+
+    async def use(livy_connection):
+        async with shared_client(livy_connection):
+            pytest.fail("there is nothing to use")
+
+    async def scenario():
+        livy_connection = to_server("http://127.0.0.1:9", verify=str(junk))
+        return await asyncio.gather(*(use(livy_connection) for _ in range(3)), return_exceptions=True)
+
+    errors = asyncio.run(scenario())
+    assert all(isinstance(error, SynapseLivyConfigurationError) for error in errors)
+    assert all("junk.pem holds no certificates" in str(error) for error in errors)

@@ -1,0 +1,188 @@
+"""The connection's settings: what is understood, and what is refused with which words."""
+
+from __future__ import annotations
+
+import pytest
+from connections import connection
+
+from airflow_provider_synapse_livy.connection import AuthType
+from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+
+PUBLIC = "https://ws.dev.azuresynapse.net"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "endpoint"),
+    [
+        ("https://ws.dev.azuresynapse.net", None, PUBLIC),
+        ("https://ws.dev.azuresynapse.net/", None, PUBLIC),
+        ("ws.dev.azuresynapse.net", None, PUBLIC),
+        ("ws.dev.azuresynapse.net/", 443, PUBLIC),
+        ("https://WS.dev.azuresynapse.net:443", None, PUBLIC),
+        ("  ws  ", None, PUBLIC),
+        ("ws-2", 443, "https://ws-2.dev.azuresynapse.net"),
+        ("ws.dev.azuresynapse.azure.cn", None, "https://ws.dev.azuresynapse.azure.cn"),
+        ("ws.dev.azuresynapse.usgovcloudapi.net", None, "https://ws.dev.azuresynapse.usgovcloudapi.net"),
+        ("http://127.0.0.1:8998", None, "http://127.0.0.1:8998"),
+        ("http://localhost", 8998, "http://localhost:8998"),
+        ("https://127.0.0.1:8998/", 8998, "https://127.0.0.1:8998"),
+        ("http://[::1]:8998", None, "http://[::1]:8998"),
+        ("localhost", None, "https://localhost"),
+    ],
+)
+def test_hosts(host, port, endpoint):
+    """The endpoint may stand with or without scheme, slash and suffix; plain http is for loopback addresses."""
+    assert connection(host=host, port=port).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        (None, "is missing"),
+        ("", "is missing"),
+        ("https://web.azuresynapse.net?workspace=%2fsubscriptions%2f1", "Synapse Studio"),
+        ("web.azuresynapse.net/en/monitoring", "Synapse Studio"),
+        ("https://web.azuresynapse.azure.cn", "Synapse Studio"),
+        ("http://ws.dev.azuresynapse.net", "unencrypted"),
+        ("ftp://ws.dev.azuresynapse.net", "unencrypted"),
+        ("ws.sql.azuresynapse.net", "not the development endpoint"),
+        ("ws-ondemand.sql.azuresynapse.net", "not the development endpoint"),
+        ("dev.azuresynapse.net", "not the development endpoint"),
+        ("a.ws.dev.azuresynapse.net", "not the development endpoint"),
+        ("ws.dev.azuresynapse.net.evil.example", "not the development endpoint"),
+        ("evil.example", "not the development endpoint"),
+        ("my_workspace!", "not the development endpoint"),
+        ("https://ws.dev.azuresynapse.net/livyApi", "more than the workspace's address"),
+        ("https://ws.dev.azuresynapse.net?a=b", "more than the workspace's address"),
+        ("https://user@ws.dev.azuresynapse.net", "more than the workspace's address"),
+        ("https://ws.dev.azuresynapse.net:port", "not an address"),
+        ("https://[::1", "not an address"),
+        ("https://", "not an address"),
+    ],
+)
+def test_hosts_that_are_refused(host, words):
+    """A host that is no development endpoint is refused, and the message says what to write there instead."""
+    with pytest.raises(
+        SynapseLivyConfigurationError, match=f"{words}.*https://<workspace>.dev.azuresynapse.net"
+    ) as caught:
+        connection(host=host)
+    assert str(caught.value).startswith("Connection synapse_livy_default: the host")
+
+
+def test_two_ports_that_differ_are_refused():
+    """A port is written once; two that differ are a mistake that nobody should have to guess."""
+    with pytest.raises(SynapseLivyConfigurationError, match="port 8998.*9000"):
+        connection(host="http://localhost:8998", port=9000)
+
+
+@pytest.mark.parametrize(
+    ("host", "scope", "authority"),
+    [
+        ("ws", "https://dev.azuresynapse.net/.default", "login.microsoftonline.com"),
+        (
+            "ws.dev.azuresynapse.azure.cn",
+            "https://dev.azuresynapse.azure.cn/.default",
+            "login.chinacloudapi.cn",
+        ),
+        (
+            "ws.dev.azuresynapse.usgovcloudapi.net",
+            "https://dev.azuresynapse.usgovcloudapi.net/.default",
+            "login.microsoftonline.us",
+        ),
+        ("http://localhost", "https://dev.azuresynapse.net/.default", "login.microsoftonline.com"),
+    ],
+)
+def test_cloud_follows_from_the_host(host, scope, authority):
+    """Tokens are asked for where, and for what, the host's cloud says."""
+    identity = connection(host=host).identity
+    assert (identity.scope, identity.authority) == (scope, authority)
+
+
+def test_defaults():
+    """What is not filled in has a default, and null and empty fields count as not filled in."""
+    found = connection(extra={"tenantId": "tenant", "spark_pool_name": None, "livy_api_version": "", "verify": None})
+    assert (found.spark_pool_name, found.livy_api_version) == (None, "2020-12-01")
+
+
+def test_extras():
+    """The extra fields are taken over."""
+    extra = {"tenantId": " tenant ", "spark_pool_name": "etl", "livy_api_version": "2019-11-01-preview"}
+    found = connection(extra=extra | {"authority": "login.example"})
+    assert (found.spark_pool_name, found.livy_api_version) == ("etl", "2019-11-01-preview")
+    assert (found.identity.tenant_id, found.identity.authority) == ("tenant", "login.example")
+
+
+@pytest.mark.parametrize(
+    ("fields", "auth_type"),
+    [
+        ({}, AuthType.CLIENT_SECRET),
+        ({"extra": {"auth_type": "client_secret", "tenantId": "t"}}, AuthType.CLIENT_SECRET),
+        ({"login": None, "password": None, "extra": {}}, AuthType.DEFAULT),
+        ({"login": "", "password": "", "extra": {"tenantId": ""}}, AuthType.DEFAULT),
+        ({"extra": {"auth_type": "default"}}, AuthType.DEFAULT),
+        ({"login": None, "extra": {"auth_type": "token"}}, AuthType.TOKEN),
+    ],
+)
+def test_auth_type(fields, auth_type):
+    """The kind of identity is what auth_type says; where it is blank, what is filled in tells."""
+    assert connection(**fields).identity.auth_type is auth_type
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"extra": {}}, "client_secret needs the tenant id.*Tenant ID"),
+        ({"login": None}, "client_secret needs the application's client id.*Client ID"),
+        ({"password": None}, "client_secret needs a client secret.*Client secret"),
+        ({"password": None, "extra": {"auth_type": "token"}}, "token needs a bearer token.*Client secret"),
+        ({"extra": {"auth_type": "password"}}, "'password'. Write one of client_secret, default, token"),
+        ({"extra": {"tenantId": "t", "verify": "/no/such/file"}}, "no file /no/such/file.*verify"),
+    ],
+)
+def test_what_is_missing_is_named(fields, words):
+    """What is missing or wrong is named, with the field to write it into."""
+    with pytest.raises(SynapseLivyConfigurationError, match=words):
+        connection(**fields)
+
+
+def test_pool_of_the_task_goes_first():
+    """A task may name its pool, else the connection's is taken; without either, the message names both places."""
+    with_pool = connection(extra={"tenantId": "t", "spark_pool_name": "etl"})
+    assert with_pool.spark_session_request(1, spark_pool_name="adhoc").subject == "Spark session 1 in pool adhoc"
+    assert with_pool.spark_session_request(1).subject == "Spark session 1 in pool etl"
+    with pytest.raises(SynapseLivyConfigurationError, match="spark_pool_name.*Spark pool"):
+        connection().spark_session_request(1)
+
+
+def test_version_of_the_task_goes_first():
+    """A task may name its version of the API, else the connection's is taken."""
+    request = connection().spark_session_request(1, spark_pool_name="etl", livy_api_version="2022-02-22-preview")
+    assert "/versions/2022-02-22-preview/" in request.url
+
+
+@pytest.mark.parametrize("value", ["false", "False", False])
+def test_verification_can_be_turned_off(value):
+    """A false, also in a string as forms write it, trusts any certificate."""
+    assert connection(extra={"tenantId": "t", "verify": value}).ca_file is False
+
+
+@pytest.mark.parametrize("value", ["true", True, None])
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_environment_names_the_trusted_certificates(monkeypatch, variable, value):
+    """Without a bundle in the connection, the environment's is used on every path, as requests would."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, "/etc/corporate.pem")
+    assert connection(extra={"tenantId": "t", "verify": value}).ca_file == "/etc/corporate.pem"
+
+
+def test_connection_bundle_goes_before_the_environment(monkeypatch, tmp_path):
+    """A bundle in the connection is used, whatever the environment says."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/corporate.pem")
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    assert connection(extra={"tenantId": "t", "verify": str(bundle)}).ca_file == str(bundle)
+
+
+def test_secrets_are_not_shown():
+    """The secret is in no repr, which logs and debuggers print."""
+    assert "s3cr3t-value" not in repr(connection())
