@@ -1,0 +1,365 @@
+"""
+Waiting for a Spark session: what it is waited for, when the wait is over, and in which words.
+
+All modes of the sensor decide here. A :class:`Wait` is told what each look at the session showed and says what to
+do next; it neither sleeps nor asks anybody, so a task, a rescheduled task and a trigger use it alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any
+
+from airflow_provider_synapse_livy.api import SparkSessionAnswer
+from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.models import (
+    LivyState,
+    PluginCurrentState,
+    SchedulerCurrentState,
+    SparkServiceError,
+    SparkSession,
+    SparkSessionResultType,
+)
+
+__all__ = ["Verdict", "Wait", "WaitRules", "describe_failure", "describe_timeout", "judge"]
+
+_log = logging.getLogger(__name__)
+
+#: Between the end for Livy and the final result of Synapse lie up to 31 s; the wait looks again for this long.
+SETTLE_SECONDS = 60.0
+
+_SETTLE_INTERVAL = 5.0
+
+#: How many changes one line of the log goes back; a session may turn busy and idle for days.
+_LONGEST_TRAIL = 8
+
+_FINAL_STATES = frozenset({LivyState.SUCCESS, LivyState.DEAD, LivyState.ERROR, LivyState.KILLED})
+
+
+class Verdict(StrEnum):
+    """What a look at the session means for the wait."""
+
+    WAIT = "wait"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class WaitRules:
+    """
+    What is waited for.
+
+    :param target_states: the Livy states to wait for, None to wait for the session's end.
+    :param accepted_results: with which results the end is a success.
+    :param accept_idle_timeout: whether an end by idle timeout is one, too.
+    """
+
+    target_states: frozenset[str] | None
+    accepted_results: frozenset[str]
+    accept_idle_timeout: bool
+
+    @classmethod
+    def checked(
+        cls,
+        target_states: Collection[str] | None,
+        accepted_results: Collection[str],
+        accept_idle_timeout: bool,
+    ) -> WaitRules:
+        """
+        Check what a task was given. A misspelt state would be waited for until the timeout.
+
+        :param target_states: the Livy states to wait for; one may stand alone.
+        :param accepted_results: the results to accept; one may stand alone.
+        :param accept_idle_timeout: whether to accept an idle timeout.
+        :raises SynapseLivyConfigurationError: if there is no such state or result.
+        """
+        results = _names(
+            "accepted_results", accepted_results, frozenset(SparkSessionResultType) - {SparkSessionResultType.UNCERTAIN}
+        )
+        if target_states is None:
+            return cls(None, results, accept_idle_timeout)
+        return cls(_names("target_states", target_states, frozenset(LivyState)), results, accept_idle_timeout)
+
+
+def _names(parameter: str, given: Collection[str], known: Collection[str]) -> frozenset[str]:
+    names = frozenset([given] if isinstance(given, str) else given)
+    if names and names <= set(known):
+        return names
+    raise SynapseLivyConfigurationError(
+        f"{parameter}={given!r}: write at least one of {', '.join(sorted(known))}, and no other."
+    )
+
+
+def judge(session: SparkSession, rules: WaitRules, *, settled: bool = False) -> Verdict:
+    """
+    Decide whether the wait is over. Success needs proof, failure needs an end, and all else waits.
+
+    :param session: the session as it was last seen.
+    :param rules: what is waited for.
+    :param settled: whether to take the end as it stands though Synapse has not said its result yet.
+    """
+    if _reached(session, rules):
+        return Verdict.SUCCESS
+    if not session.is_finished or (session.is_settling and not settled):
+        return Verdict.WAIT
+    return Verdict.SUCCESS if _accepted(session, rules) else Verdict.FAILURE
+
+
+def _reached(session: SparkSession, rules: WaitRules) -> bool:
+    """See whether the session is where it is waited for; one that is on its way out is not ready for anything."""
+    if session.state not in (rules.target_states or ()):
+        return False
+    return session.state in _FINAL_STATES or not (session.is_finished or session.is_cancelling)
+
+
+def _accepted(session: SparkSession, rules: WaitRules) -> bool:
+    if rules.target_states is not None:
+        return False
+    return session.outcome in rules.accepted_results or (rules.accept_idle_timeout and session.idle_timed_out)
+
+
+@dataclass
+class Wait:
+    """
+    One wait for one session.
+
+    :param rules: what is waited for.
+    :param began: when the first look was, in seconds since the epoch.
+    :param timeout: how many seconds after that the wait ends.
+    :param poke_interval: seconds between two looks.
+    :param exponential_backoff: whether the interval grows, to twice its length with each look.
+    :param max_wait: how many seconds it grows to at the most; None for no bound.
+    :param trail: where the session stood, and since when, as far as an earlier process of this wait has seen it.
+    :param silent_fail: whether a look that fails is logged and forgiven.
+    :param log: the task's log, which gets a line at each change of the session.
+    """
+
+    rules: WaitRules
+    began: float
+    timeout: float
+    poke_interval: float
+    exponential_backoff: bool = False
+    max_wait: float | None = None
+    silent_fail: bool = False
+    trail: list[tuple[str, float]] = field(default_factory=list)
+    log: Any = _log
+    pause: float = field(default=0.0, init=False)
+    seen: SparkSessionAnswer | None = field(default=None, init=False)
+    _settling_since: float | None = field(default=None, init=False)
+
+    @property
+    def deadline(self) -> float:
+        """When the wait ends, in seconds since the epoch."""
+        return self.began + self.timeout
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the session has ended and only its result is waited for."""
+        return self._settling_since is not None
+
+    @contextmanager
+    def forgiving(self) -> Iterator[None]:
+        """Let a look fail, if ``silent_fail`` is set: it is logged, and the wait goes on without it."""
+        try:
+            yield
+        except Exception:
+            if not self.silent_fail:
+                raise
+            self.log.exception("This look at the Spark session failed; as silent_fail is set, the wait goes on.")
+
+    def observe(self, answer: SparkSessionAnswer | None, now: float) -> Verdict:
+        """
+        Take in a look at the session, keep it as :attr:`seen`, and say what to do.
+
+        If that is to wait, :attr:`pause` seconds should pass until the next look. They never lead beyond the
+        deadline, so that the last look is right there.
+
+        :param answer: what the look showed, None if it failed and was forgiven.
+        :param now: when it was, in seconds since the epoch.
+        """
+        verdict = self._take_in(answer, now) if answer else Verdict.WAIT
+        if verdict is not Verdict.WAIT:
+            return verdict
+        if now >= self.deadline:
+            return Verdict.TIMEOUT
+        self.pause = min(self._interval(now), self.deadline - now)
+        return verdict
+
+    def _take_in(self, answer: SparkSessionAnswer, now: float) -> Verdict:
+        self.seen = answer
+        self._note(answer.session, now)
+        return judge(answer.session, self.rules, settled=self._has_settled(answer.session, now))
+
+    def _interval(self, now: float) -> float:
+        if self._settling_since is not None:
+            return min(_SETTLE_INTERVAL, self.poke_interval)
+        # One interval more than has passed doubles it each time: 1, 2, 4, ... without a count to carry along.
+        grown = self.poke_interval + (now - self.began if self.exponential_backoff else 0)
+        return min(grown, self.max_wait) if self.max_wait else grown
+
+    def _has_settled(self, session: SparkSession, now: float) -> bool:
+        if not session.is_settling:
+            self._settling_since = None
+            return True
+        if self._settling_since is None:
+            self._settling_since = now
+        return now >= min(self._settling_since + SETTLE_SECONDS, self.deadline)
+
+    def _note(self, session: SparkSession, now: float) -> None:
+        """Tell of a change, once: the way of the session so far, and how long each step took."""
+        phase = _phase(session)
+        if self.trail and self.trail[-1][0] == phase:
+            return
+        self.trail = [*self.trail, (phase, now)][-_LONGEST_TRAIL:]
+        self.log.info("%s: %s", _subject(session), _way(session, self.trail))
+
+
+_QUEUED, _ACQUIRING = "queued", "acquiring nodes"
+
+
+def _phase(session: SparkSession) -> str:
+    """Name where the session stands, a little finer than its Livy state does."""
+    if session.is_finished:
+        return f"{session.state}, result pending" if session.is_settling else f"{session.state}, {session.result}"
+    if session.is_cancelling:
+        return "being cancelled"
+    if session.state == LivyState.NOT_STARTED:
+        return _early_phase(session)
+    return str(session.state) if session.state in set(LivyState) else f"{session.state} (unknown, waiting on)"
+
+
+def _early_phase(session: SparkSession) -> str:
+    scheduler = session.scheduler_info and session.scheduler_info.current_state
+    plugin = session.plugin_info and session.plugin_info.current_state
+    if scheduler != SchedulerCurrentState.SCHEDULED:
+        return _QUEUED
+    before_nodes = (PluginCurrentState.PREPARATION, PluginCurrentState.QUEUED, PluginCurrentState.RESOURCE_ACQUISITION)
+    return _ACQUIRING if plugin in before_nodes else "starting"
+
+
+def _way(session: SparkSession, trail: Sequence[tuple[str, float]]) -> str:
+    """Write the way of a session: as the service timed the early steps, and as we saw the later ones."""
+    timed = {_QUEUED: session.queue_duration, _ACQUIRING: session.acquisition_duration}
+    current, _ = trail[-1]
+    steps = [(name, took) for name, took in timed.items() if took is not None and name != current]
+    early = {name for name, _ in steps}
+    for index, ((name, since), (_, until)) in enumerate(pairwise(trail)):
+        if name not in early:
+            # How long the first one had lasted when we came, we did not see.
+            steps.append((name, timedelta(seconds=until - since if index else 0)))
+    return " → ".join([f"{name} {_duration(took)}".strip() for name, took in steps] + [current])
+
+
+def _duration(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    if seconds <= 0:
+        return ""
+    if seconds < 9.95:  # above, a tenth would be noise
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
+
+
+def _subject(session: SparkSession) -> str:
+    return f"Spark session {session.id} in pool {session.spark_pool_name}"
+
+
+def describe_failure(answer: SparkSessionAnswer, rules: WaitRules) -> str:
+    """
+    Say why a session that has ended does not count as a success: the thing, the event, the causes, the remedy.
+
+    :param answer: the last look at it.
+    :param rules: what was waited for.
+    """
+    session = answer.session
+    missed = "" if rules.target_states is None else f" before it was {_or(rules.target_states)}"
+    event = f"{_subject(session)} {_end(session)}{missed} ({_states(session)})."
+    return "\n".join([event, *_evidence(answer), _remedy(session, rules)])
+
+
+def describe_timeout(answer: SparkSessionAnswer | None, rules: WaitRules, timeout: float) -> str:
+    """
+    Say that the wait ran out of time.
+
+    :param answer: the last look at the session, if there was a good one.
+    :param rules: what was waited for.
+    :param timeout: how many seconds the wait was given.
+    """
+    goal = "ended" if rules.target_states is None else f"been {_or(rules.target_states)}"
+    limit = _duration(timedelta(seconds=timeout)) or "0 s"
+    if answer is None:
+        return f"The Spark session could not be read once within the sensor's timeout of {limit}. See the log for why."
+    session = answer.session
+    event = f"{_subject(session)} had not {goal} within the sensor's timeout of {limit} ({_states(session)})."
+    return "\n".join([event, *_evidence(answer), "If it only needs longer, raise the sensor's timeout."])
+
+
+def _states(session: SparkSession) -> str:
+    return f"Livy state {session.state}, result {session.result}"
+
+
+def _end(session: SparkSession) -> str:
+    if session.idle_timed_out:
+        return "idled out: nothing ran on it for its idle timeout, so Synapse stopped it"
+    ends = {SparkSessionResultType.CANCELLED: "was cancelled", SparkSessionResultType.FAILED: "failed"}
+    return ends.get(session.outcome or SparkSessionResultType.UNCERTAIN, "ended")
+
+
+def _evidence(answer: SparkSessionAnswer) -> Iterator[str]:
+    """Give what the service told, a line for each kind that there is."""
+    session = answer.session
+    yield from (f"Error: {_error(error)}" for error in session.error_info or ())
+    if times := _times(session):
+        yield f"Times: {times}."
+    info = session.app_info or {}
+    facts = {"application": session.app_id, "activity id": answer.activity_id, "Spark UI": info.get("sparkUiUrl")}
+    if named := [f"{name} {value}" for name, value in facts.items() if value]:
+        yield f"For support: {', '.join(named)}."
+    if lines := [line.strip() for line in session.log or () if line and line.strip()]:
+        yield "Last lines of the driver's log:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def _error(error: SparkServiceError) -> str:
+    return ": ".join(filter(None, (error.source, error.error_code, error.message)))
+
+
+def _times(session: SparkSession) -> str:
+    times = {
+        "queued": session.queue_duration,
+        "acquired nodes in": session.acquisition_duration,
+        "started in": session.start_duration,
+        "lasted in all": session.lifetime,
+    }
+    return ", ".join(f"{name} {_duration(took) or '0 s'}" for name, took in times.items() if took is not None)
+
+
+def _remedy(session: SparkSession, rules: WaitRules) -> str:
+    """Say what to look at, and which parameter of the sensor would take this end for a success."""
+    if session.idle_timed_out:
+        advice = "Give it work sooner, or create it with a longer idle timeout."
+    elif session.outcome is SparkSessionResultType.CANCELLED:
+        advice = "See who cancelled it: a person, a pipeline, or a task's clean-up."
+    else:
+        advice = "The cause is in what is quoted above, and in the session's page in Synapse Studio."
+    return f"{advice} To take such an end for a success, set {_accepting(session, rules)}."
+
+
+def _accepting(session: SparkSession, rules: WaitRules) -> str:
+    if rules.target_states is not None:
+        return f"target_states={sorted({*rules.target_states, str(session.state)})}"
+    if session.idle_timed_out:
+        return "accept_idle_timeout=True"
+    return f"accepted_results={sorted({*rules.accepted_results, str(session.outcome)})}"
+
+
+def _or(names: Collection[str]) -> str:
+    return " or ".join(sorted(names))
