@@ -1,0 +1,120 @@
+"""The emulated Microsoft Entra ID: one application in one tenant, and the tokens it was given."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+from typing import Any
+
+__all__ = ["CLIENT_ID", "CLIENT_SECRET", "STATIC_TOKEN", "TENANT_ID", "Entra"]
+
+TENANT_ID = "emulator-tenant"
+CLIENT_ID = "emulator-client"
+CLIENT_SECRET = "emulator-secret"
+
+#: A token that is always good, for clients that can't ask for one.
+STATIC_TOKEN = "emulator-token"
+
+#: The object id of the application in its tenant.
+OBJECT_ID = str(uuid.UUID(int=0xE))
+
+_AUDIENCES = (
+    "https://dev.azuresynapse.net",
+    "https://dev.azuresynapse.azure.cn",
+    "https://dev.azuresynapse.usgovcloudapi.net",
+)
+
+
+class Entra:
+    """
+    Issues tokens, and knows them again.
+
+    :param token_lifetime: how many seconds a token is good.
+    """
+
+    def __init__(self, token_lifetime: float) -> None:
+        self._token_lifetime = token_lifetime
+        self._audiences: dict[str, tuple[str, float]] = {}
+        self.issued = 0
+
+    @staticmethod
+    def openid_configuration(base_url: str, tenant: str) -> dict[str, Any]:
+        """
+        Describe a tenant's endpoints.
+
+        :param base_url: the emulator's address.
+        :param tenant: the tenant.
+        """
+        return {
+            "issuer": f"{base_url}/{tenant}/v2.0",
+            "authorization_endpoint": f"{base_url}/{tenant}/oauth2/v2.0/authorize",
+            "token_endpoint": f"{base_url}/{tenant}/oauth2/v2.0/token",
+        }
+
+    def token(self, tenant: str, form: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """
+        Answer the request for a token: with its status and body.
+
+        :param tenant: the tenant in the request's path.
+        :param form: the request's form.
+        """
+        if tenant != TENANT_ID:
+            return _refusal(400, "invalid_request", f"AADSTS90002: Tenant '{tenant}' not found.")
+        if form.get("client_id") != CLIENT_ID:
+            words = f"AADSTS700016: Application '{form.get('client_id')}' was not found in the directory."
+            return _refusal(400, "unauthorized_client", words)
+        if form.get("client_secret") != CLIENT_SECRET:
+            words = f"AADSTS7000215: Invalid client secret provided for app '{CLIENT_ID}'."
+            return _refusal(401, "invalid_client", words)
+        audience = str(form.get("scope")).removesuffix("/.default")
+        token = self._issue(audience)
+        return 200, {"token_type": "Bearer", "expires_in": int(self._token_lifetime), "access_token": token}
+
+    def _issue(self, audience: str) -> str:
+        now = time.time()
+        self.issued += 1
+        claims = {
+            "aud": audience,
+            "tid": TENANT_ID,
+            "appid": CLIENT_ID,
+            "oid": OBJECT_ID,
+            "iat": int(now),
+            "exp": int(now + self._token_lifetime),
+            "uti": uuid.uuid4().hex,
+        }
+        token = ".".join(_base64(json.dumps(part).encode()) for part in ({"alg": "none", "typ": "JWT"}, claims)) + "."
+        self._audiences[token] = (audience, now + self._token_lifetime)
+        return token
+
+    def refusal(self, authorization: str | None) -> tuple[str, str] | None:
+        """
+        Give code and words of what is wrong with an ``Authorization`` header, None if nothing is.
+
+        :param authorization: the header.
+        """
+        kind, _, token = (authorization or "").partition(" ")
+        if kind != "Bearer" or not token:
+            return "AuthenticationFailed", "Token Authentication failed: the request has no bearer token."
+        if token == STATIC_TOKEN:
+            return None
+        audience, good_until = self._audiences.get(token, ("", 0.0))
+        if time.time() >= good_until:
+            return "AuthenticationFailed", "Token Authentication failed: the token is unknown or has expired."
+        if audience not in _AUDIENCES:
+            words = "Token Authentication failed with SecurityTokenInvalidAudienceException - IDX10214."
+            return "InvalidTokenAuthenticationAudience", words
+        return None
+
+    def revoke_all(self) -> None:
+        """Forget all tokens that were issued."""
+        self._audiences.clear()
+
+
+def _refusal(status: int, error: str, description: str) -> tuple[int, dict[str, Any]]:
+    return status, {"error": error, "error_description": description, "correlation_id": str(uuid.uuid4())}
+
+
+def _base64(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()

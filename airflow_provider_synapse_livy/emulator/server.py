@@ -1,0 +1,260 @@
+"""The emulator's HTTP side: routes, guards, and answers in the shapes that the live service gives them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from airflow_provider_synapse_livy.emulator.entra import OBJECT_ID, Entra
+from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
+
+__all__ = ["FIREWALLED_POOL", "FORBIDDEN_POOL", "MISSING_POOL", "SCENARIO_TAG", "Seen", "SynapseServer"]
+
+WORKSPACE = "emulator"
+
+#: The tag of a session, given at its creation, that chooses its scenario.
+SCENARIO_TAG = "emulator.scenario"
+
+FORBIDDEN_POOL = "forbidden"
+FIREWALLED_POOL = "firewalled"
+MISSING_POOL = "missing"
+
+_LIVY_API_VERSIONS = ("2019-11-01-preview", "2020-12-01", "2022-02-22-preview")
+_LARGEST_PAGE = 20
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Seen(NamedTuple):
+    """A request that the emulator has seen, and the status that it answered with."""
+
+    method: str
+    path: str
+    status: int
+
+
+class SynapseServer:
+    """
+    One workspace and its Microsoft Entra ID.
+
+    :param time_scale: how long an emulated second lasts.
+    :param rate_limit: how many requests a second it answers before it answers 429.
+    :param token_lifetime: how many seconds a token is good.
+    """
+
+    def __init__(self, *, time_scale: float, rate_limit: int, token_lifetime: float) -> None:
+        self.time_scale = time_scale
+        self.rate_limit = rate_limit
+        self.entra = Entra(token_lifetime)
+        self.pools = Pools()
+        self.seen: deque[Seen] = deque(maxlen=10_000)
+        self._recent: deque[float] = deque()
+
+    def application(self) -> web.Application:
+        """Make the application that serves it."""
+        app = web.Application(middlewares=[self._watch, self._guard])
+        sessions = "/livyApi/versions/{version}/sparkPools/{pool}/sessions"
+        app.router.add_get(sessions, self._list)
+        app.router.add_post(sessions, self._create)
+        app.router.add_get(sessions + "/{id}", self._get)
+        app.router.add_delete(sessions + "/{id}", self._cancel)
+        app.router.add_put(sessions + "/{id}/reset-timeout", self._reset_timeout)
+        app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration)
+        app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
+        return app
+
+    def create_session(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
+        """
+        Create a session, as a POST does.
+
+        :param pool: its pool.
+        :param options: the body of the POST.
+        :param age: how many emulated seconds of its life are over already.
+        """
+        scenario = (options.get("tags") or {}).get(SCENARIO_TAG, DEFAULT_SCENARIO)
+        return self.pools.create(
+            pool,
+            workspace=WORKSPACE,
+            options=options,
+            scenario=SCENARIOS[scenario],
+            created_at=time.time() - age * self.time_scale,
+            time_scale=self.time_scale,
+            submitter_id=OBJECT_ID,
+        )
+
+    @web.middleware
+    async def _watch(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        response = await handler(request)
+        self.seen.append(Seen(request.method, request.path, response.status))
+        return response
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Refuse what the live service refuses before it looks at sessions."""
+        if not request.path.startswith("/livyApi/"):
+            return await handler(request)
+        response = self._refusal(request) or await handler(request)
+        response.headers["x-ms-activity-id"] = str(uuid.uuid4())
+        response.headers["x-ms-request-id"] = str(uuid.uuid4())
+        return response
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if self._is_too_much():
+            return _too_many_requests(self.rate_limit)
+        if refusal := self.entra.refusal(request.headers.get("Authorization")):
+            code, words = refusal
+            return web.json_response({"code": code, "message": words}, status=401)
+        if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):
+            return _bad_request(f"The api-version '{request.match_info['version']}' is not supported.")
+        return _closed_pool(request.match_info.get("pool"), request.remote)
+
+    def _is_too_much(self) -> bool:
+        now = time.monotonic()
+        while self._recent and self._recent[0] <= now - 1:
+            self._recent.popleft()
+        if len(self._recent) >= self.rate_limit:
+            return True
+        self._recent.append(now)
+        return False
+
+    async def _create(self, request: web.Request) -> web.Response:
+        try:
+            options = await request.json()
+            session = self.create_session(request.match_info["pool"], options)
+        except (ValueError, AttributeError, KeyError) as error:
+            return _bad_request(f"{type(error).__name__}: {error}")
+        return _session_response(session, request)
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        session = self._find(request)
+        if session is None:
+            return _no_session(request)
+        session.reads += 1
+        if session.scenario.flaky and session.reads % 2:
+            return await _fault(session.reads // 2, request)
+        return _session_response(session, request)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        start, size = int(request.query.get("from", 0)), int(request.query.get("size", _LARGEST_PAGE))
+        page = self.pools.page(request.match_info["pool"], start, min(size, _LARGEST_PAGE))
+        now, detailed = time.time(), _is_detailed(request)
+        sessions = [session.record(now, detailed=detailed) for session in page]
+        return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        session = self._find(request)
+        if session is None:
+            return _no_session(request)
+        session.cancel(time.time())
+        return web.Response()
+
+    async def _reset_timeout(self, request: web.Request) -> web.Response:
+        session = self._find(request)
+        if session is None:
+            return _no_session(request)
+        session.reset_timeout(time.time())
+        return web.Response()
+
+    def _find(self, request: web.Request) -> EmulatedSession | None:
+        number = request.match_info["id"]
+        return self.pools.find(request.match_info["pool"], int(number)) if number.isdigit() else None
+
+    async def _openid_configuration(self, request: web.Request) -> web.Response:
+        base_url = f"{request.scheme}://{request.host}"
+        return web.json_response(self.entra.openid_configuration(base_url, request.match_info["tenant"]))
+
+    async def _token(self, request: web.Request) -> web.Response:
+        status, body = self.entra.token(request.match_info["tenant"], dict(await request.post()))
+        return web.json_response(body, status=status)
+
+
+def _is_detailed(request: web.Request) -> bool:
+    return request.query.get("detailed", "").lower() == "true"
+
+
+def _session_response(session: EmulatedSession, request: web.Request) -> web.Response:
+    now = time.time()
+    body = session.record(now, detailed=_is_detailed(request))
+    return web.json_response(body, headers=_job_headers(session.record(now)))
+
+
+def _job_headers(record: dict[str, Any]) -> dict[str, str]:
+    """Repeat the record in headers, as the service does for a single session."""
+    scheduler, plugin = record["schedulerInfo"], record["pluginInfo"]
+    return {
+        "x-ms-job-type": "SparkServiceSession",
+        "x-ms-job-internal-id": str(record["id"]),
+        "x-ms-job-result": record["result"],
+        "x-ms-job-scheduler-state": scheduler["currentState"],
+        "x-ms-job-submitted-on": _header_time(scheduler["submittedAt"]),
+        "x-ms-job-queued-on": _header_time(scheduler["queuedAt"]),
+        "x-ms-job-scheduled-on": _header_time(scheduler["scheduledAt"]),
+        "x-ms-job-clusterrequested-on": _header_time(plugin["resourceAcquisitionStartedAt"]),
+        "x-ms-job-livysubmission-on": _header_time(plugin["submissionStartedAt"]),
+        "x-ms-job-ended-on": _header_time(scheduler["endedAt"]) if scheduler["endedAt"] else "",
+    }
+
+
+def _header_time(stamp: str | None) -> str:
+    """Write a time as the service does in headers: American, on a clock of twelve hours."""
+    at = datetime.fromisoformat(stamp) if stamp else datetime(1, 1, 1, tzinfo=UTC)
+    return f"{at.month}/{at.day}/{at.year:04} {at:%I:%M:%S %p} +00:00".replace(" 0", " ", 1)
+
+
+def _too_many_requests(rate_limit: int) -> web.Response:
+    words = (
+        f"Your request has hit layered throttling rate-limit of {rate_limit} per 1 second(s). "
+        "Please retry after 1 second(s)"
+    )
+    return web.Response(text=words, status=429, headers={"Retry-After": "1"})
+
+
+def _bad_request(words: str) -> web.Response:
+    message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{words}"
+    return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=400)
+
+
+def _closed_pool(pool: str | None, remote: str | None) -> web.Response | None:
+    """Refuse the pools that are there to be refused."""
+    if pool == FORBIDDEN_POOL:
+        words = (
+            f"The principal '{OBJECT_ID}' does not have the required Synapse RBAC permission to perform this action. "
+            "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, "
+            f"Scope: workspaces/{WORKSPACE}/bigDataPools/{pool}."
+        )
+        return web.json_response({"error": {"code": "Unauthorized", "message": words}}, status=403)
+    if pool == FIREWALLED_POOL:
+        body = {"code": "ClientIpAddressNotAuthorized", "message": f"Client Ip address : {remote}"}
+        return web.json_response(body, status=403)
+    if pool == MISSING_POOL:
+        body = {"code": "NotFound", "message": f"Spark pool {pool} was not found in workspace {WORKSPACE}."}
+        return web.json_response({"error": body}, status=404)
+    return None
+
+
+def _no_session(request: web.Request) -> web.Response:
+    words = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
+    return web.json_response({"code": "NotFound", "message": words, "error": None}, status=404)
+
+
+async def _fault(number: int, request: web.Request) -> web.Response:
+    """Fail in one of the ways that pass."""
+    match number % 4:
+        case 0:
+            return web.Response(text="<html><title>Service Unavailable</title></html>", status=503)
+        case 1:
+            return _too_many_requests(200)
+        case 2:
+            body = {"error": {"code": "UnknownError", "message": "An unexpected error occurred."}}
+            return web.json_response(body, status=500, headers={"x-ms-failure-cause": "gateway"})
+        case _:
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()

@@ -1,0 +1,60 @@
+"""A certificate for the loopback address, made when the emulator starts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+import tempfile
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+__all__ = ["server_context"]
+
+
+def server_context(ca_file: Path, host: str) -> ssl.SSLContext:
+    """
+    Make a self-signed certificate for the loopback names, and the context that serves it.
+
+    :param ca_file: where to write the certificate, for clients to trust.
+    :param host: the name or address that is served besides ``localhost``.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _self_signed(key, host)
+    ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem = serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as key_file:
+        key_file.write(private)
+        key_file.flush()
+        context.load_cert_chain(ca_file, key_file.name)
+    return context
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, host: str) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "synapse-livy-emulator")])
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), _name(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
