@@ -1,0 +1,1 @@
+"""The operator for Spark sessions of Azure Synapse."""

@@ -1,0 +1,71 @@
+"""The operator that reads a Spark session of Azure Synapse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["SynapseGetSparkSessionOperator"]
+
+
+class SynapseGetSparkSessionOperator(BaseOperator):
+    """
+    Read a Livy Spark session of Azure Synapse and push it to XCom.
+
+    What is pushed is a dict under the names of the documentation page; ``SparkSession.from_dict`` makes the typed
+    session of it.
+
+    Source: `Spark Session - Get Spark Session
+    <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__
+
+    :param session_id: the session's id in the pool, from 0 up (templated).
+    :param spark_pool_name: the Spark pool; None for the connection's (templated).
+    :param detailed: whether to ask for everything; otherwise the answer has little but id, application, state and
+        log.
+    :param livy_api_version: the version of the Livy API; None for the connection's (templated).
+    :param synapse_livy_conn_id: the id of the Airflow connection to the workspace (templated).
+    :raises SynapseLivyError: if there is no good answer. The kinds are in
+        :mod:`airflow_provider_synapse_livy.exceptions`.
+    """
+
+    template_fields: Sequence[str] = ("session_id", "spark_pool_name", "livy_api_version", "synapse_livy_conn_id")
+    ui_color = "#d6e9f5"
+
+    def __init__(
+        self,
+        *,
+        session_id: int | str,
+        spark_pool_name: str | None = None,
+        detailed: bool = True,
+        livy_api_version: str | None = None,
+        synapse_livy_conn_id: str = SynapseLivyHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.session_id = session_id
+        self.spark_pool_name = spark_pool_name
+        self.detailed = detailed
+        self.livy_api_version = livy_api_version
+        self.synapse_livy_conn_id = synapse_livy_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (Airflow calls it so)
+        """
+        Read the session.
+
+        :param context: Airflow's context of the task.
+        """
+        hook = SynapseLivyHook(
+            self.synapse_livy_conn_id,
+            spark_pool_name=self.spark_pool_name,
+            livy_api_version=self.livy_api_version,
+        )
+        session = hook.get_spark_session(self.session_id, detailed=self.detailed)
+        self.log.info("Spark session %s in pool %s is %s.", session.id, session.spark_pool_name, session.state)
+        return session.to_dict()

@@ -1,0 +1,1 @@
+"""The sensor for Spark sessions of Azure Synapse."""

@@ -1,0 +1,1 @@
+"""The trigger for Spark sessions of Azure Synapse."""

@@ -1,0 +1,131 @@
+"""
+Runs a sensor in each of its modes, as Airflow would, but within the test.
+
+What Airflow does between the pieces is played here, its trips through JSON included: it runs the trigger of a
+deferred task and resumes it with the event, and runs a rescheduled task again. Real schedulers and triggerers
+come into play in other tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
+
+from airflow_provider_synapse_livy.airflow_compat import AirflowRescheduleException
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
+
+MODES = ("poke", "reschedule", "deferrable")
+
+
+class TaskInstance:
+    """What the sensor asks of Airflow's task instance."""
+
+    def __init__(self) -> None:
+        self.xcoms: dict[str, Any] = {}
+        self.first_reschedule: datetime | None = None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep an XCom, which must be JSON."""
+        self.xcoms[key] = json.loads(json.dumps(value, allow_nan=False))
+
+    def get_first_reschedule_date(self, context: Any) -> datetime | None:
+        """Tell when the task ran first, if it was rescheduled since."""
+        return self.first_reschedule
+
+
+@dataclass
+class TaskStateStore:
+    """Airflow 3.3's memory of a task."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, key: str) -> Any:
+        """Recall."""
+        return self.values.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        """Remember JSON."""
+        self.values[key] = json.loads(json.dumps(value))
+
+
+@dataclass
+class Outcome:
+    """
+    How a task ended.
+
+    :param state: what Airflow makes of it: success, skipped, failed (at once), or up_for_retry (if there are retries).
+    :param returned: what is in XCom.
+    :param error: what was raised.
+    :param ways: how often the task left the worker.
+    """
+
+    state: str
+    returned: Any
+    error: BaseException | None = None
+    ways: int = 0
+
+
+def make_sensor(mode: str, **options: Any) -> SynapseSparkSessionSensor:
+    """Make a sensor for a mode."""
+    kwargs: dict[str, Any] = {"task_id": "wait", "session_id": 12, "poke_interval": 0.01, "timeout": 30, **options}
+    if mode == "deferrable":
+        return SynapseSparkSessionSensor(deferrable=True, **kwargs)
+    return SynapseSparkSessionSensor(mode=mode, **kwargs)
+
+
+def run(mode: str, **options: Any) -> Outcome:
+    """Run a sensor to its end, and say how that was."""
+    task_instance = TaskInstance()
+    context: Any = {"ti": task_instance, "task_state_store": TaskStateStore()}
+    outcome = Outcome("running", None)
+    try:
+        returned = _run(lambda: make_sensor(mode, **options), context, outcome)
+        task_instance.xcom_push("return_value", returned)
+        outcome.state = "success"
+    except AirflowSkipException as error:
+        outcome.state, outcome.error = "skipped", error
+    except (AirflowFailException, AirflowSensorTimeout) as error:
+        outcome.state, outcome.error = "failed", error
+    except Exception as error:  # the others are what Airflow would retry
+        outcome.state, outcome.error = "up_for_retry", error
+    outcome.returned = task_instance.xcoms.get("return_value")
+    return outcome
+
+
+def _run(make: Any, context: Any, outcome: Outcome) -> Any:
+    began = datetime.now(UTC)
+    while True:
+        try:
+            return make().execute(context)
+        except TaskDeferred as deferral:
+            outcome.ways += 1
+            event = _run_trigger(*deferral.trigger.serialize())
+            return make().resume_execution(deferral.method_name, {"event": event}, context)
+        except AirflowRescheduleException as again:
+            outcome.ways += 1
+            context["ti"].first_reschedule = began
+            time.sleep(max(0.0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
+
+
+def _run_trigger(path: str, kwargs: dict[str, Any]) -> Any:
+    """Run a trigger from what the metadata database keeps of it, and give its one event."""
+    assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
+
+    async def events() -> list[Any]:
+        trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
+        return [event async for event in trigger.run()]
+
+    (event,) = asyncio.run(events())
+    return json.loads(json.dumps(event.payload))

@@ -1,0 +1,198 @@
+"""The hook and the operator, with Airflow's own connections."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+
+import pytest
+import requests
+from scripted_server import ScriptedServer, http
+
+from airflow_provider_synapse_livy.exceptions import (
+    InvalidSparkSessionIdError,
+    SparkSessionNotFoundError,
+    SynapseLivyConfigurationError,
+    SynapseLivyPermissionError,
+)
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
+
+
+def test_names():
+    """The connection type's names are the promised ones."""
+    assert SynapseLivyHook.conn_type == "synapse_livy"
+    assert SynapseLivyHook.hook_name == "Azure Synapse Livy"
+    assert SynapseLivyHook.conn_name_attr == "synapse_livy_conn_id"
+    assert SynapseLivyHook().synapse_livy_conn_id == SynapseLivyHook.default_conn_name == "synapse_livy_default"
+
+
+def test_get_spark_session(connect, tls_synapse):
+    """The hook reads a session with a real credential over https."""
+    connect(tls_synapse.airflow_connection("etl"))
+    session_id = tls_synapse.create_session("etl", age=70)
+    session = SynapseLivyHook().get_spark_session(session_id)
+    assert (session.id, session.state, session.result) == (session_id, "idle", "Uncertain")
+    assert SynapseLivyHook().get_spark_session(str(session_id), detailed=False).result is None
+
+
+def test_connection_as_uri(monkeypatch, synapse):
+    """A connection may be a URI, as well as JSON."""
+    host = synapse.url.replace("://", "%3A%2F%2F").replace(":", "%3A")
+    uri = f"synapse-livy://:emulator-token@{host}/?auth_type=token&spark_pool_name=etl"
+    monkeypatch.setenv("AIRFLOW_CONN_AS_URI", uri)
+    session_id = synapse.create_session("etl")
+    assert SynapseLivyHook("as_uri").get_spark_session(session_id).id == session_id
+
+
+def test_pool_and_version_of_the_hook_go_first(connect):
+    """What the hook is given goes before what the connection says."""
+    with ScriptedServer(http(404)) as server:
+        extra = '{"auth_type": "token", "spark_pool_name": "etl", "livy_api_version": "1"}'
+        connect(f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "x-token", "extra": {extra}}}')
+        for hook in (SynapseLivyHook(), SynapseLivyHook(spark_pool_name="adhoc", livy_api_version="2")):
+            with pytest.raises(SparkSessionNotFoundError):
+                hook.get_spark_session(0)
+    paths = [request.split()[1].split("?")[0] for request in server.requests]
+    assert paths == [
+        "/livyApi/versions/1/sparkPools/etl/sessions/0",
+        "/livyApi/versions/2/sparkPools/adhoc/sessions/0",
+    ]
+
+
+def test_invalid_ids_are_refused_before_any_request(connect):
+    """What is no id never reaches the network."""
+    with ScriptedServer(http(404)) as server:
+        connect(f'{{"conn_type": "synapse_livy", "host": "{server.url}", "extra": {{"spark_pool_name": "etl"}}}}')
+        with pytest.raises(InvalidSparkSessionIdError):
+            SynapseLivyHook().get_spark_session("None")
+    assert server.requests == []
+
+
+def test_missing_connection():
+    """A connection that Airflow does not have is an error that says how to add it, and none of Airflow's own."""
+    with pytest.raises(SynapseLivyConfigurationError, match="no connection 'nowhere'.*Azure Synapse Livy"):
+        SynapseLivyHook("nowhere").get_spark_session(0)
+
+
+def test_missing_connection_in_the_triggerer():
+    """The asynchronous path says the same."""
+
+    async def read():
+        async with SynapseLivyHook("nowhere").async_reader(0):
+            pytest.fail("there is nothing to read with")
+
+    with pytest.raises(SynapseLivyConfigurationError, match="no connection 'nowhere'.*Azure Synapse Livy"):
+        asyncio.run(read())
+
+
+def test_get_conn_is_authenticated(connect, synapse):
+    """get_conn gives a requests session that may do with the workspace what the hook does not offer."""
+    connect(synapse.airflow_connection("etl"))
+    session = SynapseLivyHook().get_conn()
+    assert isinstance(session, requests.Session)
+    url = f"{synapse.url}/livyApi/versions/2020-12-01/sparkPools/etl/sessions"
+    created = session.post(url, json={"name": "by get_conn"})
+    assert (created.status_code, created.json()["state"]) == (200, "not_started")
+
+
+def test_test_connection_asks_for_a_list(connect, tls_synapse):
+    """The Test button makes a real request, and says which."""
+    connect(tls_synapse.airflow_connection("etl"))
+    worked, words = SynapseLivyHook().test_connection()
+    assert (worked, words) == (True, f"{tls_synapse.url} listed the sessions of the Spark pool etl.")
+    assert tls_synapse.seen[-1] == ("GET", "/livyApi/versions/2020-12-01/sparkPools/etl/sessions", 200)
+
+
+def test_test_connection_without_a_pool(connect, tls_synapse):
+    """Without a pool there is only the token to try, and the Test button says so."""
+    connect(tls_synapse.airflow_connection(None))
+    worked, words = SynapseLivyHook().test_connection()
+    assert worked
+    assert "gave a token" in words
+    assert "no Spark pool is named" in words
+
+
+def what_happened(words):
+    """Leave out what differs between two requests: what was asked for, and the activity id."""
+    return re.sub(r"activity id [0-9a-f-]+", "", words.partition(": ")[2])
+
+
+@pytest.mark.parametrize(
+    ("pool", "extra", "words"),
+    [
+        ("forbidden", {}, "answered 403 .*Synapse Compute Operator"),
+        ("missing", {}, "answered 404"),
+        ("etl", {"livy_api_version": "1999-01-01"}, "answered 400 .*livy_api_version"),
+        ("etl", {"tenantId": "elsewhere"}, "gave no token"),
+        ("etl", {"tenantId": None}, "needs the tenant id"),
+    ],
+)
+def test_test_connection_tells_what_broke(connect, tls_synapse, pool, extra, words):
+    """The Test button is red if the connection would not work, with the words of the error that a task would raise."""
+    connect(tls_synapse.airflow_connection(pool, **extra))
+    with pytest.raises(Exception, match=words) as caught:
+        SynapseLivyHook().get_spark_session(0)
+    worked, told = SynapseLivyHook().test_connection()
+    assert (worked, what_happened(told)) == (False, what_happened(str(caught.value)))
+
+
+def test_test_connection_does_not_wait_for_better_times(connect):
+    """The Test button is answered at once, also if the workspace is down."""
+    with ScriptedServer(http(503)) as server:
+        connect(
+            f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "x-token", '
+            '"extra": {"auth_type": "token", "spark_pool_name": "etl"}}'
+        )
+        worked, words = SynapseLivyHook().test_connection()
+    assert not worked
+    assert "answered 503" in words
+    assert len(server.requests) == 1
+
+
+def operator(**changes):
+    """Make an operator."""
+    return SynapseGetSparkSessionOperator(**{"task_id": "read", "session_id": 0} | changes)
+
+
+def test_operator_returns_the_session(connect, synapse):
+    """The operator returns the same dict as the sensor."""
+    connect(synapse.airflow_connection())
+    session_id = synapse.create_session("etl", age=70)
+    returned = operator(session_id=session_id, spark_pool_name="etl").execute({})
+    assert returned == SynapseLivyHook(spark_pool_name="etl").get_spark_session(session_id).to_dict()
+    assert (returned["id"], returned["state"]) == (session_id, "idle")
+
+
+def test_operator_reads_the_plain_form(connect, synapse):
+    """With detailed=False the operator asks for the plain form."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl", age=70)
+    assert operator(session_id=session_id, detailed=False).execute({})["schedulerInfo"] is None
+
+
+def test_operator_passes_its_parameters_on(connect, synapse):
+    """Pool, version and connection of the operator are used."""
+    connect(synapse.airflow_connection("etl"))
+    with pytest.raises(SynapseLivyPermissionError):
+        operator(spark_pool_name="forbidden").execute({})
+    with pytest.raises(Exception, match="not supported"):
+        operator(livy_api_version="1999-01-01").execute({})
+    with pytest.raises(SynapseLivyConfigurationError, match="nowhere"):
+        operator(synapse_livy_conn_id="nowhere").execute({})
+
+
+def test_operator_signature():
+    """The parameters and their defaults are the promised ones, and all that a DAG author would template can be."""
+    parameters = inspect.signature(SynapseGetSparkSessionOperator).parameters
+    assert {name: parameter.default for name, parameter in parameters.items() if name != "kwargs"} == {
+        "session_id": inspect.Parameter.empty,
+        "spark_pool_name": None,
+        "detailed": True,
+        "livy_api_version": None,
+        "synapse_livy_conn_id": "synapse_livy_default",
+    }
+    assert SynapseGetSparkSessionOperator.template_fields == (
+        "session_id", "spark_pool_name", "livy_api_version", "synapse_livy_conn_id"
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""The package as Airflow and Python see it: provider info, form, imports, surface."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+import airflow_provider_synapse_livy
+from airflow_provider_synapse_livy.connection import AuthType
+from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(airflow_provider_synapse_livy.__path__, "airflow_provider_synapse_livy.")
+    if not module.name.endswith("__main__")
+]
+
+
+def schema(name):
+    """Read one of Airflow's schemas."""
+    return json.loads(files("airflow").joinpath(name).read_text())
+
+
+def test_entry_point():
+    """Airflow finds the provider, under the name of the distribution."""
+    (found,) = (e for e in entry_points(group="apache_airflow_provider") if "synapse_livy" in e.value)
+    assert found.load() is get_provider_info
+    assert get_provider_info()["package-name"] == "airflow-provider-synapse-livy" == found.dist.name
+
+
+def test_provider_info_at_run_time():
+    """The provider info is what Airflow's schema for it wants."""
+    jsonschema.validate(get_provider_info(), schema("provider_info.schema.json"))
+
+
+def test_provider_info_in_full():
+    """Airflow's stricter schema, which no Airflow checks at run time, finds nothing wrong with its parts either."""
+    full = schema("provider.yaml.schema.json")
+    if "conn-fields" not in json.dumps(full):
+        pytest.skip("Airflow 3.2 brought the schema of the fields")
+    full["required"].remove("source-date-epoch")  # only Airflow's own build knows one
+    jsonschema.validate(get_provider_info(), full)
+
+
+def test_version():
+    """The version stands in one place."""
+    assert airflow_provider_synapse_livy.__version__ == version("airflow-provider-synapse-livy")
+    assert get_provider_info()["versions"] == [airflow_provider_synapse_livy.__version__]
+
+
+def test_named_modules_and_classes_exist():
+    """What the provider info names can be imported."""
+    info = get_provider_info()
+    for part in ("hooks", "operators", "sensors", "triggers"):
+        for module in info[part][0]["python-modules"]:
+            importlib.import_module(module)
+    (connection_type,) = info["connection-types"]
+    module, _, name = connection_type["hook-class-name"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) is SynapseLivyHook
+    assert (connection_type["connection-type"], connection_type["hook-name"]) == (
+        SynapseLivyHook.conn_type,
+        SynapseLivyHook.hook_name,
+    )
+
+
+def test_choices_in_the_form_are_those_that_work():
+    """The drop-down offers the kinds of identity that there are."""
+    assert CONNECTION_FIELDS["auth_type"]["schema"]["enum"] == list(AuthType)
+
+
+@pytest.mark.parametrize("name", CONNECTION_FIELDS)
+def test_fields_explain_themselves(name):
+    """Every field has a label, help, and may stay blank, which Airflow saves as null."""
+    field = CONNECTION_FIELDS[name]
+    assert field["label"]
+    assert field["description"].endswith(".")
+    assert "null" in field["schema"]["type"]
+
+
+def test_form_of_older_airflow_is_the_same():
+    """The widgets for Airflow before 3.2 are made from the same fields."""
+    pytest.importorskip("flask_appbuilder")
+    widgets = SynapseLivyHook.get_connection_form_widgets()
+    assert list(widgets) == list(CONNECTION_FIELDS)
+    assert [str(widget.kwargs["description"]) for widget in widgets.values()] == [
+        field["description"] for field in CONNECTION_FIELDS.values()
+    ]
+
+
+def test_field_behaviour_of_older_airflow_is_the_same():
+    """The behaviour of the standard fields is the same under the names of Airflow before 3.2."""
+    assert SynapseLivyHook.get_ui_field_behaviour() == {
+        "hidden_fields": UI_FIELD_BEHAVIOUR["hidden-fields"],
+        "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
+        "placeholders": UI_FIELD_BEHAVIOUR["placeholders"],
+    }
+
+
+def loaded_by(statement):
+    """Give the modules that a fresh Python has loaded after a statement."""
+    program = f"{statement}\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(run.stdout.split("\n")[-2].split())
+
+
+LIGHT = ["", ".get_provider_info", ".models", ".exceptions", ".api", ".waiting", ".retry", ".connection", ".emulator"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_modules_without_airflow(module):
+    """What has nothing to do with Airflow does not load it, which would take seconds."""
+    assert "airflow" not in loaded_by(f"import airflow_provider_synapse_livy{module}")
+
+
+def test_provider_info_loads_nothing():
+    """Airflow asks every provider for its info at its start, so that must cost nothing."""
+    loaded = loaded_by("import airflow_provider_synapse_livy.get_provider_info")
+    ours = {name for name in loaded if name.startswith("airflow")}
+    assert ours == {"airflow_provider_synapse_livy", "airflow_provider_synapse_livy.get_provider_info"}
+
+
+def test_dag_files_and_triggerer_load_no_http():
+    """Importing sensor, operator and trigger loads no HTTP library and no azure that Airflow has not loaded itself."""
+    heavy = {"azure", "msal", "aiohttp", "requests"}
+    before = loaded_by("from airflow.providers.common.compat.sdk import BaseSensorOperator, BaseHook, conf")
+    parts = (f"airflow_provider_synapse_livy.{part}.spark_session" for part in ("sensors", "operators", "triggers"))
+    after = loaded_by(f"import {', '.join(parts)}")
+    assert (after & heavy) - before == set()
+
+
+PACKAGES = ["hooks", "operators", "sensors", "triggers"]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.rpartition(".")[2] not in PACKAGES])
+def test_surface_is_written_down(name):
+    """Every module lists its names, and has them."""
+    module = importlib.import_module(name)
+    assert module.__all__
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
+
+
+def test_types_are_shipped():
+    """Type checkers of users see our annotations."""
+    assert files("airflow_provider_synapse_livy").joinpath("py.typed").is_file()

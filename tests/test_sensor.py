@@ -1,0 +1,351 @@
+"""The sensor: every test body here runs in all of its modes."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+
+import bodies
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from running import MODES, TaskInstance, make_sensor, run
+from scripted_server import ScriptedServer, http
+
+from airflow_provider_synapse_livy.exceptions import (
+    InvalidSparkSessionIdError,
+    SparkSessionFailedError,
+    SparkSessionNotFoundError,
+    SparkSessionTimeoutError,
+    SynapseLivyAnswerError,
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyPermissionError,
+    SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.models import SparkSession
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
+
+ALL_MODES = pytest.mark.parametrize("mode", MODES)
+
+
+def ok(body):
+    """Write a good answer."""
+    return http(200, body, x_ms_activity_id="activity-1")
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Give a function that runs the sensor against a server with a script of answers."""
+
+    def start(mode, *script, **options):
+        with ScriptedServer(*script) as server:
+            connection = f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "ready-made-token"'
+            extra = '"extra": {"auth_type": "token", "spark_pool_name": "etl"}}'
+            monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", f"{connection}, {extra}")
+            return run(mode, **options)
+
+    return start
+
+
+QUEUED = ok(bodies.NOT_STARTED)
+UNKNOWN = ok(bodies.session(state="hibernating"))
+UNAVAILABLE = http(503, Retry_After="100000")
+READY = {"target_states": {"idle"}}
+IDLE = SparkSession.from_dict(bodies.IDLE).to_dict()
+
+# What the looks show, the options, then the state of the task: plain, with soft_fail, with never_fail; and the error.
+OUTCOMES = {
+    "ready at once": ([ok(bodies.IDLE)], READY, "success success success", None),
+    "ready": ([QUEUED, ok(bodies.IDLE)], READY, "success success success", None),
+    "unknown state, then ready": ([UNKNOWN, UNKNOWN, ok(bodies.IDLE)], READY, "success success success", None),
+    "succeeded": ([QUEUED, ok(bodies.SUCCEEDED)], {}, "success success success", None),
+    "cancelled, accepted": ([QUEUED, ok(bodies.KILLED)], {"accepted_results": ["Cancelled"]}, "success " * 3, None),
+    "idled out, accepted": ([QUEUED, ok(bodies.IDLED_OUT)], {"accept_idle_timeout": True}, "success " * 3, None),
+    "dead at once": ([ok(bodies.DEAD)], {}, "failed skipped skipped", SparkSessionFailedError),
+    "failed": ([QUEUED, ok(bodies.DEAD)], {}, "failed skipped skipped", SparkSessionFailedError),
+    "cancelled": ([QUEUED, ok(bodies.KILLED)], {}, "failed skipped skipped", SparkSessionFailedError),
+    "idled out": ([QUEUED, ok(bodies.IDLED_OUT)], {}, "failed skipped skipped", SparkSessionFailedError),
+    "ended before it was ready": (
+        [QUEUED, ok(bodies.KILLED)],
+        READY,
+        "failed skipped skipped",
+        SparkSessionFailedError,
+    ),
+    "settles": (
+        [QUEUED, ok(bodies.settling("error")), ok(bodies.settling("error")), ok(bodies.CANCELLED_IN_QUEUE)],
+        {"accepted_results": ["Cancelled"]},
+        "success success success",
+        None,
+    ),
+    "timeout": ([QUEUED], {"timeout": 0.1}, "failed skipped skipped", SparkSessionTimeoutError),
+    "401": ([QUEUED, http(401)], {}, "up_for_retry up_for_retry skipped", SynapseLivyAuthenticationError),
+    "403": ([QUEUED, http(403)], {}, "up_for_retry up_for_retry skipped", SynapseLivyPermissionError),
+    "404": ([QUEUED, http(404)], {}, "up_for_retry up_for_retry skipped", SparkSessionNotFoundError),
+    "503 for good": ([QUEUED, UNAVAILABLE], {}, "up_for_retry up_for_retry skipped", SynapseLivyUnavailableError),
+    "malformed": ([QUEUED, http(200, b"[]")], {}, "up_for_retry up_for_retry skipped", SynapseLivyAnswerError),
+    "404 at once": ([http(404)], {}, "up_for_retry up_for_retry skipped", SparkSessionNotFoundError),
+}
+
+
+@pytest.mark.parametrize("option", [None, "soft_fail", "never_fail"])
+@pytest.mark.parametrize(("script", "options", "states", "error"), OUTCOMES.values(), ids=OUTCOMES)
+def test_outcome_is_the_same_in_all_modes(serve, script, options, states, error, option):
+    """The same session ends the task in the same state, with the same XCom and the same words, in every mode."""
+    outcomes = [serve(mode, *script, **options, **({option: True} if option else {})) for mode in MODES]
+    expected = states.split()[[None, "soft_fail", "never_fail"].index(option)]
+    assert [outcome.state for outcome in outcomes] == [expected] * 3
+    assert outcomes[0].returned == outcomes[1].returned == outcomes[2].returned
+    assert len({re.sub(r":\d+", "", str(outcome.error)) for outcome in outcomes}) == 1
+    if expected == "skipped":
+        assert all(str(outcome.error).startswith(f"Skipped, because {option} is set: ") for outcome in outcomes)
+    elif error:
+        assert [type(outcome.error) for outcome in outcomes] == [error] * 3
+
+
+@ALL_MODES
+def test_modes_are_what_they_say(serve, mode):
+    """Poke mode stays on the worker; the others leave it as soon as there is something to wait for."""
+    outcome = serve(mode, QUEUED, QUEUED, ok(bodies.IDLE), **READY)
+    assert outcome.ways == {"poke": 0, "reschedule": 2, "deferrable": 1}[mode]
+
+
+@ALL_MODES
+def test_nothing_to_wait_for_needs_no_deferral(serve, mode):
+    """The session is looked at before the task leaves the worker, so one that is ready costs no detour."""
+    outcome = serve(mode, ok(bodies.IDLE), **READY)
+    assert (outcome.state, outcome.ways) == ("success", 0)
+
+
+@ALL_MODES
+def test_session_is_returned(serve, mode):
+    """What the task returns is the session's dict."""
+    assert serve(mode, QUEUED, ok(bodies.IDLE), **READY).returned == IDLE
+
+
+@ALL_MODES
+def test_session_is_in_xcom_even_if_the_task_fails(serve, mode):
+    """The last session that was seen is in XCom after a bad end and after a timeout, too."""
+    failed = serve(mode, QUEUED, ok(bodies.DEAD))
+    assert failed.returned == SparkSession.from_dict(bodies.DEAD).to_dict()
+    late = serve(mode, QUEUED, timeout=0.1)
+    assert late.returned == SparkSession.from_dict(bodies.NOT_STARTED).to_dict()
+
+
+@ALL_MODES
+def test_xcom_can_be_declined(serve, mode):
+    """With do_xcom_push=False nothing is pushed on a failure either."""
+    outcome = serve(mode, QUEUED, ok(bodies.DEAD), do_xcom_push=False)
+    assert (outcome.state, outcome.returned) == ("failed", None)
+
+
+@ALL_MODES
+def test_errors_carry_what_is_known(serve, mode):
+    """A failure carries the session and the activity id; an error of the service its status and code."""
+    failed = serve(mode, QUEUED, ok(bodies.DEAD)).error
+    assert (failed.session, failed.activity_id) == (SparkSession.from_dict(bodies.DEAD), "activity-1")
+    gone = serve(mode, QUEUED, http(404, {"code": "NotFound"}, x_ms_activity_id="activity-2")).error
+    assert (gone.status, gone.code, gone.activity_id) == (404, "NotFound", "activity-2")
+
+
+@ALL_MODES
+def test_last_look_is_at_the_deadline(serve, mode):
+    """There is a last look at the deadline, and none after it: a session that is ready by then is a success."""
+    looks = [QUEUED, ok(bodies.IDLE)]
+    outcome = serve(mode, *looks, **READY, poke_interval=60, timeout=0.3)
+    assert outcome.state == "success"
+
+
+@ALL_MODES
+def test_settling_does_not_reschedule(serve, mode):
+    """A session that settles is looked at again at once, also if a poke_interval is an hour."""
+    script = [ok(bodies.settling("dead")), ok(bodies.DEAD)]
+    outcome = serve(mode, *script, poke_interval=0.05)
+    assert outcome.state == "failed"
+    assert outcome.ways == (1 if mode == "deferrable" else 0)
+
+
+@ALL_MODES
+def test_silent_fail_goes_on(serve, mode):
+    """With silent_fail an error is logged, and the next look may still succeed."""
+    outcome = serve(mode, QUEUED, http(403), ok(bodies.IDLE), **READY, silent_fail=True)
+    assert outcome.state == "success"
+
+
+@ALL_MODES
+def test_silent_fail_ends_at_the_timeout(serve, mode):
+    """If no look ever succeeds, silent_fail ends in the timeout, which says so."""
+    outcome = serve(mode, http(403), timeout=0.1, silent_fail=True)
+    assert (outcome.state, type(outcome.error)) == ("failed", SparkSessionTimeoutError)
+    assert "could not be read once" in str(outcome.error)
+
+
+@ALL_MODES
+def test_changes_are_logged_once(serve, mode, caplog, capfd):
+    """The log has one line for each change of state, in every mode."""
+    caplog.set_level(logging.INFO)
+    serve(mode, QUEUED, QUEUED, QUEUED, ok(bodies.STARTING), ok(bodies.STARTING), ok(bodies.IDLE), **READY)
+    logged = caplog.text or capfd.readouterr().out  # Airflow 3 logs past the standard library
+    lines = re.findall(r"Spark session 12 in pool etl: (.*?)\s*(?:\[|$)", logged, re.MULTILINE)
+    assert [line.rpartition(" → ")[2] for line in lines] == ["queued", "starting", "idle"]
+
+
+BAD_INPUTS = [
+    ({"session_id": None}, InvalidSparkSessionIdError),
+    ({"session_id": "None"}, InvalidSparkSessionIdError),
+    ({"target_states": ["Idle"]}, SynapseLivyConfigurationError),
+    ({"accepted_results": ["Success"]}, SynapseLivyConfigurationError),
+    ({"synapse_livy_conn_id": "nowhere"}, SynapseLivyConfigurationError),
+]
+
+
+@ALL_MODES
+@pytest.mark.parametrize(("options", "error"), BAD_INPUTS)
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_bad_input_is_an_error_before_any_request(serve, mode, options, error, soft_fail):
+    """What can't work fails at once in every mode, and soft_fail does not hide it."""
+    outcome = serve(mode, ok(bodies.IDLE), **options, soft_fail=soft_fail)
+    assert (outcome.state, type(outcome.error)) == ("up_for_retry", error)
+
+
+@ALL_MODES
+def test_ids_may_be_text(serve, mode):
+    """Templates render ids as text."""
+    assert serve(mode, QUEUED, ok(bodies.IDLE), session_id="12", **READY).state == "success"
+
+
+@ALL_MODES
+def test_id_zero(serve, mode):
+    """The first session of a pool has the id 0, which is an id like any other."""
+    body = bodies.session(id=0)
+    assert serve(mode, ok(body | {"state": "busy"}), ok(body), session_id=0, **READY).state == "success"
+
+
+def test_template_fields_exist():
+    """Every field that a DAG author would template can be, and is an attribute."""
+    assert set(SynapseSparkSessionSensor.template_fields) == {
+        "session_id", "spark_pool_name", "target_states", "accepted_results", "livy_api_version", "synapse_livy_conn_id"
+    }  # fmt: skip
+    sensor = make_sensor("poke")
+    assert all(hasattr(sensor, name) for name in sensor.template_fields)
+
+
+def test_signature():
+    """The parameters and their defaults are the promised ones."""
+    parameters = inspect.signature(SynapseSparkSessionSensor).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items() if name != "kwargs"}
+    assert defaults == {
+        "session_id": inspect.Parameter.empty,
+        "spark_pool_name": None,
+        "target_states": None,
+        "accepted_results": ("Succeeded",),
+        "accept_idle_timeout": False,
+        "livy_api_version": None,
+        "synapse_livy_conn_id": "synapse_livy_default",
+        "deferrable": False,
+    }
+
+
+def test_deferral(connect, synapse):
+    """The trigger is given JSON values alone, what a wait needs of the sensor's options, and an absolute deadline."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl")
+    sensor = make_sensor(
+        "deferrable", session_id=str(session_id), target_states=("idle", "busy"), timeout=100, max_wait=9
+    )
+    with pytest.raises(TaskDeferred) as deferral:
+        sensor.execute({"ti": TaskInstance()})
+    _, kwargs = deferral.value.trigger.serialize()
+    ((_, since),) = kwargs["trail"]
+    assert kwargs == {
+        "session_id": session_id,
+        "synapse_livy_conn_id": "synapse_livy_default",
+        "spark_pool_name": None,
+        "livy_api_version": None,
+        "target_states": ["busy", "idle"],
+        "accepted_results": ["Succeeded"],
+        "accept_idle_timeout": False,
+        "deadline": pytest.approx(since + 100, abs=1),
+        "timeout": 100.0,
+        "poke_interval": 0.01,
+        "exponential_backoff": False,
+        "max_wait": 9.0,
+        "silent_fail": False,
+        "trail": [["queued", since]],
+    }
+    assert set(kwargs) == set(inspect.signature(SynapseSparkSessionTrigger).parameters)
+    assert deferral.value.timeout.total_seconds() == pytest.approx(160, abs=1)
+
+
+def test_poke_looks_once(connect, synapse):
+    """Called by itself, poke looks once, and says whether the wait is over."""
+    connect(synapse.airflow_connection("etl"))
+    waiting, ready = synapse.create_session("etl"), synapse.create_session("etl", age=70)
+    assert not make_sensor("poke", session_id=waiting, **READY).poke({"ti": TaskInstance()})
+    poked = make_sensor("poke", session_id=ready, **READY).poke({"ti": TaskInstance()})
+    assert (bool(poked), poked.xcom_value["state"]) == (True, "idle")
+    with pytest.raises(AirflowFailException, match="before it was idle"):
+        make_sensor("poke", session_id=synapse.create_session("etl", "idles_out", age=200), **READY).poke(
+            {"ti": TaskInstance()}
+        )
+
+
+GOOD_EVENT = {"verdict": "success", "session": IDLE, "activity_id": None}
+ERROR = SynapseLivyError("words").to_dict()
+
+MALFORMED_EVENTS = [
+    None,
+    {},
+    [],
+    "success",
+    True,
+    {"status": "success"},
+    GOOD_EVENT | {"verdict": "splendid"},
+    GOOD_EVENT | {"verdict": "wait"},
+    GOOD_EVENT | {"verdict": None},
+    GOOD_EVENT | {"session": None},
+    GOOD_EVENT | {"session": {}},
+    GOOD_EVENT | {"session": {"id": 12}},
+    GOOD_EVENT | {"session": bodies.NOT_STARTED},
+    GOOD_EVENT | {"session": bodies.DEAD},
+    GOOD_EVENT | {"session": "idle"},
+    GOOD_EVENT | {"verdict": "failure"},
+    {"verdict": "success"},
+    {"error": {}},
+    {"error": "words"},
+    {"error": ERROR | {"kind": "Exception"}},
+    {"error": {"kind": "SynapseLivyError"}},
+]
+
+
+@pytest.mark.parametrize("event", MALFORMED_EVENTS, ids=repr)
+@pytest.mark.parametrize("soft_fail", [True, False])
+def test_malformed_events_are_errors(event, soft_fail):
+    """Whatever a trigger sends but proof of a success is an error, never a success and never a skip."""
+    sensor = make_sensor("deferrable", **READY, soft_fail=soft_fail)
+    with pytest.raises(SynapseLivyAnswerError, match="event"):
+        sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
+
+
+def test_missing_event_is_an_error():
+    """Airflow may resume a task without any event."""
+    with pytest.raises(SynapseLivyAnswerError, match="event None"):
+        make_sensor("deferrable").resume_execution("execute_complete", None, {"ti": TaskInstance()})
+
+
+@pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
+def test_airflows_own_deferral_timeout_is_a_timeout(soft_fail, state):
+    """If Airflow gives the trigger up, that is the sensor's timeout, as in the other modes."""
+    sensor = make_sensor("deferrable", soft_fail=soft_fail)
+    with pytest.raises(Exception, match="timeout") as caught:
+        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {"ti": TaskInstance()})
+    assert isinstance(caught.value, AirflowSensorTimeout) is (state == "failed")
+
+
+def test_crashed_trigger_is_an_error_even_with_soft_fail():
+    """A trigger that crashed says nothing about the session, so soft_fail does not skip the task."""
+    sensor = make_sensor("deferrable", soft_fail=True)
+    with pytest.raises(Exception, match="Trigger failure"):
+        sensor.resume_execution("__fail__", {"error": "Trigger failure"}, {"ti": TaskInstance()})

@@ -1,0 +1,113 @@
+"""The trigger by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from airflow_provider_synapse_livy import aiohttp_client
+from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
+
+
+def make_trigger(**changes):
+    """Make a trigger that waits until a session is idle."""
+    parameters = {
+        "session_id": 0,
+        "synapse_livy_conn_id": "synapse_livy_default",
+        "spark_pool_name": None,
+        "livy_api_version": None,
+        "target_states": ["idle"],
+        "accepted_results": ["Succeeded"],
+        "accept_idle_timeout": False,
+        "deadline": time.time() + 30,
+        "timeout": 30.0,
+        "poke_interval": 0.01,
+    }
+    return SynapseSparkSessionTrigger(**parameters | changes)
+
+
+async def events(trigger):
+    """Run a trigger to its end."""
+    return [event.payload async for event in trigger.run()]
+
+
+def test_serialization():
+    """A trigger can be made again from what it serializes, which is JSON."""
+    path, kwargs = make_trigger(trail=[("queued", 1.0)], silent_fail=True, max_wait=7.0).serialize()
+    assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
+    again = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
+    assert again.serialize() == (path, kwargs)
+
+
+def test_one_event(connect, fast_synapse):
+    """However the wait ends, there is one event."""
+    connect(fast_synapse.airflow_connection("etl"))
+    session_id = fast_synapse.create_session("etl")
+    (event,) = asyncio.run(events(make_trigger(session_id=session_id)))
+    assert (event["verdict"], event["session"]["state"]) == ("success", "idle")
+
+
+def test_unexpected_errors_become_events():
+    """Even what nobody foresaw reaches the task as an error, since Airflow could turn an exception into a skip."""
+    (event,) = asyncio.run(events(make_trigger(poke_interval="soon")))
+    assert event["error"]["kind"] == "SynapseLivyError"
+    assert event["error"]["message"].startswith("The wait for Spark session 0 broke off: TypeError: ")
+
+
+def test_restart_keeps_the_deadline(connect, synapse):
+    """A trigger that is made again, as after a restart of the triggerer, ends when the first would have."""
+    connect(synapse.airflow_connection("etl"))
+    trigger = make_trigger(session_id=synapse.create_session("etl"), deadline=time.time() - 5)
+    (event,) = asyncio.run(events(trigger))
+    assert (event["verdict"], event["session"]["state"]) == ("timeout", "not_started")
+
+
+def test_cancelled_trigger_closes_its_client(connect, synapse):
+    """When Airflow stops a trigger, nothing stays open, and the session is not touched."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl")
+
+    async def scenario():
+        task = asyncio.create_task(events(make_trigger(session_id=session_id)))
+        while not any(clients for clients in aiohttp_client._shared.values()):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not any(clients for clients in aiohttp_client._shared.values())
+
+    asyncio.run(scenario())
+    assert synapse.server.pools.find("etl", session_id).cancelled_at is None
+
+
+def test_triggers_share_a_client(connect, fast_synapse):
+    """Many waits on one loop use one client."""
+    connect(fast_synapse.airflow_connection("etl"))
+    ids = [fast_synapse.create_session("etl") for _ in range(20)]
+    most = 0
+
+    async def watch():
+        nonlocal most
+        while True:
+            most = max(most, sum(len(clients) for clients in aiohttp_client._shared.values()))
+            await asyncio.sleep(0.001)
+
+    async def scenario():
+        watcher = asyncio.create_task(watch())
+        ended = await asyncio.gather(*(events(make_trigger(session_id=session_id)) for session_id in ids))
+        watcher.cancel()
+        return ended
+
+    assert {event["verdict"] for (event,) in asyncio.run(scenario())} == {"success"}
+    assert most == 1
+
+
+@pytest.mark.parametrize("field", ["session_id", "target_states", "accepted_results"])
+def test_nonsense_parameters_become_events(connect, synapse, field):
+    """Parameters that were tampered with end the wait with an error."""
+    connect(synapse.airflow_connection("etl"))
+    (event,) = asyncio.run(events(make_trigger(**{field: "nonsense"})))
+    assert event["error"]["kind"].endswith("Error")
