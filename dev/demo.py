@@ -1,0 +1,181 @@
+"""
+``make demo`` and ``make ui``: a real Airflow waits for a Spark session of the local Synapse.
+
+Everything runs on the loopback address, and lives in ``.airflow/demo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+from local_airflow import LocalAirflow, wait_for
+
+from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
+
+PROJECT = Path(__file__).resolve().parent.parent
+HOME = PROJECT / ".airflow" / "demo"
+DAG_ID = "example_synapse_spark_session"
+POOL = "etl"
+
+#: Slow enough to watch: a session is ready in about 17 seconds.
+TIME_SCALE = 0.3
+
+_began = time.monotonic()
+
+
+def say(line: str = "") -> None:
+    """Print a line, with the time since the start."""
+    print(f"[{time.monotonic() - _began:5.1f} s] {line}" if line else "", flush=True)
+
+
+@contextlib.contextmanager
+def emulator() -> Iterator[str]:
+    """Run the emulator as its users do, and give its address."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    ca_file = HOME.parent / "emulator-ca.pem"
+    command = [sys.executable, "-m", "airflow_provider_synapse_livy.emulator", "--tls", "--port", "0"]
+    options = ["--ca-file", str(ca_file), "--time-scale", str(TIME_SCALE)]
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline().strip()
+        say(ready)
+        yield ready.split(" at ")[1].split(",")[0]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        ca_file.unlink(missing_ok=True)
+
+
+def connection(url: str) -> dict[str, Any]:
+    """Describe the connection to the emulator, with a client secret, as for the real Synapse."""
+    host, port = url.rsplit(":", 1)
+    extra = {
+        "tenantId": TENANT_ID,
+        "spark_pool_name": POOL,
+        "authority": url,
+        "verify": str(HOME.parent / "emulator-ca.pem"),
+    }
+    return {
+        "conn_type": "synapse_livy",
+        "host": host,
+        "port": int(port),
+        "login": CLIENT_ID,
+        "password": CLIENT_SECRET,
+        "extra": json.dumps(extra),
+    }
+
+
+class Synapse:
+    """What others do with sessions while Airflow waits: create and cancel them."""
+
+    def __init__(self, url: str) -> None:
+        self._sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{POOL}/sessions"
+        self._http = requests.Session()
+        self._http.headers["Authorization"] = f"Bearer {STATIC_TOKEN}"
+        self._ca_file = str(HOME.parent / "emulator-ca.pem")
+
+    def create(self) -> int:
+        """Create a session."""
+        body = {"name": "demo", "driverCores": 4, "driverMemory": "28g", "executorCores": 4, "numExecutors": 2}
+        response = self._http.post(self._sessions, json=body, verify=self._ca_file, timeout=30)
+        return response.json()["id"]
+
+    def cancel(self, session_id: int) -> None:
+        """Cancel a session."""
+        self._http.delete(f"{self._sessions}/{session_id}", verify=self._ca_file, timeout=30).raise_for_status()
+
+
+def show_log(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
+    """Print what the task's log in the UI says of the session."""
+    say(f"The log of {task_id}:")
+    for line in airflow.log(DAG_ID, run_id, task_id):
+        if line.startswith("Spark session"):
+            print(f"    {line}")
+
+
+def show_xcom(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
+    """Print what the task has left in XCom, but for what the service left empty."""
+    session = airflow.xcom(DAG_ID, run_id, task_id)
+    say(f"The XCom of {task_id} ({len(session)} fields, empty ones not shown):")
+    print(textwrap.indent(json.dumps(_filled(session), indent=2), "    "))
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(inner) for name, inner in value.items() if inner not in (None, {})}
+    return value
+
+
+def wait_for_task(airflow: LocalAirflow, run_id: str, task_id: str, *wanted: str) -> None:
+    """Wait for a task, and give up if it ends otherwise."""
+
+    def look() -> str | None:
+        state = airflow.task_states(DAG_ID, run_id).get(task_id)
+        if state in ("failed", "upstream_failed", "skipped") and state not in wanted:
+            log = "\n".join(airflow.log(DAG_ID, run_id, task_id))
+            raise RuntimeError(f"{task_id} is {state}:\n{log}")
+        return state if state in wanted else None
+
+    say(f"{task_id} is {wait_for(look, f'{task_id} being {wanted}', timeout=90)}.")
+
+
+def play(airflow: LocalAirflow, synapse: Synapse) -> None:
+    """Let the DAG wait for a session, and the session end."""
+    session_id = synapse.create()
+    say(f"Created Spark session {session_id} in pool {POOL}.")
+    run_id = airflow.trigger(DAG_ID, {"session_id": session_id, "spark_pool_name": POOL})
+    say(f"Triggered {DAG_ID}, which waits until the session is idle.")
+    wait_for_task(airflow, run_id, "wait_until_ready", "success")
+    wait_for_task(airflow, run_id, "read_session", "success")
+    wait_for_task(airflow, run_id, "wait_for_end", "deferred")
+    synapse.cancel(session_id)
+    say("Cancelled the session, as somebody might.")
+    wait_for_task(airflow, run_id, "wait_for_end", "success")
+    say()
+    show_log(airflow, run_id, "wait_until_ready")
+    show_xcom(airflow, run_id, "read_session")
+    show_log(airflow, run_id, "wait_for_end")
+    ended = airflow.xcom(DAG_ID, run_id, "wait_for_end")
+    say(f"The XCom of wait_for_end says state {ended['state']}, result {ended['result']}.")
+
+
+def stay_open(airflow: LocalAirflow) -> None:
+    """Leave the UI open until somebody interrupts."""
+    say(f"Airflow's UI is at {airflow.url}. No password is asked for. Ctrl-C ends it.")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ui", action="store_true", help="leave Airflow's UI open afterwards")
+    arguments = parser.parse_args()
+    with emulator() as url:
+        say("Starting Airflow: scheduler, DAG processor, triggerer and API server.")
+        with LocalAirflow(HOME, PROJECT / "example_dags") as airflow:
+            say("Airflow is healthy.")
+            airflow.add_connection("synapse_livy_default", **connection(url))
+            play(airflow, Synapse(url))
+            if arguments.ui:
+                stay_open(airflow)
+    say("Stopped Airflow and the emulator.")
+
+
+if __name__ == "__main__":
+    main()

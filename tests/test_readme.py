@@ -1,0 +1,163 @@
+"""The README: what it shows works, and its tables are true."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import bodies
+import pytest
+from conftest import PROJECT
+from connections import Fields
+
+from airflow_provider_synapse_livy import exceptions
+from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+from airflow_provider_synapse_livy.emulator import SCENARIOS
+from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_synapse_livy.models import SparkSession
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from airflow_provider_synapse_livy.waiting import WaitRules, judge
+
+README = (PROJECT / "README.md").read_text()
+
+
+def code(language):
+    """Give the code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def table(first_heading):
+    """Give the rows of the table with that first heading, without the marks of Markdown."""
+    lines = README[README.index(f"| {first_heading} |") :].splitlines()[2:]
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[cell.strip().replace("**", "") for cell in row.strip("|").split("|")] for row in rows]
+
+
+def environment(**changes):
+    """Give the environment for an Airflow command."""
+    return {name: value for name, value in os.environ.items() if name != "AIRFLOW__CORE__DAGS_FOLDER"} | changes
+
+
+def airflow(*arguments, env):
+    """Run an Airflow command."""
+    command = [sys.executable, "-m", "airflow", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
+
+
+def test_dag_runs(tmp_path, synapse):
+    """The README's DAG, as it stands there, runs in Airflow and ends well, and is short."""
+    (dag,) = (block for block in code("python") if "with DAG" in block)
+    assert len([line for line in dag.splitlines() if line]) < 20
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    (dags / "dag.py").write_text(dag)
+    session_id = synapse.create_session("etl", age=70)
+    env = environment(
+        AIRFLOW_HOME=str(tmp_path / "home"),
+        AIRFLOW__CORE__DAGS_FOLDER=str(dags),
+        AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT=synapse.airflow_connection("etl"),
+    )
+    migrated = airflow("db", "migrate", env=env)
+    assert migrated.returncode == 0, migrated.stderr
+    conf = json.dumps({"session_id": session_id})
+    run = airflow("dags", "test", "spark_session", "--conf", conf, env=env)
+    told = run.stdout + run.stderr
+    assert run.returncode == 0, told
+    assert "state=success" in told
+    assert f"Spark session {session_id} in pool etl: queued 16 s → acquiring nodes 4.2 s → idle" in told
+    shutil.rmtree(tmp_path / "home")
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "example_dags").glob("*.py")), ids=lambda path: path.stem)
+def test_example_dags_can_be_imported(path):
+    """Every example is a DAG file that can be imported."""
+    run = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+def test_connections_are_accepted():
+    """The connections that the README shows can be read."""
+    shown = re.findall(r"AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT='(.*?)'", README, re.DOTALL)
+    assert len(shown) == 2
+    for text in shown:
+        fields = json.loads(text)
+        assert fields.pop("conn_type") == "synapse_livy"
+        read = SynapseLivyConnection.from_airflow(Fields(**{"login": None, "password": None} | fields), fields["extra"])
+        assert read.spark_pool_name == "etl"
+
+
+ANY_OTHER = ("running", "recovering", "shutting_down", "hibernating")
+ENDS = {
+    "accepted_results has Failed": {"accepted_results": ["Failed"]},
+    "accepted_results has Cancelled": {"accepted_results": ["Cancelled"]},
+    "it idled out and accept_idle_timeout=True": {"accept_idle_timeout": True},
+}
+
+
+def rules(**changes):
+    """Make rules as a task would."""
+    given = {"target_states": None, "accepted_results": ["Succeeded"], "accept_idle_timeout": False}
+    return WaitRules.checked(**given | changes)
+
+
+def verdict(words):
+    """Translate the README's words for a verdict."""
+    return {"waits": "wait", "succeeds": "success", "fails": "failure"}[re.match(r"\w+", words)[0]]
+
+
+@pytest.mark.parametrize(("state", "result", "means", "idle", "end"), table("Livy state"))
+def test_table_of_outcomes(state, result, means, idle, end):
+    """Each row of the table of outcomes is what the verdict is, its exceptions included."""
+    states = ANY_OTHER if state.startswith("any other") else re.findall(r"`(\w+)`", state)
+    for name in states:
+        timed_out = {"isSessionTimedOut": "true" if "idled out" in means else "false"}
+        session = SparkSession.from_dict(bodies.session(state=name, result=result.strip("`"), appInfo=timed_out))
+        assert judge(session, rules(target_states={"idle"})) == verdict(idle)
+        assert judge(session, rules()) == verdict(end)
+        for words, accepting in ENDS.items():
+            rule = rules(**accepting)
+            accepted = words in end.replace("`", "") or result.strip("`") in rule.accepted_results
+            assert (judge(session, rule) == "success") is accepted
+
+
+@pytest.mark.parametrize(("name", "_when", "_helps", "retried", "soft_fail"), table("Error"))
+def test_table_of_errors(name, _when, _helps, retried, soft_fail):
+    """What the table says of retries and soft_fail follows from the kind of the error."""
+    kind = getattr(exceptions, name.strip("`"))
+    airflows = {base.__name__ for base in inspect.getmro(kind)}
+    ends_the_task = bool(airflows & {"AirflowFailException", "AirflowSensorTimeout"})
+    assert retried.startswith("no") is ends_the_task
+    assert (soft_fail == "skipped") is ends_the_task
+
+
+def test_table_of_errors_is_whole():
+    """The table has every error but the base."""
+    assert {row[0].strip("`") for row in table("Error")} == set(exceptions.__all__) - {"SynapseLivyError"}
+
+
+def test_table_of_connection_fields_is_whole():
+    """The table has every field of the form, with its label."""
+    labels = {name: field["label"] for name, field in CONNECTION_FIELDS.items()}
+    labels |= UI_FIELD_BEHAVIOUR["relabeling"] | {"port": "Port"}
+    assert {row[1].strip("`"): row[0] for row in table("Field")} == labels
+
+
+def test_table_of_scenarios_is_whole():
+    """The table has every scenario, in the words of the command's help."""
+    assert {row[0].strip("`"): row[1] for row in table("Scenario")} == {n: s.about for n, s in SCENARIOS.items()}
+
+
+def test_sensor_takes_what_is_shown():
+    """The parameters that the README shows exist, with the defaults that it shows."""
+    (shown,) = (block for block in code("python") if block.startswith("SynapseSparkSessionSensor("))
+    given = eval(shown.replace("SynapseSparkSessionSensor(", "dict("))
+    sensor = SynapseSparkSessionSensor(**given)
+    defaults = inspect.signature(SynapseSparkSessionSensor).parameters
+    for name in ("spark_pool_name", "target_states", "accepted_results", "accept_idle_timeout", "livy_api_version"):
+        assert given[name] == defaults[name].default == getattr(sensor, name)
