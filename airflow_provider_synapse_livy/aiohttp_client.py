@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
-from requests.utils import get_environ_proxies, select_proxy
 from tenacity import AsyncRetrying
 
 from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest, broken_connection
 from airflow_provider_synapse_livy.connection import SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import token_source
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError, SynapseLivyError
-from airflow_provider_synapse_livy.retry import retry_description
+from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
 
 __all__ = ["AsyncLivyClient", "shared_client"]
-
-_TIMEOUT = aiohttp.ClientTimeout(connect=30, sock_connect=30, sock_read=30)  # seconds
 
 _Request = TypeVar("_Request", bound=LivyRequest)
 _Result = TypeVar("_Result")
@@ -35,54 +30,62 @@ class AsyncLivyClient:
 
     :param connection: the workspace and the identity.
     :param session: the pool of connections to the workspace.
-    :param retry: keyword arguments of ``tenacity.AsyncRetrying``.
+    :param sleep: pauses between two tries.
     """
 
     def __init__(
         self,
         connection: SynapseLivyConnection,
         session: aiohttp.ClientSession,
-        retry: Mapping[str, Any] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._tokens = token_source(connection.identity)
         self._session = session
-        self._retry = retry_description() if retry is None else retry
+        self._sleep = sleep
         # A thread of its own for what blocks: a token endpoint that hangs holds up this connection alone.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synapse-livy-token")
 
     @classmethod
     async def open(
-        cls, connection: SynapseLivyConnection, *, retry: Mapping[str, Any] | None = None
+        cls, connection: SynapseLivyConnection, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> AsyncLivyClient:
         """
         Make a client on the running event loop; certificates and proxies are read in a thread.
 
         :param connection: the workspace and the identity.
-        :param retry: keyword arguments of ``tenacity.AsyncRetrying``.
+        :param sleep: pauses between two tries.
         """
-        trusted, proxy = await asyncio.to_thread(_network, connection)
+        network = connection.network
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trusted),
-            timeout=_TIMEOUT,
+            connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(network.ssl_context)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=network.timeout, sock_read=network.timeout),
             headers={"Accept": "application/json"},
-            proxy=proxy,
+            proxy=await asyncio.to_thread(network.proxy, connection.endpoint),
         )
-        return cls(connection, session, retry)
+        return cls(connection, session, sleep)
 
     async def close(self) -> None:
         """Close the connections to the workspace."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         await self._session.close()
 
-    async def call(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
+    async def call(
+        self,
+        request: _Request,
+        read: Callable[[_Request, LivyAnswer], _Result],
+        *,
+        patience: float = RETRY_SECONDS,
+    ) -> _Result:
         """
         Send a request, as often as it takes, and give what its answer means.
 
         :param request: the request.
         :param read: reads the answer, and raises what is wrong with it.
+        :param patience: for how many seconds to try.
         :raises SynapseLivyError: if there is no good answer.
         """
-        return await AsyncRetrying(**self._retry)(self._attempt, request, read)
+        retrying = AsyncRetrying(sleep=self._sleep, **retry_description(patience))
+        return await retrying(self._attempt, request, read)
 
     async def _attempt(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
         token = self._tokens.peek() or await self._in_thread(self._tokens.get)
@@ -101,20 +104,7 @@ class AsyncLivyClient:
             async with self._session.get(request.url, headers=headers, allow_redirects=False) as response:
                 return LivyAnswer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise broken_connection(request.subject, error) from None
-
-
-def _network(connection: SynapseLivyConnection) -> tuple[ssl.SSLContext | bool, str | None]:
-    """Find the certificates to trust, and the proxy to use by the rules of requests, so that both paths agree."""
-    proxy = select_proxy(connection.endpoint, get_environ_proxies(connection.endpoint))
-    if connection.ca_file is False:
-        return False, proxy
-    try:
-        return ssl.create_default_context(cafile=str(connection.ca_file)), proxy
-    except OSError as error:
-        raise SynapseLivyConfigurationError(
-            f"Connection {connection.conn_id}: {connection.ca_file} holds no certificates ({error})."
-        ) from None
+            raise broken_connection(request.subject, request.url, error) from None
 
 
 @dataclass
@@ -144,5 +134,4 @@ async def shared_client(connection: SynapseLivyConnection) -> AsyncIterator[Asyn
         shared.users -= 1
         if not shared.users:
             del clients[connection]
-            with suppress(SynapseLivyError):  # whoever waited for it to open has seen why it did not
-                await (await shared.client).close()
+            await (await shared.client).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 try:  # Airflow 3.2 moved them here, and warns about the old place.
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 __all__ = ["AirflowRescheduleException", "first_poke_time", "is_deferral_timeout", "recall", "remember"]
+
+log = logging.getLogger(__name__)
 
 _MEMORY_KEY = "synapse_livy_wait"
 
@@ -62,7 +65,11 @@ def recall(context: Context) -> Any:
     :param context: Airflow's context of the task.
     """
     store: Any = context.get("task_state_store")
-    return store.get(_MEMORY_KEY) if store else None
+    try:
+        return store.get(_MEMORY_KEY) if store else None
+    except Exception:  # a better log is not worth a failed wait
+        log.warning("What this task noted before its last run can't be read.", exc_info=True)
+        return None
 
 
 def remember(context: Context, value: Any) -> None:
@@ -73,5 +80,8 @@ def remember(context: Context, value: Any) -> None:
     :param value: JSON values.
     """
     store: Any = context.get("task_state_store")
-    if store:
-        store.set(_MEMORY_KEY, value)
+    try:
+        if store:
+            store.set(_MEMORY_KEY, value)
+    except Exception:  # a better log is not worth a failed wait
+        log.warning("What this task has noted for its next run can't be kept.", exc_info=True)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -113,12 +113,12 @@ def validate_session_id(session_id: object) -> int:
     :raises InvalidSparkSessionIdError: if it is anything else; the message names the likely cause.
     """
     number = session_id
-    if isinstance(number, str) and re.fullmatch(r"[0-9]{1,100}", number.strip()):
+    if isinstance(number, str) and re.fullmatch(r"-?[0-9]{1,100}", number.strip()):
         number = int(number)
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _LARGEST_SESSION_ID:
         return number
     raise InvalidSparkSessionIdError(
-        f"{session_id!r} is not the id of a Spark session, which is a whole number from 0 to "
+        f"{_shorten(repr(session_id))} is not the id of a Spark session, which is a whole number from 0 to "
         f"{_LARGEST_SESSION_ID}. {_likely_cause(number)}"
     )
 
@@ -188,9 +188,9 @@ def _sessions_url(endpoint: str, livy_api_version: str, spark_pool_name: str) ->
     return f"{endpoint}/livyApi/versions/{version}/sparkPools/{pool}/sessions"
 
 
-def _path_part(name: str, value: str) -> str:
+def _path_part(name: str, value: object) -> str:
     """Quote a part of the path. Dots alone survive quoting and would lead out of it, so they are refused."""
-    if value.strip(". ") in ("", "None"):
+    if not isinstance(value, str) or value.strip(". ") in ("", "None"):
         raise SynapseLivyConfigurationError(f"{name}={value!r} is not a name. Give it to the task or the connection.")
     return quote(value, safe="")
 
@@ -231,15 +231,15 @@ def _parse_session(request: SparkSessionRequest, answer: LivyAnswer) -> SparkSes
 def _is_cut_short(body: bytes) -> bool:
     """Tell whether a body is the beginning of JSON, or nothing: what HTTP libraries do not all notice."""
     try:
-        from_json(body or b"{", allow_inf_nan=False, allow_partial=True)
+        from_json(body, allow_inf_nan=False, allow_partial=True)
     except ValueError:
-        return False
-    return True
+        return not body.strip()
+    return body.lstrip().startswith(b"{")
 
 
 def _cut_short(request: LivyRequest, answer: LivyAnswer) -> SynapseLivyUnavailableError:
     return SynapseLivyUnavailableError(
-        f"{request.subject}: {_BREAK_UNKNOWN}.", status=answer.status, activity_id=_activity_id(answer)
+        f"{request.subject}: {_BROKEN_OFF.format('Synapse')}", status=answer.status, activity_id=_activity_id(answer)
     )
 
 
@@ -273,7 +273,8 @@ _MEANING: dict[int, _Meaning] = {
     ),
     401: _Meaning(
         SynapseLivyAuthenticationError,
-        "A fresh token was refused as well: see whether the identity is in the workspace's tenant and cloud.",
+        "A renewed token is refused as well: see whether the identity is in the workspace's tenant and cloud, "
+        "and, if the connection has a ready-made token, whether that is still good.",
     ),
     403: _Meaning(
         SynapseLivyPermissionError,
@@ -334,7 +335,7 @@ def _activity_id(answer: LivyAnswer) -> str | None:
 def _service_error(answer: LivyAnswer) -> tuple[str | None, str]:
     """Find the code and the words of an error, in any of the shapes and letter cases that the service uses."""
     if 300 <= answer.status < 400:
-        return None, f"a redirect to {answer.header('location')}, which is not followed"
+        return None, _shorten(f"a redirect, which is not followed, to {answer.header('location')}")
     try:
         document = from_json(answer.body)
     except ValueError:
@@ -380,33 +381,38 @@ def _retry_after(answer: LivyAnswer) -> float | None:
     return seconds if seconds > 0 else None
 
 
-#: How a connection can break, in words that are the same whichever library noticed, and whether it may pass.
+#: How a connection breaks, in words that are the same whichever library noticed it.
 _BREAKS: tuple[tuple[type[BaseException], str], ...] = (
-    (socket.gaierror, "its name can't be resolved. See whether the host is spelled right"),
-    (TimeoutError, "it did not answer in time. See whether a firewall or proxy is in between"),
-    (ConnectionRefusedError, "it refused the connection. See whether the host and port are right"),
+    (socket.gaierror, "{}: its name can't be resolved. See whether the host is spelled right."),
+    (TimeoutError, "{} did not answer in time. See whether a firewall or a proxy is in between."),
+    (ConnectionRefusedError, "{} refused the connection. See whether host and port are right."),
 )
-_BREAK_UNKNOWN = "the connection broke before the answer was complete. Try later"
+_BROKEN_OFF = "{} broke the connection off before its answer was complete. Try later."
+_NO_TLS = "{} does not speak TLS. See whether the port is right, and the scheme: http is for loopback addresses only."
 _UNTRUSTED = (
-    "its certificate is not trusted ({}). If a proxy or an emulator signs its own, name its CA bundle in the "
+    "the certificate of {} is not trusted ({}). If a proxy or an emulator signs its own, name its CA bundle in the "
     'connection (extra "verify").'
 )
 
 
-def broken_connection(subject: str, error: BaseException) -> SynapseLivyError:
+def broken_connection(subject: str, url: str, error: BaseException) -> SynapseLivyError:
     """
-    Say what a broken connection means: an untrusted certificate will not mend itself, all else may.
+    Say what a broken connection means. One whose TLS can't be right will not mend itself, all else may.
 
-    :param subject: what was asked for, or who was asked.
+    :param subject: what was asked for.
+    :param url: where.
     :param error: what the HTTP library raised.
     """
+    address = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     chain = list(causes(error))
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = getattr(cause, "verify_message", cause)
-            return SynapseLivyConfigurationError(f"{subject}: {_UNTRUSTED.format(why)}")
+            return SynapseLivyConfigurationError(f"{subject}: {_UNTRUSTED.format(address, why)}")
+        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
+            return SynapseLivyConfigurationError(f"{subject}: {_NO_TLS.format(address)}")
     words = (words for kind, words in _BREAKS if any(isinstance(cause, kind) for cause in chain))
-    return SynapseLivyUnavailableError(f"{subject}: {next(words, _BREAK_UNKNOWN)}.")
+    return SynapseLivyUnavailableError(f"{subject}: {next(words, _BROKEN_OFF).format(address)}")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
+import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_synapse_livy.api import (
@@ -19,7 +22,9 @@ from airflow_provider_synapse_livy.api import (
 )
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
 
-__all__ = ["CLOUDS", "AuthType", "Cloud", "Identity", "SynapseLivyConnection"]
+__all__ = ["CLOUDS", "AuthType", "Cloud", "Identity", "Network", "SynapseLivyConnection", "is_loopback"]
+
+_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,56 @@ class AuthType(StrEnum):
 
 
 @dataclass(frozen=True)
+class Network:
+    """
+    How to reach others.
+
+    :param ca_bundle: the file or folder of certificates to trust; False trusts any.
+    :param timeout: how many seconds to wait for a connection, and for each piece of an answer.
+    """
+
+    ca_bundle: str | bool
+    timeout: float
+
+    def ssl_context(self) -> ssl.SSLContext | bool:
+        """
+        Load the certificates to trust; False where any is.
+
+        :raises OSError: if there are none.
+        """
+        if isinstance(self.ca_bundle, bool):
+            return self.ca_bundle
+        if Path(self.ca_bundle).is_dir():
+            return ssl.create_default_context(capath=self.ca_bundle)
+        return ssl.create_default_context(cafile=self.ca_bundle)
+
+    def proxy(self, url: str) -> str | None:
+        """
+        Find the proxy that the environment names for an address, by the rules of requests.
+
+        Loopback addresses have none: no proxy could reach them, and plain http would show it the token.
+
+        :param url: the address.
+        """
+        from requests.utils import get_environ_proxies, select_proxy
+
+        return None if is_loopback(url) else select_proxy(url, get_environ_proxies(url))
+
+
+def is_loopback(url: str) -> bool:
+    """
+    Tell whether an address leads nowhere but to this machine.
+
+    :param url: the address.
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True)
 class Identity:
     """
     Who asks for a token, and where.
@@ -70,7 +125,7 @@ class Identity:
     :param tenant_id: the tenant; empty where the kind of identity needs none.
     :param client_id: the application's client id, likewise.
     :param secret: the client secret or the ready-made token, likewise.
-    :param ca_file: the certificates to trust; False trusts any.
+    :param network: how to reach Microsoft Entra ID.
     """
 
     auth_type: AuthType
@@ -79,7 +134,7 @@ class Identity:
     tenant_id: str
     client_id: str
     secret: str = field(repr=False)
-    ca_file: str | bool
+    network: Network
 
 
 class AirflowConnection(Protocol):
@@ -102,7 +157,7 @@ class SynapseLivyConnection:
     :param spark_pool_name: the Spark pool, for tasks that name none.
     :param livy_api_version: the version of the Livy API, for tasks that name none.
     :param identity: who asks.
-    :param ca_file: the certificates to trust; False trusts any.
+    :param network: how to reach the workspace.
     """
 
     conn_id: str
@@ -110,7 +165,7 @@ class SynapseLivyConnection:
     spark_pool_name: str | None
     livy_api_version: str
     identity: Identity
-    ca_file: str | bool
+    network: Network
 
     @classmethod
     def from_airflow(cls, connection: AirflowConnection, extra: Mapping[str, Any]) -> SynapseLivyConnection:
@@ -123,14 +178,14 @@ class SynapseLivyConnection:
         """
         reader = _Reader(connection, {key: value for key, value in extra.items() if value not in (None, "")})
         endpoint, cloud = reader.endpoint()
-        ca_file = reader.ca_file()
+        network = reader.network()
         return cls(
             conn_id=connection.conn_id,
             endpoint=endpoint,
             spark_pool_name=reader.text("spark_pool_name"),
             livy_api_version=reader.text("livy_api_version") or DEFAULT_LIVY_API_VERSION,
-            identity=reader.identity(cloud, ca_file),
-            ca_file=ca_file,
+            identity=reader.identity(cloud, network),
+            network=network,
         )
 
     def spark_session_request(
@@ -153,7 +208,7 @@ class SynapseLivyConnection:
         return spark_session_request(
             endpoint=self.endpoint,
             spark_pool_name=self.pool(spark_pool_name),
-            livy_api_version=livy_api_version or self.livy_api_version,
+            livy_api_version=self.livy_api_version if livy_api_version is None else livy_api_version,
             session_id=session_id,
             detailed=detailed,
         )
@@ -165,8 +220,8 @@ class SynapseLivyConnection:
         :param spark_pool_name: the pool that the task names, if any.
         :raises SynapseLivyConfigurationError: if neither names one.
         """
-        chosen = spark_pool_name or self.spark_pool_name
-        if chosen:
+        chosen = self.spark_pool_name if spark_pool_name is None else spark_pool_name
+        if chosen is not None:
             return chosen
         raise SynapseLivyConfigurationError(
             f"No Spark pool is named. Give the task spark_pool_name, or write it into the connection "
@@ -181,76 +236,92 @@ class _Reader:
     connection: AirflowConnection
     extra: Mapping[str, Any]
 
-    def fail(self, what: str) -> NoReturn:
-        raise SynapseLivyConfigurationError(f"Connection {self.connection.conn_id}: {what}")
+    def error(self, what: str) -> SynapseLivyConfigurationError:
+        return SynapseLivyConfigurationError(f"Connection {self.connection.conn_id}: {what}")
 
     def text(self, name: str) -> str | None:
         value = self.extra.get(name)
         return None if value is None else str(value).strip()
 
-    def ca_file(self) -> str | bool:
-        """Decide once for both transports and the token: a named bundle, else the environment's, else certifi's."""
+    def network(self) -> Network:
+        """Read how to reach others, once for both transports and the token: a bundle that is named must be one."""
         from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-        value = self.extra.get("verify", True)
-        if str(value).lower() == "false":
-            return False
-        if str(value).lower() != "true":
-            return self.existing_file(str(value))
-        return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+        bundle = self.ca_bundle()
+        network = Network(ca_bundle=DEFAULT_CA_BUNDLE_PATH if bundle is True else bundle, timeout=self.timeout())
+        if isinstance(bundle, str):
+            self.check_certificates(network)
+        return network
 
-    def existing_file(self, path: str) -> str:
-        if not Path(path).exists():
-            self.fail(f'there is no file {path} (extra "verify"). Name a file of CA certificates, or true.')
-        return path
+    def ca_bundle(self) -> str | bool:
+        value = str(self.extra.get("verify", True)).strip()
+        if value.lower() != "true":
+            return False if value.lower() == "false" else value
+        return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+
+    def check_certificates(self, network: Network) -> None:
+        try:
+            network.ssl_context()
+        except OSError as error:
+            raise self.error(
+                f"{network.ca_bundle} holds no certificates ({error}). Name a file or folder of CA certificates, or "
+                'true, in the extra "verify", or else in REQUESTS_CA_BUNDLE.'
+            ) from None
+
+    def timeout(self) -> float:
+        value = self.extra.get("timeout", _TIMEOUT)
+        with suppress(TypeError, ValueError):
+            if 0 < (seconds := float(value)) < math.inf:
+                return seconds
+        raise self.error(f'the extra "timeout" is {value!r}. Write a number of seconds.')
 
     def endpoint(self) -> tuple[str, Cloud]:
         """Read the workspace's development endpoint, and the cloud that it is in."""
         url = self.url()
         host = (url.hostname or "").lower()
-        if host in {cloud.studio_host for cloud in CLOUDS}:
-            self.fail_host("is the address of Synapse Studio.")
-        if _is_loopback(host):
+        if host.endswith(tuple(cloud.studio_host for cloud in CLOUDS)):
+            raise self.host_error("is the address of Synapse Studio.")
+        if is_loopback(url.geturl()):
             return f"{url.scheme}://{self.with_port(url)}", PUBLIC_CLOUD
         if url.scheme != "https":
-            self.fail_host("would send the token unencrypted. Only https is allowed, but for loopback addresses.")
+            raise self.host_error("would send the token unencrypted. http is for loopback addresses only.")
         if "." not in host:
             host = f"{host}.{PUBLIC_CLOUD.endpoint_suffix}"
         workspace, _, suffix = host.partition(".")
         cloud = next((cloud for cloud in CLOUDS if cloud.endpoint_suffix == suffix), None)
         if cloud is None or not re.fullmatch(r"[a-z0-9-]+", workspace):
-            self.fail_host("is not the development endpoint of a workspace.")
+            raise self.host_error("is not the development endpoint of a workspace.")
         return f"https://{self.with_port(url, host)}", cloud
 
     def url(self) -> SplitResult:
         text = (self.connection.host or "").strip()
+        if not text:
+            raise self.error(f"the host is missing. {_RIGHT_HOST}")
         scheme, _, rest = text.rpartition("://")
         try:
             url = urlsplit(f"{scheme or 'https'}://{rest}")
             url.port  # noqa: B018  (reading it is what checks it)
         except ValueError:
-            self.fail_host("is not an address.")
+            raise self.host_error("is not an address.") from None
         if not url.hostname:
-            self.fail_host("is missing." if not text else "is not an address.")
+            raise self.host_error("is not an address.")
         plain = url.path in ("", "/") and not (url.query or url.fragment or url.username)
         if not plain and "web." not in url.hostname:
-            self.fail_host("has more than the workspace's address.")
+            raise self.host_error("has more than the workspace's address.")
         return url
 
     def with_port(self, url: SplitResult, host: str | None = None) -> str:
         if url.port and self.connection.port not in (None, url.port):
-            self.fail(f"the host says port {url.port}, the field Port says {self.connection.port}. Write it once.")
+            raise self.error(f"the host says port {url.port}, the field Port {self.connection.port}. Write it once.")
         port = url.port or self.connection.port
         host = host or url.netloc.rpartition("@")[2].removesuffix(f":{url.port}")
         return host if port in (None, 443) else f"{host}:{port}"
 
-    def fail_host(self, what: str) -> NoReturn:
-        self.fail(
-            f"the host {self.connection.host!r} {what} Write the workspace's development endpoint, "
-            "https://<workspace>.dev.azuresynapse.net (Azure portal > the workspace > Overview)."
-        )
+    def host_error(self, what: str) -> SynapseLivyConfigurationError:
+        shown = re.sub(r"//.*@", "//...@", self.connection.host or "")  # a password could stand there
+        return self.error(f"the host {shown!r} {what} {_RIGHT_HOST}")
 
-    def identity(self, cloud: Cloud, ca_file: str | bool) -> Identity:
+    def identity(self, cloud: Cloud, network: Network) -> Identity:
         """Read who asks, and see that what the kind of identity needs is there."""
         auth_type = self.auth_type()
         identity = Identity(
@@ -260,11 +331,11 @@ class _Reader:
             tenant_id=self.text("tenantId") or "",
             client_id=(self.connection.login or "").strip(),
             secret=self.connection.password or "",
-            ca_file=ca_file,
+            network=network,
         )
         for name, where in _NEEDED[auth_type].items():
             if not getattr(identity, name):
-                self.fail(f"{auth_type} needs {where}")
+                raise self.error(f"{auth_type} needs {where}")
         return identity
 
     def auth_type(self) -> AuthType:
@@ -276,9 +347,13 @@ class _Reader:
         try:
             return AuthType(name)
         except ValueError:
-            self.fail(f'the extra "auth_type" is {name!r}. Write one of {", ".join(AuthType)}.')
+            raise self.error(f'the extra "auth_type" is {name!r}. Write one of {", ".join(AuthType)}.') from None
 
 
+_RIGHT_HOST = (
+    "Write the workspace's development endpoint, https://<workspace>.dev.azuresynapse.net "
+    "(Azure portal > the workspace > Overview)."
+)
 _TENANT = (
     'the tenant id. Write it into the field "Tenant ID" (extra "tenantId"); '
     "Azure portal > Microsoft Entra ID > Overview shows it."
@@ -299,10 +374,3 @@ _NEEDED: dict[AuthType, dict[str, str]] = {
     AuthType.DEFAULT: {},
     AuthType.TOKEN: {"secret": _TOKEN},
 }
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

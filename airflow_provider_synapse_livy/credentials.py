@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_synapse_livy.api import broken_connection, causes
-from airflow_provider_synapse_livy.connection import CLOUDS, AuthType, Identity
+from airflow_provider_synapse_livy.connection import CLOUDS, AuthType, Identity, is_loopback
 from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
@@ -36,8 +36,6 @@ _http_log.setLevel(logging.WARNING)
 
 #: Seconds before its end at which a token is replaced, or half its life if that is shorter.
 _REFRESH_EARLY = 300.0
-
-_TIMEOUT = 30.0  # seconds, to connect and to read
 
 
 class TokenSource:
@@ -151,9 +149,10 @@ def _request_token(identity: Identity) -> AccessToken:
         "authority": identity.authority,
         # An authority that is not Microsoft's own, as in an air-gapped cloud, can't be looked up at Microsoft's.
         "disable_instance_discovery": identity.authority not in {cloud.authority for cloud in CLOUDS},
-        "connection_verify": identity.ca_file,
-        "connection_timeout": _TIMEOUT,
-        "read_timeout": _TIMEOUT,
+        "connection_verify": identity.network.ca_bundle,
+        "connection_timeout": identity.network.timeout,
+        "read_timeout": identity.network.timeout,
+        "use_env_settings": not is_loopback(_url(identity.authority)),  # which proxy to use, if any
         "retry_total": 0,
         "raw_response_hook": lambda response: statuses.append(response.http_response.status_code),
         "logger": _http_log,
@@ -169,14 +168,19 @@ def _request_token(identity: Identity) -> AccessToken:
 
 def _explained(error: Exception, identity: Identity, status: int | None) -> SynapseLivyError:
     """Say what azure-identity could not do. Its messages name tenants, clients and codes, but no secrets."""
-    subject = f"Microsoft Entra ID at {identity.authority}"
-    words = f"{subject} gave no token ({identity.auth_type}): {' '.join(str(error).split())}"
+    subject = "The token for Synapse"
+    words = f"Microsoft Entra ID at {identity.authority} gave no token ({identity.auth_type}): "
+    words += " ".join(str(error).split())
     if isinstance(error, ValueError):  # what azure-identity does not even send
         return SynapseLivyConfigurationError(words)
     if status is None and (broken := _broken_connection(error)):
-        return broken_connection(subject, broken)
+        return broken_connection(subject, _url(identity.authority), broken)
     kind = SynapseLivyUnavailableError if _is_outage(status) else SynapseLivyAuthenticationError
     return kind(words, status=status)
+
+
+def _url(authority: str) -> str:
+    return authority if "://" in authority else f"https://{authority}"
 
 
 def _broken_connection(error: Exception) -> BaseException | None:

@@ -42,8 +42,13 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     },
     "verify": {
         "label": "CA bundle",
-        "description": "A file of CA certificates to trust instead of the usual ones; false trusts any server.",
+        "description": "A file or folder of CA certificates to trust instead of the usual ones; false trusts any.",
         "schema": {"type": ["string", "null"]},
+    },
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds to wait for a connection, and for each piece of an answer; 30 if left blank.",
+        "schema": {"type": ["number", "null"], "minimum": 0.1},
     },
     "authority": {
         "label": "Authority",

@@ -13,12 +13,13 @@ of the live service where it answers otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json
 
@@ -52,6 +53,11 @@ class LivyState(StrEnum):
     DEAD = "dead"
     ERROR = "error"
     KILLED = "killed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether Livy has nothing more to say of a session in this state."""
+        return self in _RESULT_OF_FINAL_STATE
 
 
 class SparkSessionResultType(StrEnum):
@@ -114,6 +120,11 @@ _FINAL_RESULTS = frozenset(_RESULT_OF_FINAL_STATE.values())
 #: Marks an enumeration that the service may extend: a known value becomes its member, any other stays text.
 _OPEN = Field(union_mode="left_to_right")
 
+#: Marks a list in which a null, which says nothing, makes nothing unreadable.
+_NULLS_LEFT_OUT = BeforeValidator(
+    lambda entries: [entry for entry in entries if entry is not None] if isinstance(entries, list) else entries
+)
+
 
 class _Documented(BaseModel):
     """What all models share: documented names as aliases, nothing unknown dropped, nothing changed later."""
@@ -140,11 +151,11 @@ class SparkRequest(_Documented):
     name: str | None = None
     file: str | None = None
     class_name: str | None = None
-    args: tuple[str, ...] | None = None
-    jars: tuple[str, ...] | None = None
-    files: tuple[str, ...] | None = None
-    py_files: tuple[str, ...] | None = None
-    archives: tuple[str, ...] | None = None
+    args: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
+    jars: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
+    files: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
+    py_files: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
+    archives: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
     conf: dict[str, JsonValue] | None = None
     driver_memory: str | None = None
     driver_cores: int | None = None
@@ -227,8 +238,8 @@ class SparkSession(_Documented):
     result: Annotated[SparkSessionResultType | str | None, _OPEN] = None
     app_id: str | None = None
     app_info: dict[str, JsonValue] | None = None
-    log: tuple[str | None, ...] | None = None
-    error_info: tuple[SparkServiceError, ...] | None = None
+    log: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
+    error_info: Annotated[tuple[SparkServiceError, ...] | None, _NULLS_LEFT_OUT] = None
     livy_info: SparkSessionState | None = None
     scheduler_info: SparkScheduler | None = None
     plugin_info: SparkServicePlugin | None = None
@@ -258,7 +269,13 @@ class SparkSession(_Documented):
         :param fields: the dict.
         :raises ValueError: if it is not a session.
         """
+        if not _is_finite(fields):
+            raise ValueError("infinite numbers are no JSON values")
         return cls.model_validate(fields)
+
+    def __str__(self) -> str:
+        """Name the session as people do, in logs and messages."""
+        return f"Spark session {self.id}" + (f" in pool {self.spark_pool_name}" if self.spark_pool_name else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Give a dict of JSON values under the documented names, all of them, and the unknown ones as they came."""
@@ -330,6 +347,15 @@ class SparkSession(_Documented):
         """How long the session lasted in all, from its submission to its end."""
         scheduler = self.scheduler_info or SparkScheduler()
         return _between(scheduler.submitted_at, scheduler.ended_at)
+
+
+def _is_finite(value: Any) -> bool:
+    """Look for numbers that JSON can't hold. They come from exponents: to a JSON parser, 1e999 is infinite."""
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _between(start: str | None, end: str | None) -> timedelta | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -11,13 +12,11 @@ from requests.adapters import HTTPAdapter
 from tenacity import Retrying
 
 from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest, broken_connection
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+from airflow_provider_synapse_livy.connection import Network, SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import TokenSource, token_source
-from airflow_provider_synapse_livy.retry import retry_description
+from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
 
 __all__ = ["LivyClient"]
-
-_TIMEOUT = 30.0  # seconds, to connect and to read
 
 _Request = TypeVar("_Request", bound=LivyRequest)
 _Result = TypeVar("_Result")
@@ -28,27 +27,40 @@ class LivyClient:
     Sends requests to one workspace, with the connection's identity.
 
     :param connection: the workspace and the identity.
-    :param retry: keyword arguments of ``tenacity.Retrying``.
+    :param sleep: pauses between two tries.
     """
 
-    def __init__(self, connection: SynapseLivyConnection, *, retry: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, connection: SynapseLivyConnection, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._tokens = token_source(connection.identity)
-        self._retry = retry_description() if retry is None else retry
+        self._sleep = sleep
+        proxy = connection.network.proxy(connection.endpoint)
         self.session = requests.Session()
+        self.session.trust_env = (
+            False  # what the environment may decide, the connection has decided for both transports
+        )
+        self.session.proxies = dict.fromkeys(("http", "https"), proxy) if proxy else {}
         self.session.auth = _BearerToken(connection.endpoint, self._tokens)
         self.session.headers["Accept"] = "application/json"
         for prefix in ("https://", "http://"):
-            self.session.mount(prefix, _Adapter(connection.ca_file))
+            self.session.mount(prefix, _Adapter(connection.network))
 
-    def call(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
+    def call(
+        self,
+        request: _Request,
+        read: Callable[[_Request, LivyAnswer], _Result],
+        *,
+        patience: float = RETRY_SECONDS,
+    ) -> _Result:
         """
         Send a request, as often as it takes, and give what its answer means.
 
         :param request: the request.
         :param read: reads the answer, and raises what is wrong with it.
+        :param patience: for how many seconds to try.
         :raises SynapseLivyError: if there is no good answer.
         """
-        result: _Result = Retrying(**self._retry)(self._attempt, request, read)
+        retrying = Retrying(sleep=self._sleep, **retry_description(patience))
+        result: _Result = retrying(self._attempt, request, read)
         return result
 
     def _attempt(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
@@ -63,7 +75,7 @@ class LivyClient:
         try:
             response = self.session.get(request.url, allow_redirects=False)
         except requests.RequestException as error:
-            raise broken_connection(request.subject, error) from None
+            raise broken_connection(request.subject, request.url, error) from None
         return LivyAnswer(response.status_code, response.headers, response.content)
 
 
@@ -71,27 +83,29 @@ class _BearerToken(requests.auth.AuthBase):
     """Adds the token to requests that go to the workspace, and to no other."""
 
     def __init__(self, endpoint: str, tokens: TokenSource) -> None:
-        self._origin = urlsplit(endpoint)[:2]
+        self._origin = _origin(endpoint)
         self._tokens = tokens
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if urlsplit(request.url or "")[:2] == self._origin:
+        if _origin(request.url or "") == self._origin:
             request.headers["Authorization"] = f"Bearer {self._tokens.get()}"
         return request
 
 
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Give what two addresses must have in common to lead to the same server."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
 class _Adapter(HTTPAdapter):
-    """
-    Sets what requests has no setting of a session for.
+    """Sets what a session of requests has no setting of its own for, or one that others overrule."""
 
-    Without a timeout requests waits for ever, and ``Session.verify`` loses against ``REQUESTS_CA_BUNDLE``.
-    """
-
-    def __init__(self, ca_file: str | bool) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self._ca_file = ca_file
+        self._network = network
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        kwargs["verify"] = self._ca_file
-        kwargs["timeout"] = kwargs.get("timeout") or _TIMEOUT
+        kwargs["verify"] = self._network.ca_bundle
+        kwargs["timeout"] = kwargs.get("timeout") or self._network.timeout
         return super().send(request, *args, **kwargs)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 #: How often a request is sent at the most.
 RETRY_ATTEMPTS = 20
 
-#: How many seconds may be spent on one request, its retries and pauses included, when the next pause begins.
+#: How many seconds may be spent on one request, with all its retries and the pauses between them.
 RETRY_SECONDS = 180.0
 
 #: Longer each time, and at random, so that those who failed together do not come back together.

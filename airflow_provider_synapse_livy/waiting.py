@@ -26,6 +26,7 @@ from airflow_provider_synapse_livy.models import (
     SparkSession,
     SparkSessionResultType,
 )
+from airflow_provider_synapse_livy.retry import RETRY_SECONDS
 
 __all__ = ["Verdict", "Wait", "WaitRules", "describe_failure", "describe_timeout", "judge"]
 
@@ -38,8 +39,6 @@ _SETTLE_INTERVAL = 5.0
 
 #: How many changes one line of the log goes back; a session may turn busy and idle for days.
 _LONGEST_TRAIL = 8
-
-_FINAL_STATES = frozenset({LivyState.SUCCESS, LivyState.DEAD, LivyState.ERROR, LivyState.KILLED})
 
 
 class Verdict(StrEnum):
@@ -88,8 +87,8 @@ class WaitRules:
         return cls(_names("target_states", target_states, frozenset(LivyState)), results, accept_idle_timeout)
 
 
-def _names(parameter: str, given: Collection[str], known: Collection[str]) -> frozenset[str]:
-    names = frozenset([given] if isinstance(given, str) else given)
+def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:
+    names = frozenset([given] if isinstance(given, str) else given or ())
     if names and names <= set(known):
         return names
     raise SynapseLivyConfigurationError(
@@ -113,10 +112,13 @@ def judge(session: SparkSession, rules: WaitRules, *, settled: bool = False) -> 
 
 
 def _reached(session: SparkSession, rules: WaitRules) -> bool:
-    """See whether the session is where it is waited for; one that is on its way out is not ready for anything."""
-    if session.state not in (rules.target_states or ()):
+    """See whether the session is where it is waited for. Idle it must be for good: about to be cancelled won't do."""
+    state = session.state
+    if not isinstance(state, LivyState) or state not in (rules.target_states or ()):
         return False
-    return session.state in _FINAL_STATES or not (session.is_finished or session.is_cancelling)
+    if state is LivyState.IDLE:
+        return session.is_ready
+    return state.is_final or not session.is_finished
 
 
 def _accepted(session: SparkSession, rules: WaitRules) -> bool:
@@ -163,6 +165,14 @@ class Wait:
     def is_settling(self) -> bool:
         """Whether the session has ended and only its result is waited for."""
         return self._settling_since is not None
+
+    def patience(self, now: float) -> float:
+        """
+        Tell for how many seconds one look may try: never beyond the deadline, where the last one is a single try.
+
+        :param now: when it begins, in seconds since the epoch.
+        """
+        return max(0.0, min(RETRY_SECONDS, self.deadline - now))
 
     @contextmanager
     def forgiving(self) -> Iterator[None]:
@@ -218,7 +228,7 @@ class Wait:
         if self.trail and self.trail[-1][0] == phase:
             return
         self.trail = [*self.trail, (phase, now)][-_LONGEST_TRAIL:]
-        self.log.info("%s: %s", _subject(session), _way(session, self.trail))
+        self.log.info("%s: %s", session, _way(session, self.trail))
 
 
 _QUEUED, _ACQUIRING = "queued", "acquiring nodes"
@@ -269,10 +279,6 @@ def _duration(span: timedelta) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
 
 
-def _subject(session: SparkSession) -> str:
-    return f"Spark session {session.id} in pool {session.spark_pool_name}"
-
-
 def describe_failure(answer: SparkSessionAnswer, rules: WaitRules) -> str:
     """
     Say why a session that has ended does not count as a success: the thing, the event, the causes, the remedy.
@@ -281,8 +287,8 @@ def describe_failure(answer: SparkSessionAnswer, rules: WaitRules) -> str:
     :param rules: what was waited for.
     """
     session = answer.session
-    missed = "" if rules.target_states is None else f" before it was {_or(rules.target_states)}"
-    event = f"{_subject(session)} {_end(session)}{missed} ({_states(session)})."
+    missed = "" if rules.target_states is None else f" before it was seen {_or(rules.target_states)}"
+    event = f"{session} {_end(session)}{missed} ({_states(session)})."
     return "\n".join([event, *_evidence(answer), _remedy(session, rules)])
 
 
@@ -299,7 +305,7 @@ def describe_timeout(answer: SparkSessionAnswer | None, rules: WaitRules, timeou
     if answer is None:
         return f"The Spark session could not be read once within the sensor's timeout of {limit}. See the log for why."
     session = answer.session
-    event = f"{_subject(session)} had not {goal} within the sensor's timeout of {limit} ({_states(session)})."
+    event = f"{session} had not {goal} within the sensor's timeout of {limit} ({_states(session)})."
     return "\n".join([event, *_evidence(answer), "If it only needs longer, raise the sensor's timeout."])
 
 
@@ -324,7 +330,7 @@ def _evidence(answer: SparkSessionAnswer) -> Iterator[str]:
     facts = {"application": session.app_id, "activity id": answer.activity_id, "Spark UI": info.get("sparkUiUrl")}
     if named := [f"{name} {value}" for name, value in facts.items() if value]:
         yield f"For support: {', '.join(named)}."
-    if lines := [line.strip() for line in session.log or () if line and line.strip()]:
+    if lines := [line.strip() for line in session.log or () if line.strip()]:
         yield "Last lines of the driver's log:\n" + "\n".join(f"  {line}" for line in lines)
 
 

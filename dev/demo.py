@@ -166,6 +166,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ui", action="store_true", help="leave Airflow's UI open afterwards")
     arguments = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else whatever was started would outlive us
+        signal.signal(number, lambda *_: sys.exit("Told to stop; Airflow and the emulator are stopped."))
     with emulator() as url:
         say("Starting Airflow: scheduler, DAG processor, triggerer and API server.")
         with LocalAirflow(HOME, PROJECT / "example_dags") as airflow:
@@ -178,4 +180,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; Airflow and the emulator are stopped.")

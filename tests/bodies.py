@@ -175,7 +175,6 @@ SESSIONS: dict[str, dict[str, Any]] = {
         schedulerInfo=dict.fromkeys(scheduler()),
         pluginInfo=dict.fromkeys(plugin()),
         appInfo=dict.fromkeys(IDLE["appInfo"]),
-        log=[None],
         errorInfo=[{"message": None, "errorCode": None, "source": None}],
     ),
     "unknown names": session(state="hibernating", result="Perhaps", jobType="SparkDream", novelty={"a": [1, None]}),

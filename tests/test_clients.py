@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 
 import bodies
 import pytest
+import requests
 from connections import connection, to_emulator, to_server
 from scripted_server import ScriptedServer, http, reset
 
@@ -23,7 +25,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.requests_client import LivyClient
-from airflow_provider_synapse_livy.retry import RETRY_ATTEMPTS, RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.retry import RETRY_ATTEMPTS, RETRY_SECONDS
 
 
 class Worker:
@@ -34,12 +36,12 @@ class Worker:
     def __init__(self) -> None:
         self.pauses: list[float] = []
 
-    def read(self, livy_connection, session_id=12, *, pool=None, seconds=RETRY_SECONDS):
+    def read(self, livy_connection, session_id=12, *, pool=None, patience=RETRY_SECONDS):
         """Read a session."""
-        client = LivyClient(livy_connection, retry=retry_description(seconds) | {"sleep": self.pauses.append})
+        client = LivyClient(livy_connection, sleep=self.pauses.append)
         with client.session:
             request = livy_connection.spark_session_request(session_id, spark_pool_name=pool)
-            return client.call(request, read_spark_session)
+            return client.call(request, read_spark_session, patience=patience)
 
 
 class Triggerer(Worker):
@@ -51,15 +53,14 @@ class Triggerer(Worker):
         """Write a pause down."""
         self.pauses.append(seconds)
 
-    def read(self, livy_connection, session_id=12, *, pool=None, seconds=RETRY_SECONDS):
+    def read(self, livy_connection, session_id=12, *, pool=None, patience=RETRY_SECONDS):
         """Read a session on an event loop of its own."""
 
         async def read():
-            retry = retry_description(seconds) | {"sleep": self.sleep}
-            client = await AsyncLivyClient.open(livy_connection, retry=retry)
+            client = await AsyncLivyClient.open(livy_connection, sleep=self.sleep)
             try:
                 request = livy_connection.spark_session_request(session_id, spark_pool_name=pool)
-                return await client.call(request, read_spark_session)
+                return await client.call(request, read_spark_session, patience=patience)
             finally:
                 await client.close()
 
@@ -155,7 +156,7 @@ def test_unreachable_server(way):
     """A refused connection is tried again, and then told in the same words on both ways."""
     with ScriptedServer(GOOD) as server:
         pass
-    with pytest.raises(SynapseLivyUnavailableError, match="12 in pool etl: it refused the connection"):
+    with pytest.raises(SynapseLivyUnavailableError, match=f"12 in pool etl: {server.url} refused the connection"):
         way.read(to_server(server.url))
     assert len(way.pauses) == RETRY_ATTEMPTS - 1
 
@@ -171,7 +172,7 @@ def test_retry_after_is_obeyed(way, value):
 def test_pauses_do_not_exceed_the_time_given(way):
     """A pause beyond the time that may be spent is not begun, however long Synapse asks for."""
     with ScriptedServer(http(429, Retry_After="315360000")) as server, pytest.raises(SynapseLivyUnavailableError):
-        way.read(to_server(server.url), seconds=60)
+        way.read(to_server(server.url), patience=60)
     assert way.pauses == []
 
 
@@ -223,8 +224,17 @@ def test_certificate_that_is_not_trusted(way, tls_synapse):
         password="emulator-token",
         extra={"auth_type": "token", "spark_pool_name": "etl"},
     )
-    with pytest.raises(SynapseLivyConfigurationError, match="certificate is not trusted .*self-signed.*verify"):
+    with pytest.raises(
+        SynapseLivyConfigurationError, match=f"certificate of {tls_synapse.url} is not trusted .*self-signed.*verify"
+    ):
         way.read(livy_connection)
+    assert way.pauses == []
+
+
+def test_server_without_tls(way, synapse):
+    """Where there is no TLS to speak, that will not change either."""
+    with pytest.raises(SynapseLivyConfigurationError, match="https://127.0.0.1:.* does not speak TLS"):
+        way.read(to_server(synapse.url.replace("http:", "https:")))
     assert way.pauses == []
 
 
@@ -243,22 +253,40 @@ def test_certificates_need_not_be_verified(way, tls_synapse):
     assert way.read(to_emulator(tls_synapse, verify="false"), session_id).session.id == session_id
 
 
-def test_proxy_of_the_environment_is_used(way, monkeypatch):
-    """Both ways go through the proxy that the environment names."""
-    with ScriptedServer(GOOD) as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url)
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        assert way.read(to_server("http://127.0.0.1:9")).session.state == "idle"
-    assert proxy.requests[0].startswith("GET http://127.0.0.1:9/livyApi/")
+@pytest.mark.parametrize("passed_over", [True, False])
+def test_proxy_of_the_environment(way, monkeypatch, passed_over):
+    """Both ways go through the proxy that the environment names, unless it says otherwise; the token is not for it."""
+    livy_connection = connection(login=None, extra={"auth_type": "token", "spark_pool_name": "etl"})
+    with ScriptedServer(http(403)) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.setenv("no_proxy", ".azuresynapse.net" if passed_over else "")
+        with pytest.raises(SynapseLivyUnavailableError):
+            way.read(livy_connection, patience=0)
+    asked = [request.split(" HTTP")[0] for request in proxy.requests]
+    assert asked == ([] if passed_over else ["CONNECT ws.dev.azuresynapse.net:443"])
+    assert proxy.tokens == []
 
 
-def test_names_without_proxy_are_asked_directly(way, monkeypatch):
-    """Both ways heed no_proxy."""
+def test_loopback_is_asked_directly(way, monkeypatch):
+    """No proxy gets to see what goes to a loopback address."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with ScriptedServer(GOOD) as server:
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert way.read(to_server(server.url)).session.state == "idle"
+
+
+@pytest.mark.parametrize("answer", [b"", GOOD[:100]], ids=["nothing", "half an answer"])
+def test_servers_that_hang(way, answer):
+    """A server that says nothing, or nothing more, is given up after the timeout, and tried again."""
+    hung = threading.Event()
+
+    def hang(connection):
+        connection.sendall(answer)
+        hung.wait(timeout=10)
+
+    with ScriptedServer(hang, GOOD) as server:
+        threading.Timer(1, hung.set).start()  # lets the server go on to its next answer
+        assert way.read(to_server(server.url, timeout=0.2)).session.state == "idle"
+    assert way.pauses
 
 
 def test_netrc_does_not_replace_the_token(way, monkeypatch, tmp_path):
@@ -280,6 +308,28 @@ def test_session_of_requests_authenticates_for_the_workspace_alone():
             client.session.get(other.url)
     assert server.tokens == ["ready-made-token"]
     assert other.tokens == []
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://ws.dev.azuresynapse.net/a", True),
+        ("https://ws.dev.azuresynapse.net:443/a", True),
+        ("https://WS.dev.azuresynapse.net/a", True),
+        ("http://ws.dev.azuresynapse.net/a", False),
+        ("http://ws.dev.azuresynapse.net:443/a", False),
+        ("https://ws.dev.azuresynapse.net:8443/a", False),
+        ("https://other.dev.azuresynapse.net/a", False),
+        ("https://ws.dev.azuresynapse.net@evil.example/a", False),
+        ("https://ws.dev.azuresynapse.net.evil.example/a", False),
+    ],
+)
+def test_where_the_token_goes(url, sent):
+    """The token goes to scheme, host and port of the endpoint, however they are written, and nowhere else."""
+    livy_connection = connection(login=None, extra={"auth_type": "token", "spark_pool_name": "etl"})
+    with LivyClient(livy_connection).session as session:
+        prepared = session.prepare_request(requests.Request("GET", url))
+    assert ("Authorization" in prepared.headers) is sent
 
 
 def test_redirects_do_not_carry_the_token_to_another_host():
@@ -347,21 +397,3 @@ def test_cancelled_waits_leave_nothing_open():
 
     asyncio.run(scenario())
     gc.collect()  # an aiohttp session that was left open would warn, and warnings are errors
-
-
-def test_shared_client_that_can_not_open(tmp_path):
-    """If a client can't be opened, all who wait for it are told why, and the next one tries anew."""
-    junk = tmp_path / "junk.pem"
-    junk.write_text("no certificate")
-
-    async def use(livy_connection):
-        async with shared_client(livy_connection):
-            pytest.fail("there is nothing to use")
-
-    async def scenario():
-        livy_connection = to_server("http://127.0.0.1:9", verify=str(junk))
-        return await asyncio.gather(*(use(livy_connection) for _ in range(3)), return_exceptions=True)
-
-    errors = asyncio.run(scenario())
-    assert all(isinstance(error, SynapseLivyConfigurationError) for error in errors)
-    assert all("junk.pem holds no certificates" in str(error) for error in errors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from connections import connection
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_synapse_livy.connection import AuthType
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
@@ -38,11 +39,10 @@ def test_hosts(host, port, endpoint):
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        (None, "is missing"),
-        ("", "is missing"),
         ("https://web.azuresynapse.net?workspace=%2fsubscriptions%2f1", "Synapse Studio"),
         ("web.azuresynapse.net/en/monitoring", "Synapse Studio"),
         ("https://web.azuresynapse.azure.cn", "Synapse Studio"),
+        ("https://ms.web.azuresynapse.net/en/authoring", "Synapse Studio"),
         ("http://ws.dev.azuresynapse.net", "unencrypted"),
         ("ftp://ws.dev.azuresynapse.net", "unencrypted"),
         ("ws.sql.azuresynapse.net", "not the development endpoint"),
@@ -67,6 +67,13 @@ def test_hosts_that_are_refused(host, words):
     ) as caught:
         connection(host=host)
     assert str(caught.value).startswith("Connection synapse_livy_default: the host")
+
+
+@pytest.mark.parametrize("host", [None, "", " "])
+def test_missing_host(host):
+    """Without a host there is nothing to ask, and the message says what to write there."""
+    with pytest.raises(SynapseLivyConfigurationError, match="the host is missing. Write .*https://<workspace>"):
+        connection(host=host)
 
 
 def test_two_ports_that_differ_are_refused():
@@ -136,7 +143,6 @@ def test_auth_type(fields, auth_type):
         ({"password": None}, "client_secret needs a client secret.*Client secret"),
         ({"password": None, "extra": {"auth_type": "token"}}, "token needs a bearer token.*Client secret"),
         ({"extra": {"auth_type": "password"}}, "'password'. Write one of client_secret, default, token"),
-        ({"extra": {"tenantId": "t", "verify": "/no/such/file"}}, "no file /no/such/file.*verify"),
     ],
 )
 def test_what_is_missing_is_named(fields, words):
@@ -154,6 +160,13 @@ def test_pool_of_the_task_goes_first():
         connection().spark_session_request(1)
 
 
+def test_empty_pool_of_the_task_is_refused():
+    """A pool that was rendered to nothing must not become the connection's: its sessions have the same numbers."""
+    with_pool = connection(extra={"tenantId": "t", "spark_pool_name": "etl"})
+    with pytest.raises(SynapseLivyConfigurationError, match="spark_pool_name=''"):
+        with_pool.spark_session_request(1, spark_pool_name="")
+
+
 def test_version_of_the_task_goes_first():
     """A task may name its version of the API, else the connection's is taken."""
     request = connection().spark_session_request(1, spark_pool_name="etl", livy_api_version="2022-02-22-preview")
@@ -163,7 +176,7 @@ def test_version_of_the_task_goes_first():
 @pytest.mark.parametrize("value", ["false", "False", False])
 def test_verification_can_be_turned_off(value):
     """A false, also in a string as forms write it, trusts any certificate."""
-    assert connection(extra={"tenantId": "t", "verify": value}).ca_file is False
+    assert connection(extra={"tenantId": "t", "verify": value}).network.ca_bundle is False
 
 
 @pytest.mark.parametrize("value", ["true", True, None])
@@ -171,18 +184,55 @@ def test_verification_can_be_turned_off(value):
 def test_environment_names_the_trusted_certificates(monkeypatch, variable, value):
     """Without a bundle in the connection, the environment's is used on every path, as requests would."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    monkeypatch.setenv(variable, "/etc/corporate.pem")
-    assert connection(extra={"tenantId": "t", "verify": value}).ca_file == "/etc/corporate.pem"
+    monkeypatch.setenv(variable, DEFAULT_CA_BUNDLE_PATH)
+    monkeypatch.setattr("requests.utils.DEFAULT_CA_BUNDLE_PATH", "unused")
+    assert connection(extra={"tenantId": "t", "verify": value}).network.ca_bundle == DEFAULT_CA_BUNDLE_PATH
 
 
 def test_connection_bundle_goes_before_the_environment(monkeypatch, tmp_path):
     """A bundle in the connection is used, whatever the environment says."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/corporate.pem")
-    bundle = tmp_path / "ca.pem"
-    bundle.touch()
-    assert connection(extra={"tenantId": "t", "verify": str(bundle)}).ca_file == str(bundle)
+    found = connection(extra={"tenantId": "t", "verify": str(tmp_path)})  # a folder will do as well
+    assert found.network.ca_bundle == str(tmp_path)
+
+
+@pytest.mark.parametrize("by", ["verify", "REQUESTS_CA_BUNDLE"])
+def test_bundles_without_certificates_are_refused(monkeypatch, tmp_path, by):
+    """A bundle that is not there, or holds no certificates, is named, whoever has named it."""
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no certificate")
+    for path in (junk, tmp_path / "missing.pem"):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+        extra = {"tenantId": "t"} | ({"verify": str(path)} if by == "verify" else {})
+        with pytest.raises(SynapseLivyConfigurationError, match=f"{path} holds no certificates"):
+            connection(extra=extra)
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(None, 30.0), (5, 5.0), ("7.5", 7.5)])
+def test_timeout(value, seconds):
+    """Half a minute is waited for an answer, or as long as the connection says."""
+    assert connection(extra={"tenantId": "t", "timeout": value}).network.timeout == seconds
+
+
+@pytest.mark.parametrize("value", ["soon", 0, -1, "inf", "nan", []])
+def test_nonsense_timeouts_are_refused(value):
+    """What is no number of seconds is refused."""
+    with pytest.raises(SynapseLivyConfigurationError, match="timeout"):
+        connection(extra={"tenantId": "t", "timeout": value})
+
+
+def test_loopback_has_no_proxy(monkeypatch):
+    """No proxy could reach a loopback address, and one would see the token that plain http carries there."""
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    network = connection().network
+    assert network.proxy("https://ws.dev.azuresynapse.net") == "http://proxy.example:3128"
+    assert [network.proxy(f"http://{host}:8998") for host in ("localhost", "127.0.0.1", "[::1]")] == [None] * 3
 
 
 def test_secrets_are_not_shown():
     """The secret is in no repr, which logs and debuggers print."""
     assert "s3cr3t-value" not in repr(connection())
+    with pytest.raises(SynapseLivyConfigurationError) as caught:
+        connection(host="https://user:s3cr3t-value@ws.dev.azuresynapse.net")
+    assert "s3cr3t-value" not in str(caught.value)

@@ -71,7 +71,7 @@ def test_unreachable_token_endpoint(tls_synapse):
     """If Microsoft Entra ID can't be reached, that may pass, and is told in the words of any broken connection."""
     with ScriptedServer(http(200)) as gone:
         authority = gone.url.replace("http:", "https:")
-    with pytest.raises(SynapseLivyUnavailableError, match=f"Entra ID at {authority}: it refused the connection"):
+    with pytest.raises(SynapseLivyUnavailableError, match=f"The token for Synapse: {authority} refused the connection"):
         TokenSource(service_principal(tls_synapse, authority=authority)).get()
 
 
@@ -91,7 +91,9 @@ def test_token_endpoint_in_trouble(tmp_path, status):
 def test_certificate_of_the_token_endpoint(tls_synapse):
     """A token endpoint whose certificate is not trusted does not mend itself, so it is an error at once."""
     identity = service_principal(tls_synapse, verify=None)
-    with pytest.raises(SynapseLivyConfigurationError, match="Entra ID at .* its certificate is not trusted"):
+    with pytest.raises(
+        SynapseLivyConfigurationError, match="The token for Synapse: the certificate of .* is not trusted"
+    ):
         TokenSource(identity).get()
 
 
@@ -135,6 +137,27 @@ def test_renewal_spares_a_token_that_is_new_already(tls_synapse):
     renewed = tokens.renew(rejected)
     assert renewed != rejected
     assert tokens.renew(rejected) == renewed
+
+
+def test_many_renew_once(tls_synapse):
+    """Fifty threads that were refused together make one request for a new token."""
+    tokens = TokenSource(service_principal(tls_synapse))
+    rejected = tokens.get()
+    issued = tls_synapse.server.entra.issued
+    threads = [threading.Thread(target=tokens.renew, args=[rejected]) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tls_synapse.server.entra.issued == issued + 1
+
+
+def test_log_is_not_flooded(tls_synapse, caplog):
+    """azure-identity's account of each request, a dozen lines long, is kept out of the task's log."""
+    caplog.set_level(logging.INFO, logger="azure")
+    caplog.set_level(logging.INFO)
+    TokenSource(service_principal(tls_synapse)).get()
+    assert [record.getMessage() for record in caplog.records] == ["ClientSecretCredential.get_token succeeded"]
 
 
 def test_many_ask_once(tls_synapse):

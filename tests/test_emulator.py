@@ -205,6 +205,13 @@ def test_reset_timeout(synapse):
     assert session.record(now + 70)["state"] == "dead"
 
 
+def test_reset_timeout_revives_nobody(synapse):
+    """A session that has ended does not mind a reset."""
+    session = synapse.server.pools.find("etl", synapse.create_session("etl", "idles_out", age=200))
+    assert call(synapse, "PUT", f"etl/sessions/{session.id}/reset-timeout").status_code == 200
+    assert session.record(time.time())["state"] == "dead"
+
+
 def test_list(synapse):
     """A list has at most 20 sessions, the newest first; total counts those of the answer; the ended ones stay."""
     for age in range(25):
@@ -219,6 +226,7 @@ def test_list(synapse):
 REFUSALS = [
     ("GET", "etl/sessions/99999", 404, {"code": "NotFound", "error": None}),
     ("GET", "etl/sessions/one", 404, {"code": "NotFound", "error": None}),
+    ("GET", "etl/sessions/²", 404, {"code": "NotFound", "error": None}),
     ("DELETE", "etl/sessions/99999", 404, {"code": "NotFound", "error": None}),
     ("PUT", "etl/sessions/99999/reset-timeout", 404, {"code": "NotFound", "error": None}),
     ("GET", "firewalled/sessions/0", 403, {"code": "ClientIpAddressNotAuthorized"}),
@@ -246,6 +254,7 @@ def test_nested_refusals(synapse, pool, status, code):
         ("etl/sessions", {"data": b"no json"}),
         ("etl/sessions", {"json": []}),
         ("etl/sessions", {"json": {"tags": {"emulator.scenario": "nonsense"}}}),
+        ("etl/sessions", {"json": {"tags": {"emulator.scenario": []}}}),
         ("etl/sessions", {"json": {}, "version": "livyApi/versions/1999-01-01"}),
     ],
 )
@@ -260,6 +269,13 @@ def test_nobody_comes_in_without_a_token(synapse, token, code):
     """Without a token, or with one that nobody issued, the answer is 401."""
     answer = call(synapse, "GET", "etl/sessions/0", token=token)
     assert (answer.status_code, answer.json()["code"]) == (401, code)
+    assert "x-ms-activity-id" not in answer.headers
+
+
+def test_pages_that_do_not_exist(synapse):
+    """A page is asked for with numbers."""
+    assert call(synapse, "GET", "etl/sessions?from=one").status_code == 400
+    assert call(synapse, "GET", "nobody/sessions?from=-5").json()["sessions"] == []
 
 
 def token_for(synapse, scope):
@@ -311,6 +327,12 @@ def test_requests_are_remembered():
         session_id = synapse.create_session("etl")
         call(synapse, "GET", f"etl/sessions/{session_id}")
         assert synapse.seen == [("GET", f"/{VERSION}/sparkPools/etl/sessions/0", 200)]
+
+
+def test_scenarios_that_do_not_exist(synapse):
+    """A misspelt scenario is refused, with those that exist."""
+    with pytest.raises(ValueError, match="no scenario 'idle_out', but becomes_idle, idles_out"):
+        synapse.create_session("etl", "idle_out")
 
 
 def test_cancelling_what_does_not_exist(synapse):
@@ -383,6 +405,18 @@ def test_command(tmp_path, number, tls):
             process.send_signal(number)
             assert process.wait(timeout=10) == 0
         assert process.stdout.read() == ""
+
+
+def test_command_that_can_not_start(synapse):
+    """What keeps the emulator from starting is one line, and an exit code."""
+    port = synapse.url.rpartition(":")[2]
+    with run_emulator("--port", port) as process:
+        (line,) = process.stdout.read().splitlines()
+    assert process.returncode == 1
+    assert line.startswith("The Synapse emulator can't start: ")
+    with run_emulator("--time-scale", "0") as process:
+        assert "--time-scale must be more than 0" in process.stdout.read()
+    assert process.returncode == 2
 
 
 def test_help_lists_the_scenarios():

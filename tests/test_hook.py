@@ -110,8 +110,18 @@ def test_test_connection_without_a_pool(connect, tls_synapse):
     connect(tls_synapse.airflow_connection(None))
     worked, words = SynapseLivyHook().test_connection()
     assert worked
-    assert "gave a token" in words
-    assert "no Spark pool is named" in words
+    assert words == (
+        f"Microsoft Entra ID gave a token. Whether {tls_synapse.url} takes it was not tried, "
+        "as the connection names no Spark pool."
+    )
+
+
+def test_test_connection_with_nothing_to_try(connect, synapse):
+    """A ready-made token without a pool leaves nothing to try, and that is not green."""
+    connect(synapse.airflow_connection(None))
+    worked, words = SynapseLivyHook().test_connection()
+    assert not worked
+    assert "No Spark pool is named" in words
 
 
 def what_happened(words):

@@ -55,6 +55,22 @@ def test_to_dict_has_every_documented_name():
     assert set(SparkSession.from_dict({"id": 1}).to_dict()) == set(bodies.DOCUMENTED_SAMPLE)
 
 
+def test_nulls_in_lists_are_left_out():
+    """A null among the entries of a list says nothing, and makes nothing unreadable."""
+    request = {"args": [None, "a"], "jars": [None], "files": [], "pyFiles": None}
+    body = bodies.session(log=[None, "line"], errorInfo=[None], livyInfo={"jobCreationRequest": request})
+    session = SparkSession.from_dict(body)
+    assert (session.log, session.error_info) == (("line",), ())
+    asked = session.livy_info.job_creation_request
+    assert (asked.args, asked.jars, asked.files, asked.py_files) == (("a",), (), (), None)
+
+
+def test_name():
+    """A session is called by its number and pool, where its answer tells the pool."""
+    assert str(SparkSession.from_dict(bodies.IDLE)) == "Spark session 12 in pool etl"
+    assert str(SparkSession.from_dict(bodies.PLAIN)) == "Spark session 12"
+
+
 def test_attributes_are_the_documented_names_in_snake_case():
     """Nested objects are models, and enumerations are members."""
     session = SparkSession.from_dict(bodies.DEAD)
@@ -95,6 +111,7 @@ def test_sessions_are_frozen():
         pytest.param('{"id": true}', id="boolean id"),
         pytest.param('{"id": -1}', id="negative id"),
         pytest.param('{"id": 1, "appInfo": {"a": NaN}}', id="not a number"),
+        pytest.param('{"id": 1, "novelty": [{"a": 1e999}]}', id="infinite"),
         pytest.param('{"id": 1, "log": "all in one"}', id="log in a string"),
         pytest.param('{"id": 1, "livyInfo": []}', id="list for an object"),
         pytest.param('{"id": 1', id="cut off"),

@@ -148,6 +148,35 @@ def test_surface_is_written_down(name):
     assert [public for public in module.__all__ if not hasattr(module, public)] == []
 
 
+SURFACE = {
+    "hooks.synapse_livy": ["SynapseLivyHook"],
+    "operators.spark_session": ["SynapseGetSparkSessionOperator"],
+    "sensors.spark_session": ["SynapseSparkSessionSensor"],
+    "triggers.spark_session": ["SynapseSparkSessionTrigger", "read_event"],
+    "emulator": ["SCENARIOS", "SynapseEmulator"],
+    "models": [
+        "LivyState",
+        "PluginCurrentState",
+        "SchedulerCurrentState",
+        "SparkErrorSource",
+        "SparkJobType",
+        "SparkRequest",
+        "SparkScheduler",
+        "SparkServiceError",
+        "SparkServicePlugin",
+        "SparkSession",
+        "SparkSessionResultType",
+        "SparkSessionState",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "names"), SURFACE.items())
+def test_surface_for_users(name, names):
+    """What users import stays."""
+    assert importlib.import_module(f"airflow_provider_synapse_livy.{name}").__all__ == names
+
+
 def test_types_are_shipped():
     """Type checkers of users see our annotations."""
     assert files("airflow_provider_synapse_livy").joinpath("py.typed").is_file()

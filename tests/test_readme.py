@@ -15,6 +15,7 @@ import bodies
 import pytest
 from conftest import PROJECT
 from connections import Fields
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_synapse_livy import exceptions
 from airflow_provider_synapse_livy.connection import SynapseLivyConnection
@@ -84,9 +85,9 @@ def test_example_dags_can_be_imported(path):
 def test_connections_are_accepted():
     """The connections that the README shows can be read."""
     shown = re.findall(r"AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT='(.*?)'", README, re.DOTALL)
-    assert len(shown) == 2
+    assert len(shown) == 3
     for text in shown:
-        fields = json.loads(text)
+        fields = json.loads(text.replace("emulator-ca.pem", DEFAULT_CA_BUNDLE_PATH))
         assert fields.pop("conn_type") == "synapse_livy"
         read = SynapseLivyConnection.from_airflow(Fields(**{"login": None, "password": None} | fields), fields["extra"])
         assert read.spark_pool_name == "etl"
@@ -151,6 +152,16 @@ def test_table_of_connection_fields_is_whole():
 def test_table_of_scenarios_is_whole():
     """The table has every scenario, in the words of the command's help."""
     assert {row[0].strip("`"): row[1] for row in table("Scenario")} == {n: s.about for n, s in SCENARIOS.items()}
+
+
+def test_test_of_a_dag(tmp_path):
+    """The test of a DAG that the README shows passes."""
+    (shown,) = (block for block in code("python") if "def test_" in block)
+    path = tmp_path / "test_shown.py"
+    path.write_text(shown)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "1 passed" in run.stdout, run.stdout + run.stderr
 
 
 def test_sensor_takes_what_is_shown():

@@ -5,13 +5,21 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import time
+from datetime import UTC, datetime
 
 import bodies
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 from running import MODES, TaskInstance, make_sensor, run
 from scripted_server import ScriptedServer, http
 
+from airflow_provider_synapse_livy.airflow_compat import AirflowRescheduleException
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
     SparkSessionFailedError,
@@ -159,12 +167,37 @@ def test_last_look_is_at_the_deadline(serve, mode):
 
 
 @ALL_MODES
-def test_settling_does_not_reschedule(serve, mode):
-    """A session that settles is looked at again at once, also if a poke_interval is an hour."""
+def test_settling_is_stayed_for(serve, mode):
+    """A session that settles is looked at again within seconds, also if a poke_interval is an hour."""
     script = [ok(bodies.settling("dead")), ok(bodies.DEAD)]
-    outcome = serve(mode, *script, poke_interval=0.05)
-    assert outcome.state == "failed"
-    assert outcome.ways == (1 if mode == "deferrable" else 0)
+    outcome = serve(mode, *script, poke_interval=3600, timeout=7200)
+    assert (outcome.state, outcome.ways) == ("failed", 0)
+
+
+@ALL_MODES
+def test_poke_interval_is_kept(serve, mode):
+    """In every mode, poke_interval passes between two looks."""
+    began = time.monotonic()
+    serve(mode, QUEUED, QUEUED, ok(bodies.IDLE), **READY, poke_interval=0.3)
+    assert time.monotonic() - began >= 0.6
+
+
+@ALL_MODES
+def test_parameters_are_used(monkeypatch, mode):
+    """Connection, pool and version of the sensor are used for every look, in every mode."""
+    with ScriptedServer(QUEUED, QUEUED, ok(bodies.IDLE)) as server:
+        extra = '{"auth_type": "token", "spark_pool_name": "etl"}'
+        connection = f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "x-token", "extra": {extra}}}'
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", connection)
+        options = {
+            "spark_pool_name": "adhoc",
+            "livy_api_version": "2022-02-22-preview",
+            "synapse_livy_conn_id": "other",
+        }
+        assert run(mode, **options, **READY).state == "success"
+    paths = {request.split()[1] for request in server.requests}
+    assert paths == {"/livyApi/versions/2022-02-22-preview/sparkPools/adhoc/sessions/12?detailed=true"}
+    assert len(server.requests) == 3
 
 
 @ALL_MODES
@@ -172,6 +205,13 @@ def test_silent_fail_goes_on(serve, mode):
     """With silent_fail an error is logged, and the next look may still succeed."""
     outcome = serve(mode, QUEUED, http(403), ok(bodies.IDLE), **READY, silent_fail=True)
     assert outcome.state == "success"
+
+
+@ALL_MODES
+def test_silent_fail_covers_the_connection(mode):
+    """A connection that is not there (yet) is forgiven as well."""
+    outcome = run(mode, synapse_livy_conn_id="nowhere", timeout=0.1, silent_fail=True)
+    assert (outcome.state, type(outcome.error)) == ("failed", SparkSessionTimeoutError)
 
 
 @ALL_MODES
@@ -223,6 +263,46 @@ def test_id_zero(serve, mode):
     assert serve(mode, ok(body | {"state": "busy"}), ok(body), session_id=0, **READY).state == "success"
 
 
+def test_unreachable_workspace_does_not_outlast_the_timeout(connect):
+    """However long a look may try again, it does not go beyond the sensor's timeout."""
+    with ScriptedServer(b"") as gone:
+        url = gone.url
+    extra = '{"auth_type": "token", "spark_pool_name": "etl"}'
+    connect(f'{{"conn_type": "synapse_livy", "host": "{url}", "password": "ready-made-token", "extra": {extra}}}')
+    began = time.monotonic()
+    assert {run(mode, timeout=1).state for mode in MODES} == {"up_for_retry"}
+    assert time.monotonic() - began < 30
+
+
+def test_context_may_be_empty(connect, synapse):
+    """A unit test of a DAG may call execute without a context, and learns the true cause of a failure."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl", "idles_out", age=200)
+    with pytest.raises(SparkSessionFailedError, match="idled out"):
+        make_sensor("poke", session_id=session_id).execute({})
+
+
+class BrokenStore:
+    """A memory of the task that fails."""
+
+    def get(self, key):
+        """Fail."""
+        raise RuntimeError("no memory")
+
+    set = get
+
+
+def test_memory_is_not_worth_a_failure(connect, synapse):
+    """What the sensor notes for a better log may be lost, but must not fail the wait."""
+    connect(synapse.airflow_connection("etl"))
+    task_instance = TaskInstance()
+    task_instance.first_reschedule = datetime.now(UTC)
+    with pytest.raises(AirflowRescheduleException):
+        make_sensor("reschedule", session_id=synapse.create_session("etl")).execute(
+            {"ti": task_instance, "task_state_store": BrokenStore()}
+        )
+
+
 def test_template_fields_exist():
     """Every field that a DAG author would template can be, and is an attribute."""
     assert set(SynapseSparkSessionSensor.template_fields) == {
@@ -253,7 +333,18 @@ def test_deferral(connect, synapse):
     connect(synapse.airflow_connection("etl"))
     session_id = synapse.create_session("etl")
     sensor = make_sensor(
-        "deferrable", session_id=str(session_id), target_states=("idle", "busy"), timeout=100, max_wait=9
+        "deferrable",
+        session_id=str(session_id),
+        spark_pool_name="etl",
+        target_states=("idle", "busy"),
+        accepted_results={"Failed"},
+        accept_idle_timeout=True,
+        livy_api_version="2019-11-01-preview",
+        timeout=100,
+        poke_interval=7,
+        exponential_backoff=True,
+        max_wait=9,
+        silent_fail=True,
     )
     with pytest.raises(TaskDeferred) as deferral:
         sensor.execute({"ti": TaskInstance()})
@@ -262,21 +353,21 @@ def test_deferral(connect, synapse):
     assert kwargs == {
         "session_id": session_id,
         "synapse_livy_conn_id": "synapse_livy_default",
-        "spark_pool_name": None,
-        "livy_api_version": None,
+        "spark_pool_name": "etl",
+        "livy_api_version": "2019-11-01-preview",
         "target_states": ["busy", "idle"],
-        "accepted_results": ["Succeeded"],
-        "accept_idle_timeout": False,
+        "accepted_results": ["Failed"],
+        "accept_idle_timeout": True,
         "deadline": pytest.approx(since + 100, abs=1),
         "timeout": 100.0,
-        "poke_interval": 0.01,
-        "exponential_backoff": False,
+        "poke_interval": 7.0,
+        "exponential_backoff": True,
         "max_wait": 9.0,
-        "silent_fail": False,
+        "silent_fail": True,
         "trail": [["queued", since]],
     }
     assert set(kwargs) == set(inspect.signature(SynapseSparkSessionTrigger).parameters)
-    assert deferral.value.timeout.total_seconds() == pytest.approx(160, abs=1)
+    assert deferral.value.timeout.total_seconds() == pytest.approx(400, abs=1)
 
 
 def test_poke_looks_once(connect, synapse):
@@ -286,7 +377,7 @@ def test_poke_looks_once(connect, synapse):
     assert not make_sensor("poke", session_id=waiting, **READY).poke({"ti": TaskInstance()})
     poked = make_sensor("poke", session_id=ready, **READY).poke({"ti": TaskInstance()})
     assert (bool(poked), poked.xcom_value["state"]) == (True, "idle")
-    with pytest.raises(AirflowFailException, match="before it was idle"):
+    with pytest.raises(AirflowFailException, match="before it was seen idle"):
         make_sensor("poke", session_id=synapse.create_session("etl", "idles_out", age=200), **READY).poke(
             {"ti": TaskInstance()}
         )
@@ -335,13 +426,25 @@ def test_missing_event_is_an_error():
         make_sensor("deferrable").resume_execution("execute_complete", None, {"ti": TaskInstance()})
 
 
-@pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
-def test_airflows_own_deferral_timeout_is_a_timeout(soft_fail, state):
-    """If Airflow gives the trigger up, that is the sensor's timeout, as in the other modes."""
-    sensor = make_sensor("deferrable", soft_fail=soft_fail)
-    with pytest.raises(Exception, match="timeout") as caught:
-        sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {"ti": TaskInstance()})
-    assert isinstance(caught.value, AirflowSensorTimeout) is (state == "failed")
+TRIGGER_TIMEOUT = ("__fail__", {"error": "Trigger timeout"})
+
+
+@pytest.mark.parametrize(("soft_fail", "error"), [(False, AirflowSensorTimeout), (True, AirflowSkipException)])
+def test_airflows_own_deferral_timeout_is_a_timeout(connect, synapse, soft_fail, error):
+    """If Airflow gives the trigger up, that is the sensor's timeout, with the session in XCom."""
+    connect(synapse.airflow_connection("etl"))
+    task_instance = TaskInstance()
+    sensor = make_sensor("deferrable", session_id=synapse.create_session("etl"), **READY, soft_fail=soft_fail)
+    with pytest.raises(error, match="had not been idle within the sensor's timeout"):
+        sensor.resume_execution(*TRIGGER_TIMEOUT, {"ti": task_instance})
+    assert task_instance.xcoms["return_value"]["state"] == "not_started"
+
+
+def test_last_look_after_a_deferral_timeout_may_succeed(connect, synapse):
+    """What the triggerer did not see, the last look does."""
+    connect(synapse.airflow_connection("etl"))
+    sensor = make_sensor("deferrable", session_id=synapse.create_session("etl", age=70), **READY)
+    assert sensor.resume_execution(*TRIGGER_TIMEOUT, {"ti": TaskInstance()})["state"] == "idle"
 
 
 def test_crashed_trigger_is_an_error_even_with_soft_fail():

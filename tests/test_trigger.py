@@ -65,6 +65,14 @@ def test_restart_keeps_the_deadline(connect, synapse):
     assert (event["verdict"], event["session"]["state"]) == ("timeout", "not_started")
 
 
+def test_first_pause_ends_at_the_deadline(connect, synapse):
+    """A poke_interval beyond the deadline does not delay the last look."""
+    connect(synapse.airflow_connection("etl"))
+    trigger = make_trigger(session_id=synapse.create_session("etl"), deadline=time.time() + 0.2, poke_interval=3600)
+    (event,) = asyncio.run(asyncio.wait_for(events(trigger), timeout=60))
+    assert event["verdict"] == "timeout"
+
+
 def test_cancelled_trigger_closes_its_client(connect, synapse):
     """When Airflow stops a trigger, nothing stays open, and the session is not touched."""
     connect(synapse.airflow_connection("etl"))

@@ -83,6 +83,12 @@ def test_verdict_without_a_final_result(state, expected):
     assert judge(SparkSession.from_dict(bodies.settling(state)), END, settled=True) is expected
 
 
+def test_states_on_the_way_out_can_be_targets():
+    """That a cancellation was requested spoils readiness alone: the states that follow can be waited for."""
+    body = CANCELLING | {"state": "shutting_down"}
+    assert judge(SparkSession.from_dict(body), rules({"shutting_down"})) is SUCCESS
+
+
 def test_final_states_can_be_targets():
     """A wait for a final state succeeds as soon as Livy says it, without waiting for the result."""
     assert judge(SparkSession.from_dict(bodies.settling("killed")), rules({"killed"})) is SUCCESS
@@ -97,6 +103,7 @@ def test_final_states_can_be_targets():
         ({"accepted_results": ["Success"]}, "accepted_results=.*Cancelled, Failed, Succeeded"),
         ({"accepted_results": ["Uncertain"]}, "accepted_results"),
         ({"accepted_results": ()}, "at least one"),
+        ({"accepted_results": None}, "at least one"),
     ],
 )
 def test_misspelt_goals_are_refused(given, words):
@@ -122,6 +129,12 @@ def test_pauses_never_lead_beyond_the_deadline():
         assert (wait.observe(answer(bodies.STARTING), now), wait.pause) == (WAIT, pause)
     assert wait.observe(answer(bodies.STARTING), 1100.0) is TIMEOUT
     assert wait.observe(answer(bodies.IDLE), 1100.0) is SUCCESS
+
+
+def test_patience_ends_with_the_wait():
+    """One look tries again for three minutes at the most, and never beyond the deadline."""
+    wait = wait_for(IDLE, timeout=1000.0)
+    assert [wait.patience(now) for now in (1000.0, 1900.0, 2000.0, 2100.0)] == [180.0, 100.0, 0.0, 0.0]
 
 
 def test_exponential_backoff():
@@ -280,7 +293,7 @@ set accept_idle_timeout=True.""",
         bodies.CANCELLED_IN_QUEUE | {"schedulerInfo": None, "pluginInfo": None},
         rules({"idle", "busy"}),
         """\
-Spark session 12 in pool etl was cancelled before it was busy or idle (Livy state error, result Cancelled).
+Spark session 12 in pool etl was cancelled before it was seen busy or idle (Livy state error, result Cancelled).
 For support: activity id activity-1.
 See who cancelled it: a person, a pipeline, or a task's clean-up. To take such an end for a success, \
 set target_states=['busy', 'error', 'idle'].""",
@@ -290,7 +303,7 @@ set target_states=['busy', 'error', 'idle'].""",
         {"id": 3, "state": "success", "result": "Succeeded", "sparkPoolName": "etl"},
         IDLE,
         """\
-Spark session 3 in pool etl ended before it was idle (Livy state success, result Succeeded).
+Spark session 3 in pool etl ended before it was seen idle (Livy state success, result Succeeded).
 For support: activity id activity-1.
 The cause is in what is quoted above, and in the session's page in Synapse Studio. To take such an end for a success, \
 set target_states=['idle', 'success'].""",

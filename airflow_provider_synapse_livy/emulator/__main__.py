@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import sys
 from pathlib import Path
 
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
@@ -63,7 +64,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--token-lifetime", type=float, default=3600, help="seconds that a token is good (default: %(default)s)"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.time_scale <= 0:
+        parser.error("--time-scale must be more than 0")
+    return arguments
 
 
 async def _run(arguments: argparse.Namespace) -> None:
@@ -83,5 +87,13 @@ async def _run(arguments: argparse.Namespace) -> None:
     await stop_serving(runner)
 
 
+def main() -> None:
+    """Run the emulator until it is told to stop."""
+    try:
+        asyncio.run(_run(_arguments()))
+    except (OSError, OverflowError) as error:  # the port is taken, or none; the host is not this machine's
+        sys.exit(f"The Synapse emulator can't start: {error}")
+
+
 if __name__ == "__main__":
-    asyncio.run(_run(_arguments()))
+    main()

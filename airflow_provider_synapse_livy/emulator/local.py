@@ -120,6 +120,7 @@ class SynapseEmulator:
         :param scenario: what happens to it, by name.
         :param age: how many emulated seconds of its life are over already; 60 for one that has just become idle.
         :param options: what else the body of the request to create it would hold.
+        :raises ValueError: if there is no such scenario.
         """
         return self.server.create_session(pool, {"tags": {SCENARIO_TAG: scenario}, **options}, age=age).id
 

@@ -77,8 +77,11 @@ class SynapseServer:
         :param pool: its pool.
         :param options: the body of the POST.
         :param age: how many emulated seconds of its life are over already.
+        :raises ValueError: if it names a scenario that does not exist.
         """
         scenario = (options.get("tags") or {}).get(SCENARIO_TAG, DEFAULT_SCENARIO)
+        if scenario not in list(SCENARIOS):
+            raise ValueError(f"there is no scenario {scenario!r}, but {', '.join(SCENARIOS)}")
         return self.pools.create(
             pool,
             workspace=WORKSPACE,
@@ -100,17 +103,19 @@ class SynapseServer:
         """Refuse what the live service refuses before it looks at sessions."""
         if not request.path.startswith("/livyApi/"):
             return await handler(request)
-        response = self._refusal(request) or await handler(request)
+        if refusal := self.entra.refusal(request.headers.get("Authorization")):
+            code, words = refusal
+            return web.json_response({"code": code, "message": words}, status=401)  # which has no activity id
+        response = self._refusal(request)
+        if response is None:  # an answer may count as false
+            response = await handler(request)
         response.headers["x-ms-activity-id"] = str(uuid.uuid4())
         response.headers["x-ms-request-id"] = str(uuid.uuid4())
         return response
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
         if self._is_too_much():
             return _too_many_requests(self.rate_limit)
-        if refusal := self.entra.refusal(request.headers.get("Authorization")):
-            code, words = refusal
-            return web.json_response({"code": code, "message": words}, status=401)
         if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):
             return _bad_request(f"The api-version '{request.match_info['version']}' is not supported.")
         return _closed_pool(request.match_info.get("pool"), request.remote)
@@ -128,7 +133,7 @@ class SynapseServer:
         try:
             options = await request.json()
             session = self.create_session(request.match_info["pool"], options)
-        except (ValueError, AttributeError, KeyError) as error:
+        except (ValueError, AttributeError) as error:
             return _bad_request(f"{type(error).__name__}: {error}")
         return _session_response(session, request)
 
@@ -142,8 +147,11 @@ class SynapseServer:
         return _session_response(session, request)
 
     async def _list(self, request: web.Request) -> web.Response:
-        start, size = int(request.query.get("from", 0)), int(request.query.get("size", _LARGEST_PAGE))
-        page = self.pools.page(request.match_info["pool"], start, min(size, _LARGEST_PAGE))
+        try:
+            start, size = int(request.query.get("from", 0)), int(request.query.get("size", _LARGEST_PAGE))
+        except ValueError as error:
+            return _bad_request(str(error))
+        page = self.pools.page(request.match_info["pool"], max(start, 0), min(size, _LARGEST_PAGE))
         now, detailed = time.time(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
         return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})
@@ -164,7 +172,7 @@ class SynapseServer:
 
     def _find(self, request: web.Request) -> EmulatedSession | None:
         number = request.match_info["id"]
-        return self.pools.find(request.match_info["pool"], int(number)) if number.isdigit() else None
+        return self.pools.find(request.match_info["pool"], int(number)) if number.isdecimal() else None
 
     async def _openid_configuration(self, request: web.Request) -> web.Response:
         base_url = f"{request.scheme}://{request.host}"

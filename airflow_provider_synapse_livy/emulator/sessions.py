@@ -72,17 +72,20 @@ class EmulatedSession:
 
         :param now: when that is.
         """
-        record = self.record(now)
-        if record["schedulerInfo"]["cancellationRequestedAt"] is None and record["state"] not in _FINAL_STATES:
+        if self.record(now)["schedulerInfo"]["cancellationRequestedAt"] is None and not self._has_ended(now):
             self.cancelled_at = now
 
     def reset_timeout(self, now: float) -> None:
         """
-        Begin its idle timeout anew.
+        Begin its idle timeout anew; one that has ended stays so.
 
         :param now: when that is.
         """
-        self.touched_at = now
+        if not self._has_ended(now):
+            self.touched_at = now
+
+    def _has_ended(self, now: float) -> bool:
+        return self.record(now)["state"] in _FINAL_STATES
 
     def record(self, now: float, *, detailed: bool = True) -> dict[str, Any]:
         """

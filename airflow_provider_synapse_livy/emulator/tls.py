@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -21,7 +22,7 @@ def server_context(ca_file: Path, host: str) -> ssl.SSLContext:
     Make a self-signed certificate for the loopback names, and the context that serves it.
 
     :param ca_file: where to write the certificate, for clients to trust.
-    :param host: the name or address that is served besides ``localhost``.
+    :param host: a name or address to be good for, besides this machine's own.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _self_signed(key, host)
@@ -39,6 +40,7 @@ def server_context(ca_file: Path, host: str) -> ssl.SSLContext:
 def _self_signed(key: ec.EllipticCurvePrivateKey, host: str) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "synapse-livy-emulator")])
     now = dt.datetime.now(dt.UTC)
+    names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host}
     return (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -47,7 +49,7 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, host: str) -> x509.Certificate
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(minutes=5))
         .not_valid_after(now + dt.timedelta(days=30))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), _name(host)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_name(name) for name in sorted(names)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -57,4 +59,4 @@ def _name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        return x509.DNSName(host.encode("idna").decode())

@@ -17,14 +17,14 @@ from airflow_provider_synapse_livy.api import (
     read_spark_session,
     read_spark_session_list,
 )
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import token_source
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError, SynapseLivyError
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_synapse_livy.retry import retry_description
+from airflow_provider_synapse_livy.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import requests
 
@@ -76,20 +76,24 @@ class SynapseLivyHook(BaseHook):
         """
         return self.read(session_id, detailed=detailed).session
 
-    def read(self, session_id: object, *, detailed: bool = True) -> SparkSessionAnswer:
+    def read(self, session_id: object, *, detailed: bool = True, patience: float = RETRY_SECONDS) -> SparkSessionAnswer:
         """
         Read a Spark session, and the activity id under which Microsoft's support finds the request.
 
         :param session_id: as for :meth:`get_spark_session`.
         :param detailed: likewise.
+        :param patience: for how many seconds to try again what may pass.
         :raises SynapseLivyError: likewise.
         """
-        return self._client.call(self._request(self._connection, session_id, detailed), read_spark_session)
+        request = self._request(self._connection, session_id, detailed)
+        return self._client.call(request, read_spark_session, patience=patience)
 
     @asynccontextmanager
-    async def async_reader(self, session_id: object) -> AsyncIterator[Callable[[], Awaitable[SparkSessionAnswer]]]:
+    async def async_reader(self, session_id: object) -> AsyncIterator[Callable[..., Awaitable[SparkSessionAnswer]]]:
         """
         Lend a coroutine function that reads one Spark session from an event loop, as :meth:`read` does in a task.
+
+        It takes ``patience``, too.
 
         All readers of a loop share one client for each connection; the last to leave closes it.
 
@@ -126,8 +130,7 @@ class SynapseLivyHook(BaseHook):
         connection = self._connection
         pool = self.spark_pool_name or connection.spark_pool_name
         if pool is None:
-            token_source(connection.identity).get()
-            return f"Microsoft Entra ID gave a token. {connection.endpoint} was not asked, as no Spark pool is named."
+            return self._try_token(connection)
         request = list_spark_sessions_request(
             endpoint=connection.endpoint,
             spark_pool_name=pool,
@@ -135,8 +138,18 @@ class SynapseLivyHook(BaseHook):
             size=1,
         )
         # Whoever presses the button waits for it: what may pass later is told now.
-        self._new_client(retry_description(seconds=0)).call(request, read_spark_session_list)
+        self._client.call(request, read_spark_session_list, patience=0)
         return f"{connection.endpoint} listed the sessions of the Spark pool {pool}."
+
+    def _try_token(self, connection: SynapseLivyConnection) -> str:
+        """Try what can be tried without a pool. A ready-made token would prove nothing, so there it is a failure."""
+        if connection.identity.auth_type is AuthType.TOKEN:
+            connection.pool(None)
+        token_source(connection.identity).get()
+        return (
+            f"Microsoft Entra ID gave a token. Whether {connection.endpoint} takes it was not tried, "
+            "as the connection names no Spark pool."
+        )
 
     def _request(
         self, connection: SynapseLivyConnection, session_id: object, detailed: bool = True
@@ -150,12 +163,9 @@ class SynapseLivyHook(BaseHook):
 
     @cached_property
     def _client(self) -> LivyClient:
-        return self._new_client()
-
-    def _new_client(self, retry: Mapping[str, Any] | None = None) -> LivyClient:
         from airflow_provider_synapse_livy.requests_client import LivyClient
 
-        return LivyClient(self._connection, retry=retry)
+        return LivyClient(self._connection)
 
     @cached_property
     def _connection(self) -> SynapseLivyConnection:

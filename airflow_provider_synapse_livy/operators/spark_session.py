@@ -67,5 +67,5 @@ class SynapseGetSparkSessionOperator(BaseOperator):
             livy_api_version=self.livy_api_version,
         )
         session = hook.get_spark_session(self.session_id, detailed=self.detailed)
-        self.log.info("Spark session %s in pool %s is %s.", session.id, session.spark_pool_name, session.state)
+        self.log.info("%s is %s.", session, session.state)
         return session.to_dict()

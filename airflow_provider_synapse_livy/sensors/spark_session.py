@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -51,7 +51,7 @@ __all__ = ["SynapseSparkSessionSensor"]
 _RETURN_VALUE = "return_value"
 
 #: How much longer than the sensor's own timeout Airflow may let the trigger live: a backstop, in case it hangs.
-_BACKSTOP = timedelta(seconds=60)
+_BACKSTOP = timedelta(minutes=5)
 
 
 class SynapseSparkSessionSensor(BaseSensorOperator):
@@ -73,9 +73,10 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
     :param session_id: the session's id in the pool, from 0 up (templated).
     :param spark_pool_name: the Spark pool; None for the connection's (templated).
     :param target_states: the Livy states to wait for, such as ``{"idle"}``; None to wait for the end (templated).
-    :param accepted_results: with which results the end is a success: any of ``Succeeded``, ``Failed`` and
-        ``Cancelled`` (templated).
-    :param accept_idle_timeout: whether it is one as well if Synapse ended the session because nothing ran on it.
+    :param accepted_results: in a wait for the end, with which results it is a success: any of ``Succeeded``,
+        ``Failed`` and ``Cancelled`` (templated).
+    :param accept_idle_timeout: in a wait for the end, whether it is a success as well if Synapse ended the session
+        because nothing ran on it.
     :param livy_api_version: the version of the Livy API; None for the connection's (templated).
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace (templated).
     :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
@@ -168,7 +169,13 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         :param context: Airflow's context of the task.
         """
         with self._one_outcome():
-            return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+            try:
+                return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
+            except Exception as error:
+                if not is_deferral_timeout(error):
+                    raise
+                self.log.warning("The triggerer has not reported in time: is one running? Looking for the last time.")
+                return self._last_look(context)
 
     @contextmanager
     def _one_outcome(self) -> Iterator[None]:
@@ -180,9 +187,6 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         except (AirflowSensorTimeout, AirflowFailException) as error:
             self._raise_or_skip(error, skip=self.soft_fail or self.never_fail)
         except Exception as error:  # noqa: BLE001  (never_fail forgives everything)
-            if is_deferral_timeout(error):
-                late = SparkSessionTimeoutError(describe_timeout(None, self._rules, self.timeout))
-                self._raise_or_skip(late, skip=self.soft_fail or self.never_fail)
             self._raise_or_skip(error, skip=self.never_fail)
 
     def _raise_or_skip(self, error: Exception, *, skip: bool) -> NoReturn:
@@ -205,31 +209,42 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
 
     def _begin(self, context: Context) -> Wait:
         """Begin the wait, or go on with the one that a rescheduled task began earlier."""
-        validate_session_id(self.session_id)
         earlier = first_poke_time(context) if self.reschedule else None
+        trail = recall(context) if earlier else None
+        return self._new_wait(earlier or time.time(), trail or ())
+
+    def _last_look(self, context: Context) -> dict[str, Any]:
+        """End a wait whose time is over as its last look would have."""
+        wait = self._new_wait(began=time.time() - self.timeout)
+        return self._conclude(context, self._look(wait), wait.seen)
+
+    def _new_wait(self, began: float, trail: Iterable[tuple[str, float]] = ()) -> Wait:
+        validate_session_id(self.session_id)
         return Wait(
             self._rules,
-            began=earlier or time.time(),
+            began=began,
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
             max_wait=self.max_wait.total_seconds() if self.max_wait else None,
             silent_fail=self.silent_fail,
-            trail=[(phase, since) for phase, since in (recall(context) if earlier else None) or ()],
+            trail=[(phase, since) for phase, since in trail],
             log=self.log,
         )
 
     def _look(self, wait: Wait) -> Verdict:
         answer = None
         with wait.forgiving():
-            answer = self._hook.read(self.session_id)
+            answer = self._hook.read(self.session_id, patience=wait.patience(time.time()))
         return wait.observe(answer, time.time())
 
     def _hand_over(self, context: Context, wait: Wait) -> None:
         """Leave the worker, if the mode says so; but not for the seconds until a session's result is there."""
+        if wait.is_settling:
+            return
         if self.deferrable:
             self._defer(wait)
-        if self.reschedule and not wait.is_settling:
+        if self.reschedule:
             remember(context, [list(step) for step in wait.trail])
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait.pause))
 
@@ -260,8 +275,9 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         session, activity_id = answer or (None, None)
         if verdict is Verdict.SUCCESS and session:
             return session.to_dict()
-        if session and self.do_xcom_push:
-            context["ti"].xcom_push(key=_RETURN_VALUE, value=session.to_dict())
+        task_instance = context.get("ti")  # which unit tests of DAGs leave out
+        if session and task_instance and self.do_xcom_push:
+            task_instance.xcom_push(key=_RETURN_VALUE, value=session.to_dict())
         if verdict is Verdict.FAILURE and answer:
             raise SparkSessionFailedError(
                 describe_failure(answer, self._rules), session=session, activity_id=activity_id

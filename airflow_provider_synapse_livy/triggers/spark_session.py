@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import reprlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -117,11 +119,9 @@ class SynapseSparkSessionTrigger(BaseTrigger):
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
         )
-        async with hook.async_reader(self.session_id) as read:
-            verdict = await self._look(read, wait)
-            while verdict is Verdict.WAIT:
+        async with _Reader(hook, self.session_id) as reader:
+            while (verdict := await self._look(reader, wait)) is Verdict.WAIT:  # noqa: ASYNC110  (not an event's job)
                 await asyncio.sleep(wait.pause)
-                verdict = await self._look(read, wait)
         session, activity_id = wait.seen or (None, None)
         seen = session.to_dict() if session else None
         return {"verdict": str(verdict), "session": seen, "activity_id": activity_id}
@@ -139,11 +139,26 @@ class SynapseSparkSessionTrigger(BaseTrigger):
             log=self.log,
         )
 
-    async def _look(self, read: Callable[[], Awaitable[SparkSessionAnswer]], wait: Wait) -> Verdict:
+    async def _look(self, reader: _Reader, wait: Wait) -> Verdict:
         answer = None
         with wait.forgiving():
-            answer = await read()
+            answer = await reader.read(wait.patience(time.time()))
         return wait.observe(answer, time.time())
+
+
+class _Reader(AsyncExitStack):
+    """Reads the session; takes up its share of the client with the first look, so that silent_fail covers that too."""
+
+    def __init__(self, hook: SynapseLivyHook, session_id: object) -> None:
+        super().__init__()
+        self._hook = hook
+        self._session_id = session_id
+        self._read: Callable[..., Awaitable[SparkSessionAnswer]] | None = None
+
+    async def read(self, patience: float) -> SparkSessionAnswer:
+        if self._read is None:
+            self._read = await self.enter_async_context(self._hook.async_reader(self._session_id))
+        return await self._read(patience=patience)
 
 
 def read_event(event: Any) -> tuple[Verdict, SparkSessionAnswer | None]:
@@ -162,8 +177,8 @@ def read_event(event: Any) -> tuple[Verdict, SparkSessionAnswer | None]:
         ended_by = SynapseLivyError.from_dict(error)
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
         raise SynapseLivyAnswerError(
-            f"The trigger's event {event!r} is not one of a Spark session ({type(problem).__name__}: {problem}). "
-            "Clear the task to wait again."
+            f"The trigger's event {reprlib.repr(event)} is not one of a Spark session "
+            f"({type(problem).__name__}: {problem}). Clear the task to wait again."
         ) from None
     raise ended_by
 
