@@ -25,7 +25,7 @@ ui: $(INSTALLED)  ## The same, and Airflow's UI stays open to click through
 .PHONY: test
 test: $(INSTALLED)  ## The tests, with branch coverage; AIRFLOW=2.11 takes another version
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow import __version__ as airflow_version
 
 try:  # Airflow 3.2 moved them here, and warns about the old place.
     from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError
@@ -11,38 +17,85 @@ except ImportError:
     from airflow.exceptions import AirflowRescheduleException, TaskDeferralError  # type: ignore[no-redef]
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from airflow.providers.common.compat.sdk import Context
 
-__all__ = ["AirflowRescheduleException", "first_poke_time", "is_deferral_timeout", "recall", "remember"]
+__all__ = [
+    "STARTS_FROM_TRIGGER",
+    "AirflowRescheduleException",
+    "connection_turn",
+    "earlier_start",
+    "is_deferral_timeout",
+    "recall",
+    "remember",
+]
 
 log = logging.getLogger(__name__)
 
+_VERSION = tuple(int(part) for part in airflow_version.split(".")[:2])
+
+#: Whether a task can begin, and end, in the triggerer. Airflow 3.3 is the first to render the trigger's templates;
+#: 2.11 and 3.0 would start it with the templates as they stand, 3.1 and 3.2 start it on a worker regardless.
+STARTS_FROM_TRIGGER = _VERSION >= (3, 3)
+
 _MEMORY_KEY = "synapse_livy_wait"
 
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
-def first_poke_time(context: Context) -> float | None:
+
+@asynccontextmanager
+async def connection_turn() -> AsyncIterator[None]:
     """
-    Give the time, in seconds since the epoch, at which a rescheduled sensor poked first; None if it pokes first now.
+    Let one trigger after the other look up its connection.
 
-    Airflow 3 asks the API server for it, Airflow 2 has only the metadata database, which it lets tasks read.
+    Airflow 3.0 to 3.2.1 mixes up the answers of look-ups that run at the same time (apache/airflow#66412).
+    """
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+        yield
+
+
+def _life(context: Context) -> dict[str, Any]:
+    """
+    Tell the lives of a task apart. Each clearing of the task begins a new one, its retries go on with the same.
+
+    Airflow has no name for it, but the number of the first try follows from what it does have.
+    """
+    task_instance: Any = context["ti"]
+    first_try = (task_instance.max_tries or 0) - (task_instance.task.retries or 0) + 1
+    return {"first_try": first_try, "try_number": task_instance.try_number}
+
+
+def earlier_start(context: Context) -> float | None:
+    """
+    Give the time, in seconds since the epoch, at which this task began, if that was in an earlier run of it.
+
+    It is asked for where :func:`recall` knows nothing. Airflow 2 has all earlier runs in the metadata database, which
+    it lets tasks read. Airflow 3 tells of rescheduled runs alone, so there, before 3.3, a retry begins anew.
 
     :param context: Airflow's context of the task.
     """
-    task_instance = context["ti"]
+    task_instance: Any = context["ti"]
     if hasattr(task_instance, "get_first_reschedule_date"):
         first = task_instance.get_first_reschedule_date(context)
     else:
-        from airflow.sensors.base import _orig_start_date
-
-        first_try = (task_instance.max_tries or 0) - (task_instance.task.retries or 0) + 1
-        first = _orig_start_date(
-            dag_id=task_instance.dag_id,
-            task_id=task_instance.task_id,
-            run_id=task_instance.run_id,
-            map_index=task_instance.map_index,
-            try_number=first_try,
-        )
+        first = _start_in_database(task_instance, _life(context)["first_try"])
     return first.timestamp() if first else None
+
+
+def _start_in_database(task_instance: Any, first_try: int) -> datetime | None:
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+    from airflow.sensors.base import _orig_start_date
+    from airflow.utils.session import create_session
+
+    key = {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    rescheduled: datetime | None = _orig_start_date(**key, try_number=first_try)
+    if rescheduled or task_instance.try_number == first_try:
+        return rescheduled
+    with create_session() as session:
+        tries = session.query(TaskInstanceHistory.start_date).filter_by(**key, try_number=first_try)
+        start: datetime | None = tries.scalar()
+    return start
 
 
 def is_deferral_timeout(error: Exception) -> bool:
@@ -58,30 +111,35 @@ def is_deferral_timeout(error: Exception) -> bool:
     return type(error).__name__ == "TaskDeferralTimeout"
 
 
-def recall(context: Context) -> Any:
+def recall(context: Context) -> Mapping[str, Any]:
     """
-    Give what an earlier run of this task has left with :func:`remember`, None where there is nothing.
+    Give what earlier runs of this task have left with :func:`remember`; what belongs to one try, to that try alone.
 
     :param context: Airflow's context of the task.
     """
     store: Any = context.get("task_state_store")
     try:
-        return store.get(_MEMORY_KEY) if store else None
-    except Exception:  # a better log is not worth a failed wait
-        log.warning("What this task noted before its last run can't be read.", exc_info=True)
-        return None
+        memory = (store.get(_MEMORY_KEY) if store else None) or {}
+        life = _life(context) if memory else {}
+        if memory.get("first_try") != life.get("first_try"):
+            return {}
+        return memory if memory.get("try_number") == life.get("try_number") else {"began": memory["began"]}
+    except Exception:  # what is forgotten costs a better log, and a retry's knowledge of its beginning
+        log.warning("What this task noted before can't be read.", exc_info=True)
+        return {}
 
 
-def remember(context: Context, value: Any) -> None:
+def remember(context: Context, *, began: float, trail: list[tuple[str, float]]) -> None:
     """
-    Leave something for the next run of this task. Airflow before 3.3 has no place for it, so there it is lost.
+    Leave something for later runs of this task. Airflow before 3.3 has no place for it, so there it is lost.
 
     :param context: Airflow's context of the task.
-    :param value: JSON values.
+    :param began: when the wait began; holds for retries, too.
+    :param trail: where the session stood, and since when; holds for this try.
     """
     store: Any = context.get("task_state_store")
     try:
         if store:
-            store.set(_MEMORY_KEY, value)
-    except Exception:  # a better log is not worth a failed wait
-        log.warning("What this task has noted for its next run can't be kept.", exc_info=True)
+            store.set(_MEMORY_KEY, {**_life(context), "began": began, "trail": [list(step) for step in trail]})
+    except Exception:
+        log.warning("What this task has noted can't be kept.", exc_info=True)

@@ -26,6 +26,8 @@ __all__ = ["CLOUDS", "AuthType", "Cloud", "Identity", "Network", "SynapseLivyCon
 
 _TIMEOUT = 30.0
 
+_RESOURCE_ID = "/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft.Synapse/workspaces/[^/]+"
+
 
 @dataclass(frozen=True)
 class Cloud:
@@ -158,6 +160,8 @@ class SynapseLivyConnection:
     :param livy_api_version: the version of the Livy API, for tasks that name none.
     :param identity: who asks.
     :param network: how to reach the workspace.
+    :param studio_host: the host of Synapse Studio in the workspace's cloud.
+    :param workspace_resource_id: the workspace's resource id in Azure, by which Studio finds it.
     """
 
     conn_id: str
@@ -166,6 +170,8 @@ class SynapseLivyConnection:
     livy_api_version: str
     identity: Identity
     network: Network
+    studio_host: str
+    workspace_resource_id: str | None
 
     @classmethod
     def from_airflow(cls, connection: AirflowConnection, extra: Mapping[str, Any]) -> SynapseLivyConnection:
@@ -186,6 +192,8 @@ class SynapseLivyConnection:
             livy_api_version=reader.text("livy_api_version") or DEFAULT_LIVY_API_VERSION,
             identity=reader.identity(cloud, network),
             network=network,
+            studio_host=cloud.studio_host,
+            workspace_resource_id=reader.workspace_resource_id(),
         )
 
     def spark_session_request(
@@ -242,6 +250,15 @@ class _Reader:
     def text(self, name: str) -> str | None:
         value = self.extra.get(name)
         return None if value is None else str(value).strip()
+
+    def workspace_resource_id(self) -> str | None:
+        value = self.text("workspace_resource_id")
+        if value is None or re.fullmatch(_RESOURCE_ID, value, re.IGNORECASE):
+            return value
+        raise self.error(
+            f'the extra "workspace_resource_id" is {value!r}. Write the one that Azure portal > the workspace > '
+            "Properties shows, /subscriptions/<id>/resourceGroups/<name>/providers/Microsoft.Synapse/workspaces/<name>."
+        )
 
     def network(self) -> Network:
         """Read how to reach others, once for both transports and the token: a bundle that is named must be one."""

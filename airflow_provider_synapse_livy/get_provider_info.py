@@ -50,6 +50,11 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Seconds to wait for a connection, and for each piece of an answer; 30 if left blank.",
         "schema": {"type": ["number", "null"], "minimum": 0.1},
     },
+    "workspace_resource_id": {
+        "label": "Workspace resource ID",
+        "description": "For links to Synapse Studio. Azure portal > the workspace > Properties.",
+        "schema": {"type": ["string", "null"]},
+    },
     "authority": {
         "label": "Authority",
         "description": "The host of Microsoft Entra ID, where it is not the one of the workspace's cloud.",
@@ -95,6 +100,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators.spark_session"]}],
         "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.spark_session"]}],
         "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.spark_session"]}],
+        "extra-links": [f"{package}.links.{name}" for name in ("SparkUiLink", "DriverLogLink", "SynapseStudioLink")],
         "connection-types": [
             {
                 "connection-type": "synapse_livy",

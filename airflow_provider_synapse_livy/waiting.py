@@ -8,6 +8,7 @@ do next; it neither sleeps nor asks anybody, so a task, a rescheduled task and a
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,12 +29,12 @@ from airflow_provider_synapse_livy.models import (
 )
 from airflow_provider_synapse_livy.retry import RETRY_SECONDS
 
-__all__ = ["Verdict", "Wait", "WaitRules", "describe_failure", "describe_timeout", "judge"]
+__all__ = ["SETTLE_TIMEOUT", "Verdict", "Wait", "WaitRules", "describe_failure", "describe_timeout", "judge"]
 
 _log = logging.getLogger(__name__)
 
-#: Between the end for Livy and the final result of Synapse lie up to 31 s; the wait looks again for this long.
-SETTLE_SECONDS = 60.0
+#: Seconds to wait for the final result of Synapse, once a session has ended for Livy; up to 31 were seen.
+SETTLE_TIMEOUT = 60.0
 
 _SETTLE_INTERVAL = 5.0
 
@@ -139,6 +140,7 @@ class Wait:
     :param exponential_backoff: whether the interval grows, to twice its length with each look.
     :param max_wait: how many seconds it grows to at the most; None for no bound.
     :param trail: where the session stood, and since when, as far as an earlier process of this wait has seen it.
+    :param settle_timeout: for how many seconds to wait for the result of a session that has ended.
     :param silent_fail: whether a look that fails is logged and forgiven.
     :param log: the task's log, which gets a line at each change of the session.
     """
@@ -149,6 +151,7 @@ class Wait:
     poke_interval: float
     exponential_backoff: bool = False
     max_wait: float | None = None
+    settle_timeout: float = SETTLE_TIMEOUT
     silent_fail: bool = False
     trail: list[tuple[str, float]] = field(default_factory=list)
     log: Any = _log
@@ -195,11 +198,12 @@ class Wait:
         :param now: when it was, in seconds since the epoch.
         """
         verdict = self._take_in(answer, now) if answer else Verdict.WAIT
-        if verdict is not Verdict.WAIT:
-            return verdict
-        if now >= self.deadline:
-            return Verdict.TIMEOUT
-        self.pause = min(self._interval(now), self.deadline - now)
+        if verdict is Verdict.WAIT and now >= self.deadline:
+            verdict = Verdict.TIMEOUT
+        if verdict is Verdict.WAIT:
+            self.pause = min(self._interval(now), self.deadline - now)
+        elif self.seen:
+            self.log.info("%s: %s", self.seen.session, self._account(self.seen.session, verdict, now))
         return verdict
 
     def _take_in(self, answer: SparkSessionAnswer, now: float) -> Verdict:
@@ -220,15 +224,24 @@ class Wait:
             return True
         if self._settling_since is None:
             self._settling_since = now
-        return now >= min(self._settling_since + SETTLE_SECONDS, self.deadline)
+        return now >= min(self._settling_since + self.settle_timeout, self.deadline)
 
     def _note(self, session: SparkSession, now: float) -> None:
         """Tell of a change, once: the way of the session so far, and how long each step took."""
         phase = _phase(session)
         if self.trail and self.trail[-1][0] == phase:
             return
-        self.trail = [*self.trail, (phase, now)][-_LONGEST_TRAIL:]
+        self.trail = _shortened([*self.trail, (phase, now)])
         self.log.info("%s: %s", session, _way(session, self.trail))
+
+    def _account(self, session: SparkSession, verdict: Verdict, now: float) -> str:
+        """Say at the end where the time went."""
+        spent: defaultdict[str, timedelta] = defaultdict(timedelta)
+        for name, took in _steps(session, [*self.trail, ("", now)]):
+            spent[name] += took
+        times = ", ".join(f"{name} {_duration(took)}" for name, took in spent.items() if took)
+        waited = _duration(timedelta(seconds=now - self.began)) or "0 s"
+        return f"{verdict} after a wait of {waited}. Where the session's time went: {times or 'not known'}."
 
 
 _QUEUED, _ACQUIRING = "queued", "acquiring nodes"
@@ -255,7 +268,13 @@ def _early_phase(session: SparkSession) -> str:
 
 
 def _way(session: SparkSession, trail: Sequence[tuple[str, float]]) -> str:
-    """Write the way of a session: as the service timed the early steps, and as we saw the later ones."""
+    """Write the way of a session so far, and how long each step took."""
+    steps = [f"{name} {_duration(took)}".strip() for name, took in _steps(session, trail)]
+    return " → ".join([*steps, trail[-1][0]])
+
+
+def _steps(session: SparkSession, trail: Sequence[tuple[str, float]]) -> list[tuple[str, timedelta]]:
+    """Give the steps that are over: as the service timed the early ones, and as we saw the later ones."""
     timed = {_QUEUED: session.queue_duration, _ACQUIRING: session.acquisition_duration}
     current, _ = trail[-1]
     steps = [(name, took) for name, took in timed.items() if took is not None and name != current]
@@ -264,7 +283,14 @@ def _way(session: SparkSession, trail: Sequence[tuple[str, float]]) -> str:
         if name not in early:
             # How long the first one had lasted when we came, we did not see.
             steps.append((name, timedelta(seconds=until - since if index else 0)))
-    return " → ".join([f"{name} {_duration(took)}".strip() for name, took in steps] + [current])
+    return steps
+
+
+def _shortened(trail: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Keep a trail short: what was before is summed up as earlier."""
+    if len(trail) <= _LONGEST_TRAIL:
+        return trail
+    return [("earlier", trail[0][1]), *trail[2:]]
 
 
 def _duration(span: timedelta) -> str:

@@ -38,3 +38,9 @@ def to_server(url: str, **extra: Any) -> SynapseLivyConnection:
     """Read a connection to any local server, with a token that was obtained before."""
     token = {"auth_type": "token", "spark_pool_name": "etl"}
     return connection(host=url, login=None, password="ready-made-token", extra=token | extra)
+
+
+def airflow_connection(url: str) -> str:
+    """Write a connection to any local server, with a token that was obtained before, as Airflow's variables hold it."""
+    extra = {"auth_type": "token", "spark_pool_name": "etl"}
+    return json.dumps({"conn_type": "synapse_livy", "host": url, "password": "ready-made-token", "extra": extra})

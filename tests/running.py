@@ -13,6 +13,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from airflow.providers.common.compat.sdk import (
@@ -35,6 +36,9 @@ class TaskInstance:
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
         self.first_reschedule: datetime | None = None
+        self.try_number = 1
+        self.max_tries = 0
+        self.task = SimpleNamespace(retries=0)
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Keep an XCom, which must be JSON."""

@@ -8,6 +8,7 @@ import re
 
 import pytest
 import requests
+from connections import airflow_connection
 from scripted_server import ScriptedServer, http
 
 from airflow_provider_synapse_livy.exceptions import (
@@ -64,7 +65,7 @@ def test_pool_and_version_of_the_hook_go_first(connect):
 def test_invalid_ids_are_refused_before_any_request(connect):
     """What is no id never reaches the network."""
     with ScriptedServer(http(404)) as server:
-        connect(f'{{"conn_type": "synapse_livy", "host": "{server.url}", "extra": {{"spark_pool_name": "etl"}}}}')
+        connect(airflow_connection(server.url))
         with pytest.raises(InvalidSparkSessionIdError):
             SynapseLivyHook().get_spark_session("None")
     assert server.requests == []
@@ -151,10 +152,7 @@ def test_test_connection_tells_what_broke(connect, tls_synapse, pool, extra, wor
 def test_test_connection_does_not_wait_for_better_times(connect):
     """The Test button is answered at once, also if the workspace is down."""
     with ScriptedServer(http(503)) as server:
-        connect(
-            f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "x-token", '
-            '"extra": {"auth_type": "token", "spark_pool_name": "etl"}}'
-        )
+        connect(airflow_connection(server.url))
         worked, words = SynapseLivyHook().test_connection()
     assert not worked
     assert "answered 503" in words

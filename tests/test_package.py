@@ -17,6 +17,7 @@ import airflow_provider_synapse_livy
 from airflow_provider_synapse_livy.connection import AuthType
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 
 MODULES = [
     module.name
@@ -63,6 +64,10 @@ def test_named_modules_and_classes_exist():
     for part in ("hooks", "operators", "sensors", "triggers"):
         for module in info[part][0]["python-modules"]:
             importlib.import_module(module)
+    links = [path.rpartition(".") for path in info["extra-links"]]
+    assert [type(link) for link in SPARK_SESSION_LINKS] == [
+        getattr(importlib.import_module(module), name) for module, _, name in links
+    ]
     (connection_type,) = info["connection-types"]
     module, _, name = connection_type["hook-class-name"].rpartition(".")
     assert getattr(importlib.import_module(module), name) is SynapseLivyHook
@@ -149,7 +154,7 @@ def test_surface_is_written_down(name):
 
 
 SURFACE = {
-    "hooks.synapse_livy": ["SynapseLivyHook"],
+    "hooks.synapse_livy": ["SparkSessionReader", "SynapseLivyHook"],
     "operators.spark_session": ["SynapseGetSparkSessionOperator"],
     "sensors.spark_session": ["SynapseSparkSessionSensor"],
     "triggers.spark_session": ["SynapseSparkSessionTrigger", "read_event"],

@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import bodies
 import pytest
@@ -16,10 +16,11 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from connections import airflow_connection
 from running import MODES, TaskInstance, make_sensor, run
 from scripted_server import ScriptedServer, http
 
-from airflow_provider_synapse_livy.airflow_compat import AirflowRescheduleException
+from airflow_provider_synapse_livy.airflow_compat import STARTS_FROM_TRIGGER, AirflowRescheduleException
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
     SparkSessionFailedError,
@@ -50,9 +51,7 @@ def serve(monkeypatch):
 
     def start(mode, *script, **options):
         with ScriptedServer(*script) as server:
-            connection = f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "ready-made-token"'
-            extra = '"extra": {"auth_type": "token", "spark_pool_name": "etl"}}'
-            monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", f"{connection}, {extra}")
+            monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
             return run(mode, **options)
 
     return start
@@ -186,9 +185,7 @@ def test_poke_interval_is_kept(serve, mode):
 def test_parameters_are_used(monkeypatch, mode):
     """Connection, pool and version of the sensor are used for every look, in every mode."""
     with ScriptedServer(QUEUED, QUEUED, ok(bodies.IDLE)) as server:
-        extra = '{"auth_type": "token", "spark_pool_name": "etl"}'
-        connection = f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "x-token", "extra": {extra}}}'
-        monkeypatch.setenv("AIRFLOW_CONN_OTHER", connection)
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", airflow_connection(server.url))
         options = {
             "spark_pool_name": "adhoc",
             "livy_api_version": "2022-02-22-preview",
@@ -229,7 +226,9 @@ def test_changes_are_logged_once(serve, mode, caplog, capfd):
     serve(mode, QUEUED, QUEUED, QUEUED, ok(bodies.STARTING), ok(bodies.STARTING), ok(bodies.IDLE), **READY)
     logged = caplog.text or capfd.readouterr().out  # Airflow 3 logs past the standard library
     lines = re.findall(r"Spark session 12 in pool etl: (.*?)\s*(?:\[|$)", logged, re.MULTILINE)
-    assert [line.rpartition(" → ")[2] for line in lines] == ["queued", "starting", "idle"]
+    *changes, account = lines
+    assert [line.rpartition(" → ")[2] for line in changes] == ["queued", "starting", "idle"]
+    assert re.fullmatch(r"success after a wait of .*queued 16 s, acquiring nodes 4 s, starting .* s\.", account)
 
 
 BAD_INPUTS = [
@@ -267,8 +266,7 @@ def test_unreachable_workspace_does_not_outlast_the_timeout(connect):
     """However long a look may try again, it does not go beyond the sensor's timeout."""
     with ScriptedServer(b"") as gone:
         url = gone.url
-    extra = '{"auth_type": "token", "spark_pool_name": "etl"}'
-    connect(f'{{"conn_type": "synapse_livy", "host": "{url}", "password": "ready-made-token", "extra": {extra}}}')
+    connect(airflow_connection(url))
     began = time.monotonic()
     assert {run(mode, timeout=1).state for mode in MODES} == {"up_for_retry"}
     assert time.monotonic() - began < 30
@@ -325,6 +323,9 @@ def test_signature():
         "livy_api_version": None,
         "synapse_livy_conn_id": "synapse_livy_default",
         "deferrable": False,
+        "settle_timeout": 60.0,
+        "start_from_trigger": False,
+        "end_from_trigger": False,
     }
 
 
@@ -345,6 +346,8 @@ def test_deferral(connect, synapse):
         exponential_backoff=True,
         max_wait=9,
         silent_fail=True,
+        settle_timeout=timedelta(minutes=2),
+        end_from_trigger=True,
     )
     with pytest.raises(TaskDeferred) as deferral:
         sensor.execute({"ti": TaskInstance()})
@@ -360,10 +363,13 @@ def test_deferral(connect, synapse):
         "accept_idle_timeout": True,
         "deadline": pytest.approx(since + 100, abs=1),
         "timeout": 100.0,
+        "airflow_timeout": None,
         "poke_interval": 7.0,
         "exponential_backoff": True,
         "max_wait": 9.0,
+        "settle_timeout": 120.0,
         "silent_fail": True,
+        "end_from_trigger": STARTS_FROM_TRIGGER,
         "trail": [["queued", since]],
     }
     assert set(kwargs) == set(inspect.signature(SynapseSparkSessionTrigger).parameters)

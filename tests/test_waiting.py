@@ -11,7 +11,7 @@ from airflow_provider_synapse_livy.api import SparkSessionAnswer
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.waiting import (
-    SETTLE_SECONDS,
+    SETTLE_TIMEOUT,
     Verdict,
     Wait,
     WaitRules,
@@ -158,7 +158,7 @@ def test_settling_is_waited_for():
     assert not wait.is_settling
 
 
-@pytest.mark.parametrize(("timeout", "settled_at"), [(1000.0, SETTLE_SECONDS), (20.0, 20.0)])
+@pytest.mark.parametrize(("timeout", "settled_at"), [(1000.0, SETTLE_TIMEOUT), (20.0, 20.0)])
 def test_settling_is_bounded(timeout, settled_at):
     """A result that never comes is waited for no longer than the settle window, nor beyond the deadline."""
     wait = wait_for(END, timeout=timeout)
@@ -224,7 +224,39 @@ def test_first_look_tells_what_it_missed(caplog):
 def test_ends_are_told(caplog):
     """The end is told with the time that it took to settle."""
     looks = [(1000.0, bodies.NOT_STARTED), (4725.0, bodies.settling("error")), (4745.0, bodies.CANCELLED_IN_QUEUE)]
-    assert tell(caplog, *looks)[-1].endswith("error, result pending 20 s → error, Cancelled")
+    *_, end, account = tell(caplog, *looks)
+    assert end.endswith("error, result pending 20 s → error, Cancelled")
+    assert account == (
+        "failure after a wait of 1 h 2 min 25 s. Where the session's time went: "
+        "queued 16 s, acquiring nodes 4 s, error, result pending 20 s."
+    )
+
+
+def test_account_sums_up(caplog):
+    """The account at the end sums up how long the session was in each state, whatever came in between."""
+    states = [bodies.STARTING, bodies.IDLE, bodies.BUSY, bodies.IDLE, bodies.BUSY]
+    looks = [(1000.0 + 60 * n, body) for n, body in enumerate(states)] + [(2000.0, bodies.KILLED)]
+    assert tell(caplog, *looks)[-1] == (
+        "failure after a wait of 16 min 40 s. Where the session's time went: "
+        "queued 16 s, acquiring nodes 4 s, idle 2 min, busy 13 min 40 s."
+    )
+
+
+def test_account_of_a_long_wait(caplog):
+    """What is too long ago for the trail is accounted for as a whole."""
+    looks = [(1000.0 + 10 * n, (bodies.IDLE, bodies.BUSY)[n % 2]) for n in range(20)] + [(1200.0, bodies.KILLED)]
+    account = tell(caplog, *looks)[-1]
+    assert "earlier" not in account  # how long the first one had lasted when we came, we did not see
+    assert account.endswith("idle 30 s, busy 30 s.")
+
+
+def test_account_of_a_timeout(caplog):
+    """A wait that runs out of time accounts for it, too."""
+    looks = [(1000.0, bodies.STARTING), (2000.0, bodies.IDLE), (11_000.0, bodies.IDLE)]
+    assert tell(caplog, *looks)[-1] == (
+        "timeout after a wait of 2 h 46 min 40 s. Where the session's time went: "
+        "queued 16 s, acquiring nodes 4 s, idle 2 h 30 min."
+    )
 
 
 def test_states_nobody_knows_are_told(caplog):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
+from airflow_provider_synapse_livy.airflow_compat import connection_turn
 from airflow_provider_synapse_livy.api import (
     SparkSessionAnswer,
     SparkSessionRequest,
@@ -21,17 +23,51 @@ from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnec
 from airflow_provider_synapse_livy.credentials import token_source
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError, SynapseLivyError
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     import requests
 
+    from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient
     from airflow_provider_synapse_livy.models import SparkSession
     from airflow_provider_synapse_livy.requests_client import LivyClient
 
-__all__ = ["SynapseLivyHook"]
+__all__ = ["SparkSessionReader", "SynapseLivyHook"]
+
+
+@dataclass(frozen=True)
+class SparkSessionReader:
+    """
+    Reads one Spark session from an event loop.
+
+    :param client: what the event loop shares for the connection.
+    :param request: the request for the session.
+    :param connection: the connection.
+    """
+
+    client: AsyncLivyClient
+    request: SparkSessionRequest
+    connection: SynapseLivyConnection
+
+    async def read(self, *, patience: float = RETRY_SECONDS) -> SparkSessionAnswer:
+        """
+        Read the session.
+
+        :param patience: for how many seconds to try again what may pass.
+        :raises SynapseLivyError: if there is no good answer.
+        """
+        return await self.client.call(self.request, read_spark_session, patience=patience)
+
+    def links(self, session: SparkSession) -> dict[str, str]:
+        """
+        Give the addresses of the links from a task to its session, by the links' names.
+
+        :param session: the session.
+        """
+        return session_links(session, self.connection)
 
 
 class SynapseLivyHook(BaseHook):
@@ -88,12 +124,19 @@ class SynapseLivyHook(BaseHook):
         request = self._request(self._connection, session_id, detailed)
         return self._client.call(request, read_spark_session, patience=patience)
 
-    @asynccontextmanager
-    async def async_reader(self, session_id: object) -> AsyncIterator[Callable[..., Awaitable[SparkSessionAnswer]]]:
+    def links(self, session: SparkSession) -> dict[str, str]:
         """
-        Lend a coroutine function that reads one Spark session from an event loop, as :meth:`read` does in a task.
+        Give the addresses of the links from a task to its session, by the links' names.
 
-        It takes ``patience``, too.
+        :param session: the session.
+        :raises SynapseLivyConfigurationError: if the connection can't work.
+        """
+        return session_links(session, self._connection)
+
+    @asynccontextmanager
+    async def async_reader(self, session_id: object) -> AsyncIterator[SparkSessionReader]:
+        """
+        Lend what reads one Spark session from an event loop, as :meth:`read` does in a task.
 
         All readers of a loop share one client for each connection; the last to leave closes it.
 
@@ -105,7 +148,7 @@ class SynapseLivyHook(BaseHook):
         connection = await self._read_connection_async()
         request = self._request(connection, session_id)
         async with shared_client(connection) as client:
-            yield partial(client.call, request, read_spark_session)
+            yield SparkSessionReader(client, request, connection)
 
     def get_conn(self) -> requests.Session:
         """
@@ -176,11 +219,12 @@ class SynapseLivyHook(BaseHook):
         return SynapseLivyConnection.from_airflow(connection, connection.extra_dejson)
 
     async def _read_connection_async(self) -> SynapseLivyConnection:
-        try:
-            connection = await get_async_connection(self.synapse_livy_conn_id, hook=self)
-        except AirflowNotFoundException as error:
-            raise self._no_connection(error) from None
-        extra = await get_async_extra_dejson(connection)
+        async with connection_turn():
+            try:
+                connection = await get_async_connection(self.synapse_livy_conn_id, hook=self)
+            except AirflowNotFoundException as error:
+                raise self._no_connection(error) from None
+            extra = await get_async_extra_dejson(connection)
         return await asyncio.to_thread(SynapseLivyConnection.from_airflow, connection, extra)
 
     def _no_connection(self, error: Exception) -> SynapseLivyConfigurationError:

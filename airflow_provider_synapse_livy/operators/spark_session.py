@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["SynapseGetSparkSessionOperator"]
 
@@ -36,6 +37,7 @@ class SynapseGetSparkSessionOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("session_id", "spark_pool_name", "livy_api_version", "synapse_livy_conn_id")
+    operator_extra_links: Collection[BaseOperatorLink] = SPARK_SESSION_LINKS
     ui_color = "#d6e9f5"
 
     def __init__(
@@ -55,7 +57,7 @@ class SynapseGetSparkSessionOperator(BaseOperator):
         self.livy_api_version = livy_api_version
         self.synapse_livy_conn_id = synapse_livy_conn_id
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (Airflow calls it so)
+    def execute(self, context: Context) -> dict[str, Any]:
         """
         Read the session.
 
@@ -66,6 +68,11 @@ class SynapseGetSparkSessionOperator(BaseOperator):
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
         )
-        session = hook.get_spark_session(self.session_id, detailed=self.detailed)
+        links: dict[str, str] = {}
+        try:
+            session = hook.get_spark_session(self.session_id, detailed=self.detailed)
+            links = hook.links(session)
+        finally:
+            push_links(context, links)
         self.log.info("%s is %s.", session, session.state)
         return session.to_dict()

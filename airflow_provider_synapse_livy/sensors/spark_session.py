@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -17,10 +19,12 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     conf,
 )
+from airflow.triggers.base import StartTriggerArgs
 
 from airflow_provider_synapse_livy.airflow_compat import (
+    STARTS_FROM_TRIGGER,
     AirflowRescheduleException,
-    first_poke_time,
+    earlier_start,
     is_deferral_timeout,
     recall,
     remember,
@@ -32,8 +36,10 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyAnswerError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.links import RETURN_VALUE, SPARK_SESSION_LINKS, push_links
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger, read_event
 from airflow_provider_synapse_livy.waiting import (
+    SETTLE_TIMEOUT,
     Verdict,
     Wait,
     WaitRules,
@@ -43,12 +49,9 @@ from airflow_provider_synapse_livy.waiting import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["SynapseSparkSessionSensor"]
-
-#: Where Airflow keeps what a task returns. Its own constant would load the metadata database's models.
-_RETURN_VALUE = "return_value"
 
 #: How much longer than the sensor's own timeout Airflow may let the trigger live: a backstop, in case it hangs.
 _BACKSTOP = timedelta(minutes=5)
@@ -81,11 +84,22 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace (templated).
     :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
         ``[operators] default_deferrable`` by default.
+    :param settle_timeout: once the session has ended for Livy, for how many seconds, or how long, to wait for the
+        result that Synapse gives it; up to 31 seconds were seen.
+    :param start_from_trigger: whether to wait in the triggerer from the start, so that no worker's slot is taken until
+        the wait ends. Needs Airflow 3.3; before, for mapped tasks, and where a template takes an XCom that the
+        triggerer can't pull, the task defers from a worker, and its log says why.
+    :param end_from_trigger: whether to end the task in the triggerer if it succeeds, so that no worker's slot is taken
+        at the end either. Needs Airflow 3.3, and a task without ``on_success_callback`` and outlets, which Airflow
+        passes over then.
     :raises SparkSessionFailedError: if the session ended in another way.
     :raises SparkSessionTimeoutError: if the sensor's ``timeout`` passed first.
     :raises SynapseLivyError: if the session can't be read. The kinds are in
         :mod:`airflow_provider_synapse_livy.exceptions`.
     """
+
+    #: Where the session was last known to be found in a browser.
+    _links: Mapping[str, str] = MappingProxyType({})
 
     template_fields: Sequence[str] = (
         "session_id",
@@ -95,6 +109,8 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         "livy_api_version",
         "synapse_livy_conn_id",
     )
+
+    operator_extra_links: Collection[BaseOperatorLink] = SPARK_SESSION_LINKS
 
     def __init__(
         self,
@@ -107,6 +123,9 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         livy_api_version: str | None = None,
         synapse_livy_conn_id: str = SynapseLivyHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        settle_timeout: timedelta | float = SETTLE_TIMEOUT,
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -117,7 +136,12 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         self.accept_idle_timeout = accept_idle_timeout
         self.livy_api_version = livy_api_version
         self.synapse_livy_conn_id = synapse_livy_conn_id
-        self.deferrable = deferrable
+        self.deferrable = deferrable or start_from_trigger
+        self.settle_timeout = settle_timeout
+        self.end_from_trigger = end_from_trigger
+        self._why_not_from_trigger: str | None = None
+        if start_from_trigger:
+            self._ask_to_start_from_trigger()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -125,7 +149,8 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
 
         :param context: Airflow's context of the task.
         """
-        with self._one_outcome():
+        with self._one_outcome(context):
+            self._tell_obstacles()
             wait = self._begin(context)
             while (verdict := self._look(wait)) is Verdict.WAIT:
                 self._hand_over(context, wait)
@@ -138,7 +163,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
 
         :param context: Airflow's context of the task.
         """
-        wait = self._begin(context)
+        wait = self._new_wait(time.time())
         verdict = self._look(wait)
         if verdict is Verdict.WAIT:
             return PokeReturnValue(is_done=False)
@@ -154,7 +179,9 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         verdict, answer = read_event(event)
         claimed = verdict in (Verdict.SUCCESS, Verdict.FAILURE)
         if claimed and (answer is None or judge(answer.session, self._rules, settled=True) is not verdict):
-            raise SynapseLivyAnswerError(f"The trigger's event says {verdict}, but its session does not: {event!r}")
+            raise SynapseLivyAnswerError(
+                f"The trigger's event says {verdict}, but its session does not: {reprlib.repr(event)}"
+            )
         return self._conclude(context, verdict, answer)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -168,7 +195,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         :param next_kwargs: what to call it with.
         :param context: Airflow's context of the task.
         """
-        with self._one_outcome():
+        with self._one_outcome(context):
             try:
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except Exception as error:
@@ -178,8 +205,8 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
                 return self._last_look(context)
 
     @contextmanager
-    def _one_outcome(self) -> Iterator[None]:
-        """Make of an error the same state of the task in every mode."""
+    def _one_outcome(self, context: Context) -> Iterator[None]:
+        """Make of an error the same state of the task in every mode, and leave the links, however it ends."""
         try:
             yield
         except (AirflowSkipException, AirflowRescheduleException):
@@ -188,6 +215,8 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
             self._raise_or_skip(error, skip=self.soft_fail or self.never_fail)
         except Exception as error:  # noqa: BLE001  (never_fail forgives everything)
             self._raise_or_skip(error, skip=self.never_fail)
+        finally:
+            push_links(context, dict(self._links))
 
     def _raise_or_skip(self, error: Exception, *, skip: bool) -> NoReturn:
         if skip:
@@ -208,17 +237,24 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         )
 
     def _begin(self, context: Context) -> Wait:
-        """Begin the wait, or go on with the one that a rescheduled task began earlier."""
-        earlier = first_poke_time(context) if self.reschedule else None
-        trail = recall(context) if earlier else None
-        return self._new_wait(earlier or time.time(), trail or ())
+        """Begin the wait, or go on with the one that an earlier run of this task began."""
+        if "ti" not in context:  # as in unit tests of DAGs
+            return self._new_wait(time.time())
+        memory = recall(context)
+        wait = self._new_wait(
+            memory.get("began") or earlier_start(context) or time.time(),
+            [(phase, since) for phase, since in memory.get("trail", ())],
+        )
+        if not memory:
+            remember(context, began=wait.began, trail=wait.trail)
+        return wait
 
     def _last_look(self, context: Context) -> dict[str, Any]:
         """End a wait whose time is over as its last look would have."""
         wait = self._new_wait(began=time.time() - self.timeout)
         return self._conclude(context, self._look(wait), wait.seen)
 
-    def _new_wait(self, began: float, trail: Iterable[tuple[str, float]] = ()) -> Wait:
+    def _new_wait(self, began: float, trail: Sequence[tuple[str, float]] = ()) -> Wait:
         validate_session_id(self.session_id)
         return Wait(
             self._rules,
@@ -226,9 +262,10 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
-            max_wait=self.max_wait.total_seconds() if self.max_wait else None,
+            max_wait=_seconds(self.max_wait),
+            settle_timeout=_seconds(self.settle_timeout) or 0.0,
             silent_fail=self.silent_fail,
-            trail=[(phase, since) for phase, since in trail],
+            trail=list(trail),
             log=self.log,
         )
 
@@ -236,6 +273,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         answer = None
         with wait.forgiving():
             answer = self._hook.read(self.session_id, patience=wait.patience(time.time()))
+            self._links = self._hook.links(answer.session)
         return wait.observe(answer, time.time())
 
     def _hand_over(self, context: Context, wait: Wait) -> None:
@@ -245,39 +283,101 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         if self.deferrable:
             self._defer(wait)
         if self.reschedule:
-            remember(context, [list(step) for step in wait.trail])
+            remember(context, began=wait.began, trail=wait.trail)
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait.pause))
 
     def _defer(self, wait: Wait) -> None:
         self.defer(
             trigger=SynapseSparkSessionTrigger(
-                session_id=validate_session_id(self.session_id),
-                synapse_livy_conn_id=self.synapse_livy_conn_id,
-                spark_pool_name=self.spark_pool_name,
-                livy_api_version=self.livy_api_version,
-                target_states=None if wait.rules.target_states is None else sorted(wait.rules.target_states),
-                accepted_results=sorted(wait.rules.accepted_results),
-                accept_idle_timeout=self.accept_idle_timeout,
-                deadline=wait.deadline,
-                timeout=wait.timeout,
-                poke_interval=wait.poke_interval,
-                exponential_backoff=wait.exponential_backoff,
-                max_wait=wait.max_wait,
-                silent_fail=self.silent_fail,
-                trail=wait.trail,
+                **self._trigger_kwargs()
+                | {
+                    "session_id": validate_session_id(self.session_id),
+                    "target_states": None if wait.rules.target_states is None else sorted(wait.rules.target_states),
+                    "accepted_results": sorted(wait.rules.accepted_results),
+                    "deadline": wait.deadline,
+                    "trail": wait.trail,
+                }
             ),
             method_name=self.execute_complete.__name__,
             timeout=timedelta(seconds=wait.deadline - time.time()) + _BACKSTOP,
         )
 
+    def _ask_to_start_from_trigger(self) -> None:
+        """Have the scheduler start the task in the triggerer, which renders the templates; or note why not."""
+        obstacle = self._obstacle_to_start()
+        if obstacle is None:
+            self.start_from_trigger = True
+            self.start_trigger_args = self._start_trigger_args()
+        # If the task is started on a worker all the same, it is for a reason that only Airflow knows.
+        self._why_not_from_trigger = obstacle or "Airflow starts no mapped tasks there, and none in dag.test()"
+
+    def _start_trigger_args(self) -> StartTriggerArgs:
+        longest = timedelta(seconds=self.timeout) + _BACKSTOP
+        given = min(longest, self.execution_timeout or longest)
+        return StartTriggerArgs(
+            trigger_cls=f"{SynapseSparkSessionTrigger.__module__}.{SynapseSparkSessionTrigger.__qualname__}",
+            trigger_kwargs=self._trigger_kwargs() | {"airflow_timeout": given.total_seconds()},
+            next_method=self.execute_complete.__name__,
+            timeout=longest,
+        )
+
+    def _trigger_kwargs(self) -> dict[str, Any]:
+        """Give what the trigger needs to know of the sensor, as it stands, templates included."""
+        return {
+            "session_id": self.session_id,
+            "synapse_livy_conn_id": self.synapse_livy_conn_id,
+            "spark_pool_name": self.spark_pool_name,
+            "livy_api_version": self.livy_api_version,
+            "target_states": _json(self.target_states),
+            "accepted_results": _json(self.accepted_results),
+            "accept_idle_timeout": self.accept_idle_timeout,
+            "deadline": None,
+            "timeout": self.timeout,
+            "poke_interval": self.poke_interval,
+            "exponential_backoff": self.exponential_backoff,
+            "max_wait": _seconds(self.max_wait),
+            "settle_timeout": _seconds(self.settle_timeout),
+            "silent_fail": self.silent_fail,
+            "end_from_trigger": self.end_from_trigger and self._obstacle_to_end() is None,
+        }
+
+    def _obstacle_to_start(self) -> str | None:
+        """Find what keeps the task from starting in the triggerer, where it asked to."""
+        if not STARTS_FROM_TRIGGER:
+            return "Airflow before 3.3 can't do that"
+        for name in self.template_fields:
+            if not _can_render(getattr(self, name)):
+                return f"the triggerer can't render {name}, which takes an XCom"
+        return None
+
+    def _obstacle_to_end(self) -> str | None:
+        """Find what keeps the task from ending in the triggerer, where it asked to."""
+        obstacles = {
+            "Airflow before 3.3 can't do that": not STARTS_FROM_TRIGGER,
+            "on_success_callback would not be called": bool(self.on_success_callback),
+            "its outlets would not be updated": bool(self.outlets),
+            "do_xcom_push is off": not self.do_xcom_push,
+        }
+        return next((words for words, stands in obstacles.items() if stands), None)
+
+    def _tell_obstacles(self) -> None:
+        """Say once why a task that asked to start or end in the triggerer does so on a worker."""
+        if self._why_not_from_trigger:
+            why = self._why_not_from_trigger
+            self.log.info("start_from_trigger: the task starts on a worker, and defers from there: %s.", why)
+        if self.end_from_trigger and (obstacle := self._obstacle_to_end()):
+            self.log.info("end_from_trigger: the task ends on a worker: %s.", obstacle)
+
     def _conclude(self, context: Context, verdict: Verdict, answer: SparkSessionAnswer | None) -> dict[str, Any]:
         """End the task: with the session, or with the one error that fits, and the session in XCom all the same."""
         session, activity_id = answer or (None, None)
+        if session:
+            self._links = self._hook.links(session)
         if verdict is Verdict.SUCCESS and session:
             return session.to_dict()
         task_instance = context.get("ti")  # which unit tests of DAGs leave out
         if session and task_instance and self.do_xcom_push:
-            task_instance.xcom_push(key=_RETURN_VALUE, value=session.to_dict())
+            task_instance.xcom_push(key=RETURN_VALUE, value=session.to_dict())
         if verdict is Verdict.FAILURE and answer:
             raise SparkSessionFailedError(
                 describe_failure(answer, self._rules), session=session, activity_id=activity_id
@@ -285,3 +385,25 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         raise SparkSessionTimeoutError(
             describe_timeout(answer, self._rules, self.timeout), session=session, activity_id=activity_id
         )
+
+
+def _seconds(time_span: timedelta | float | None) -> float | None:
+    return time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
+
+
+def _json(names: Any) -> Any:
+    """Make a list of names of any collection of them; templates, of course, stay."""
+    return sorted(names) if isinstance(names, set | frozenset | tuple) else names
+
+
+def _can_render(value: Any) -> bool:
+    """
+    Tell whether the triggerer can render a value: text, yes, but for XComs that are pulled without ``map_indexes``.
+
+    Those hang there until the timeout, and an XComArg fails (Airflow 3.3.2).
+    """
+    if isinstance(value, str):
+        return "xcom_pull" not in value or "map_indexes" in value
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_can_render, value))
+    return value is None or isinstance(value, int)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import reprlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
+from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_synapse_livy.api import SparkSessionAnswer
+from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.exceptions import SynapseLivyAnswerError, SynapseLivyError
-from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.hooks.synapse_livy import SparkSessionReader, SynapseLivyHook
+from airflow_provider_synapse_livy.links import end_of_task_xcoms
 from airflow_provider_synapse_livy.models import SparkSession
-from airflow_provider_synapse_livy.waiting import Verdict, Wait, WaitRules
+from airflow_provider_synapse_livy.waiting import SETTLE_TIMEOUT, Verdict, Wait, WaitRules
 
 __all__ = ["SynapseSparkSessionTrigger", "read_event"]
 
@@ -25,7 +28,8 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     Wait for a Spark session, and end with one event that says how the wait ended.
 
     The parameters are JSON values, so that the trigger can move to another triggerer, which keeps the deadline.
-    It looks first after one ``poke_interval``, since the task has looked just before.
+    If a task has deferred to it, it looks first after one ``poke_interval``, since the task has looked just before.
+    If the task starts with it, it looks at once.
 
     :param session_id: the session's id.
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
@@ -34,12 +38,16 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     :param target_states: the Livy states to wait for; None to wait for the end.
     :param accepted_results: with which results the end is a success.
     :param accept_idle_timeout: whether an end by idle timeout is one, too.
-    :param deadline: when the wait ends, in seconds since the epoch.
-    :param timeout: how many seconds the wait was given in all.
+    :param deadline: when the wait ends, in seconds since the epoch; None if the task starts with this trigger.
+    :param timeout: how many seconds the wait is given in all.
+    :param airflow_timeout: if the task starts with this trigger, how many seconds after its start Airflow would stop
+        it; its start, and so the deadline, follow from when that would be.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: whether the interval grows with each look.
     :param max_wait: how many seconds it grows to at the most; None for no bound.
+    :param settle_timeout: for how many seconds to wait for the result of a session that has ended.
     :param silent_fail: whether to log errors and go on looking, rather than to end with them.
+    :param end_from_trigger: whether to end the task from here if it succeeds, without a worker (Airflow 3.3).
     :param trail: where the session stood, and since when, as far as the task has seen and told.
     """
 
@@ -53,12 +61,15 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         target_states: Sequence[str] | None,
         accepted_results: Sequence[str],
         accept_idle_timeout: bool,
-        deadline: float,
+        deadline: float | None,
         timeout: float,
+        airflow_timeout: float | None = None,
         poke_interval: float,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
+        settle_timeout: float = SETTLE_TIMEOUT,
         silent_fail: bool = False,
+        end_from_trigger: bool = False,
         trail: Sequence[tuple[str, float]] = (),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
@@ -71,10 +82,13 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         self.accept_idle_timeout = accept_idle_timeout
         self.deadline = deadline
         self.timeout = timeout
+        self.airflow_timeout = airflow_timeout
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
+        self.settle_timeout = settle_timeout
         self.silent_fail = silent_fail
+        self.end_from_trigger = end_from_trigger
         self.trail = trail
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -91,74 +105,118 @@ class SynapseSparkSessionTrigger(BaseTrigger):
                 "accept_idle_timeout": self.accept_idle_timeout,
                 "deadline": self.deadline,
                 "timeout": self.timeout,
+                "airflow_timeout": self.airflow_timeout,
                 "poke_interval": self.poke_interval,
                 "exponential_backoff": self.exponential_backoff,
                 "max_wait": self.max_wait,
+                "settle_timeout": self.settle_timeout,
                 "silent_fail": self.silent_fail,
+                "end_from_trigger": self.end_from_trigger,
                 "trail": [list(step) for step in self.trail],
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and give the one event. Errors become events, too: Airflow would turn an exception into a skip."""
+        event: TriggerEvent | None = None
         try:
-            event = await self._wait()
+            async with self._reader() as reader:
+                verdict, seen = await self._wait(reader)
+                if verdict is Verdict.SUCCESS and seen and self.end_from_trigger:
+                    event = await self._end(seen.session, reader)
+                event = event or TriggerEvent(_payload(verdict, seen))
         except SynapseLivyError as error:
-            event = {"error": error.to_dict()}
+            event = TriggerEvent({"error": error.to_dict()})
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait for Spark session %s broke off.", self.session_id)
             words = f"The wait for Spark session {self.session_id} broke off: {type(error).__name__}: {error}"
-            event = {"error": SynapseLivyError(words).to_dict()}
-        yield TriggerEvent(event)
+            event = TriggerEvent({"error": SynapseLivyError(words).to_dict()})
+        yield event
 
-    async def _wait(self) -> dict[str, Any]:
-        wait = self._new_wait()
-        await asyncio.sleep(max(0.0, min(self.poke_interval, self.deadline - time.time())))
+    def _reader(self) -> _Reader:
         hook = SynapseLivyHook(
             self.synapse_livy_conn_id,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
         )
-        async with _Reader(hook, self.session_id) as reader:
-            while (verdict := await self._look(reader, wait)) is Verdict.WAIT:  # noqa: ASYNC110  (not an event's job)
-                await asyncio.sleep(wait.pause)
-        session, activity_id = wait.seen or (None, None)
-        seen = session.to_dict() if session else None
-        return {"verdict": str(verdict), "session": seen, "activity_id": activity_id}
+        return _Reader(hook, self.session_id)
+
+    async def _wait(self, reader: _Reader) -> tuple[Verdict, SparkSessionAnswer | None]:
+        wait = self._new_wait()
+        if self.deadline is not None:
+            await asyncio.sleep(max(0.0, min(self.poke_interval, self.deadline - time.time())))
+        while (verdict := await self._look(reader, wait)) is Verdict.WAIT:  # noqa: ASYNC110  (not an event's job)
+            await asyncio.sleep(wait.pause)
+        return verdict, wait.seen
 
     def _new_wait(self) -> Wait:
+        validate_session_id(self.session_id)
         return Wait(
             WaitRules.checked(self.target_states, self.accepted_results, self.accept_idle_timeout),
-            began=self.deadline - self.timeout,
+            began=self._began(),
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
             max_wait=self.max_wait,
+            settle_timeout=self.settle_timeout,
             silent_fail=self.silent_fail,
             trail=[(phase, since) for phase, since in self.trail],
             log=self.log,
         )
 
+    def _began(self) -> float:
+        """Tell when the wait began; a restart of the triggerer does not begin it anew."""
+        if self.deadline is not None:
+            return self.deadline - self.timeout
+        stopped_at: datetime | None = getattr(self, "timeout_after", None)  # which the triggerer sets
+        if stopped_at is None or self.airflow_timeout is None:
+            return time.time()
+        return stopped_at.timestamp() - self.airflow_timeout
+
     async def _look(self, reader: _Reader, wait: Wait) -> Verdict:
         answer = None
         with wait.forgiving():
-            answer = await reader.read(wait.patience(time.time()))
+            answer = await (await reader.open()).read(patience=wait.patience(time.time()))
         return wait.observe(answer, time.time())
+
+    async def _end(self, session: SparkSession, reader: _Reader) -> TriggerEvent | None:
+        """End the task from here; if that can't be, the task ends on a worker as usual."""
+        try:
+            xcoms = end_of_task_xcoms(session, (await reader.open()).links(session))
+            for key, value in xcoms.items():
+                await asyncio.to_thread(self._push_xcom, key, value)
+            from airflow.triggers.base import TaskSuccessEvent
+
+            return TaskSuccessEvent()
+        except Exception:
+            self.log.exception("The task can't be ended from the triggerer. It ends on a worker.")
+            return None
+
+    def _push_xcom(self, key: str, value: Any) -> None:
+        """Push an XCom. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
+        instance: Any = self.task_instance
+        ids = {name: getattr(instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        XCom.set(key=key, value=value, **ids)
 
 
 class _Reader(AsyncExitStack):
-    """Reads the session; takes up its share of the client with the first look, so that silent_fail covers that too."""
+    """Opens the hook's reader with the first look, so that silent_fail covers the reading of the connection, too."""
 
     def __init__(self, hook: SynapseLivyHook, session_id: object) -> None:
         super().__init__()
         self._hook = hook
         self._session_id = session_id
-        self._read: Callable[..., Awaitable[SparkSessionAnswer]] | None = None
+        self._opened: SparkSessionReader | None = None
 
-    async def read(self, patience: float) -> SparkSessionAnswer:
-        if self._read is None:
-            self._read = await self.enter_async_context(self._hook.async_reader(self._session_id))
-        return await self._read(patience=patience)
+    async def open(self) -> SparkSessionReader:
+        if self._opened is None:
+            self._opened = await self.enter_async_context(self._hook.async_reader(self._session_id))
+        return self._opened
+
+
+def _payload(verdict: Verdict, seen: SparkSessionAnswer | None) -> dict[str, Any]:
+    session, activity_id = seen or (None, None)
+    return {"verdict": str(verdict), "session": session.to_dict() if session else None, "activity_id": activity_id}
 
 
 def read_event(event: Any) -> tuple[Verdict, SparkSessionAnswer | None]:
