@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 AIRFLOW ?= 3.3
+VERSIONS ?= 2.11 3.0 3.1 3.2 3.3
 
 VENV := .venv/airflow-$(AIRFLOW)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
@@ -29,6 +30,14 @@ test: $(INSTALLED)  ## The tests, with branch coverage; AIRFLOW=2.11 takes anoth
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+.PHONY: test-matrix
+test-matrix:  ## All modes end alike, in a real Airflow on PostgreSQL; VERSIONS="2.11 3.3" takes fewer
+	$(foreach version,$(VERSIONS),$(MAKE) test-outcomes AIRFLOW=$(version) &&) true
+
+.PHONY: test-outcomes
+test-outcomes: $(INSTALLED)  ## The same for one version of Airflow
+	$(BIN)/python -m pytest tests/real_airflow $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED)  ## Types, style and format
 	$(BIN)/mypy
@@ -37,8 +46,7 @@ lint: $(INSTALLED)  ## Types, style and format
 
 .PHONY: constraints
 constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
-	grep '^apache-airflow==' $(CONSTRAINTS) > $(VENV)/airflow.txt
-	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --extra emulator --constraint $(VENV)/airflow.txt \
+	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --extra emulator --constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
 
 .PHONY: clean

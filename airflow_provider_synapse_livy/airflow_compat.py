@@ -27,8 +27,10 @@ __all__ = [
     "connection_turn",
     "earlier_start",
     "is_deferral_timeout",
+    "is_retry",
     "recall",
     "remember",
+    "remember_start",
 ]
 
 log = logging.getLogger(__name__)
@@ -55,15 +57,28 @@ async def connection_turn() -> AsyncIterator[None]:
         yield
 
 
-def _life(context: Context) -> dict[str, Any]:
+def _first_try(task_instance: Any) -> int:
     """
-    Tell the lives of a task apart. Each clearing of the task begins a new one, its retries go on with the same.
+    Give the number of the first try of this life of a task: each clearing begins a new life, retries go on with it.
 
-    Airflow has no name for it, but the number of the first try follows from what it does have.
+    Airflow has no name for it, but the number follows from what it does have.
     """
+    return int((task_instance.max_tries or 0) - (task_instance.task.retries or 0) + 1)
+
+
+def _life(context: Context) -> dict[str, Any]:
+    """Tell the lives and tries of a task apart."""
     task_instance: Any = context["ti"]
-    first_try = (task_instance.max_tries or 0) - (task_instance.task.retries or 0) + 1
-    return {"first_try": first_try, "try_number": task_instance.try_number}
+    return {"first_try": _first_try(task_instance), "try_number": task_instance.try_number}
+
+
+def is_retry(task_instance: Any) -> bool:
+    """
+    Tell whether a task has been tried before, of those that start in the triggerer (Airflow 3.3).
+
+    :param task_instance: the task instance that Airflow gives the trigger.
+    """
+    return bool(task_instance and task_instance.try_number > _first_try(task_instance))
 
 
 def earlier_start(context: Context) -> float | None:
@@ -79,7 +94,7 @@ def earlier_start(context: Context) -> float | None:
     if hasattr(task_instance, "get_first_reschedule_date"):
         first = task_instance.get_first_reschedule_date(context)
     else:
-        first = _start_in_database(task_instance, _life(context)["first_try"])
+        first = _start_in_database(task_instance, _first_try(task_instance))
     return first.timestamp() if first else None
 
 
@@ -143,3 +158,14 @@ def remember(context: Context, *, began: float, trail: list[tuple[str, float]]) 
             store.set(_MEMORY_KEY, {**_life(context), "began": began, "trail": [list(step) for step in trail]})
     except Exception:
         log.warning("What this task has noted can't be kept.", exc_info=True)
+
+
+def remember_start(context: Context) -> None:
+    """
+    Leave for retries when this task started in the triggerer, which itself has no memory (Airflow 3.3).
+
+    :param context: Airflow's context of the task.
+    """
+    started: datetime | None = getattr(context["ti"], "start_date", None)
+    if started and not recall(context):
+        remember(context, began=started.timestamp(), trail=[])

@@ -237,7 +237,7 @@ class Wait:
     def _account(self, session: SparkSession, verdict: Verdict, now: float) -> str:
         """Say at the end where the time went."""
         spent: defaultdict[str, timedelta] = defaultdict(timedelta)
-        for name, took in _steps(session, [*self.trail, ("", now)]):
+        for name, took in _steps(session, [*self.trail, ("", now)], first_as_seen=True):
             spent[name] += took
         times = ", ".join(f"{name} {_duration(took)}" for name, took in spent.items() if took)
         waited = _duration(timedelta(seconds=now - self.began)) or "0 s"
@@ -273,16 +273,21 @@ def _way(session: SparkSession, trail: Sequence[tuple[str, float]]) -> str:
     return " → ".join([*steps, trail[-1][0]])
 
 
-def _steps(session: SparkSession, trail: Sequence[tuple[str, float]]) -> list[tuple[str, timedelta]]:
-    """Give the steps that are over: as the service timed the early ones, and as we saw the later ones."""
+def _steps(
+    session: SparkSession, trail: Sequence[tuple[str, float]], *, first_as_seen: bool = False
+) -> list[tuple[str, timedelta]]:
+    """
+    Give the steps that are over: as the service timed the early ones, and as we saw the later ones.
+
+    How long the first one had lasted when we came, we did not see, so it has no time, unless what we saw will do.
+    """
     timed = {_QUEUED: session.queue_duration, _ACQUIRING: session.acquisition_duration}
     current, _ = trail[-1]
     steps = [(name, took) for name, took in timed.items() if took is not None and name != current]
     early = {name for name, _ in steps}
     for index, ((name, since), (_, until)) in enumerate(pairwise(trail)):
         if name not in early:
-            # How long the first one had lasted when we came, we did not see.
-            steps.append((name, timedelta(seconds=until - since if index else 0)))
+            steps.append((name, timedelta(seconds=until - since if index or first_as_seen else 0)))
     return steps
 
 

@@ -29,6 +29,12 @@ HOME = PROJECT / ".airflow" / "demo"
 DAG_ID = "example_synapse_spark_session"
 POOL = "etl"
 
+#: There is no such workspace; the link to Synapse Studio needs one.
+WORKSPACE_RESOURCE_ID = (
+    "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/demo"
+    "/providers/Microsoft.Synapse/workspaces/emulator"
+)
+
 #: Slow enough to watch: a session is ready in about 17 seconds.
 TIME_SCALE = 0.3
 
@@ -67,6 +73,7 @@ def connection(url: str) -> dict[str, Any]:
         "spark_pool_name": POOL,
         "authority": url,
         "verify": str(HOME.parent / "emulator-ca.pem"),
+        "workspace_resource_id": WORKSPACE_RESOURCE_ID,
     }
     return {
         "conn_type": "synapse_livy",

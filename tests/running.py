@@ -27,7 +27,7 @@ from airflow_provider_synapse_livy.airflow_compat import AirflowRescheduleExcept
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
-MODES = ("poke", "reschedule", "deferrable")
+MODES = ("poke", "reschedule", "deferrable", "start_from_trigger")
 
 
 class TaskInstance:
@@ -84,8 +84,8 @@ class Outcome:
 def make_sensor(mode: str, **options: Any) -> SynapseSparkSessionSensor:
     """Make a sensor for a mode."""
     kwargs: dict[str, Any] = {"task_id": "wait", "session_id": 12, "poke_interval": 0.01, "timeout": 30, **options}
-    if mode == "deferrable":
-        return SynapseSparkSessionSensor(deferrable=True, **kwargs)
+    if mode in ("deferrable", "start_from_trigger"):
+        return SynapseSparkSessionSensor(**{mode: True}, **kwargs)
     return SynapseSparkSessionSensor(mode=mode, **kwargs)
 
 
@@ -110,6 +110,12 @@ def run(mode: str, **options: Any) -> Outcome:
 
 def _run(make: Any, context: Any, outcome: Outcome) -> Any:
     began = datetime.now(UTC)
+    sensor = make()
+    if sensor.start_from_trigger:  # the scheduler sends it to the triggerer, and no worker has a look before
+        outcome.ways += 1
+        start = sensor.start_trigger_args
+        event = _run_trigger(start.trigger_cls, start.trigger_kwargs, began + start.timeout)
+        return make().resume_execution(start.next_method, {"event": event}, context)
     while True:
         try:
             return make().execute(context)
@@ -123,12 +129,13 @@ def _run(make: Any, context: Any, outcome: Outcome) -> Any:
             time.sleep(max(0.0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
 
 
-def _run_trigger(path: str, kwargs: dict[str, Any]) -> Any:
+def _run_trigger(path: str, kwargs: dict[str, Any], timeout_after: datetime | None = None) -> Any:
     """Run a trigger from what the metadata database keeps of it, and give its one event."""
     assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
 
     async def events() -> list[Any]:
         trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
+        trigger.timeout_after = timeout_after
         return [event async for event in trigger.run()]
 
     (event,) = asyncio.run(events())

@@ -103,27 +103,28 @@ def test_outcome_is_the_same_in_all_modes(serve, script, options, states, error,
     """The same session ends the task in the same state, with the same XCom and the same words, in every mode."""
     outcomes = [serve(mode, *script, **options, **({option: True} if option else {})) for mode in MODES]
     expected = states.split()[[None, "soft_fail", "never_fail"].index(option)]
-    assert [outcome.state for outcome in outcomes] == [expected] * 3
-    assert outcomes[0].returned == outcomes[1].returned == outcomes[2].returned
+    assert [outcome.state for outcome in outcomes] == [expected] * len(MODES)
+    assert all(outcome.returned == outcomes[0].returned for outcome in outcomes)
     assert len({re.sub(r":\d+", "", str(outcome.error)) for outcome in outcomes}) == 1
     if expected == "skipped":
         assert all(str(outcome.error).startswith(f"Skipped, because {option} is set: ") for outcome in outcomes)
     elif error:
-        assert [type(outcome.error) for outcome in outcomes] == [error] * 3
+        assert {type(outcome.error) for outcome in outcomes} == {error}
 
 
 @ALL_MODES
 def test_modes_are_what_they_say(serve, mode):
     """Poke mode stays on the worker; the others leave it as soon as there is something to wait for."""
     outcome = serve(mode, QUEUED, QUEUED, ok(bodies.IDLE), **READY)
-    assert outcome.ways == {"poke": 0, "reschedule": 2, "deferrable": 1}[mode]
+    assert outcome.ways == {"poke": 0, "reschedule": 2}.get(mode, 1)
 
 
 @ALL_MODES
 def test_nothing_to_wait_for_needs_no_deferral(serve, mode):
     """The session is looked at before the task leaves the worker, so one that is ready costs no detour."""
     outcome = serve(mode, ok(bodies.IDLE), **READY)
-    assert (outcome.state, outcome.ways) == ("success", 0)
+    starts_elsewhere = STARTS_FROM_TRIGGER and mode == "start_from_trigger"
+    assert (outcome.state, outcome.ways) == ("success", int(starts_elsewhere))
 
 
 @ALL_MODES
@@ -170,7 +171,7 @@ def test_settling_is_stayed_for(serve, mode):
     """A session that settles is looked at again within seconds, also if a poke_interval is an hour."""
     script = [ok(bodies.settling("dead")), ok(bodies.DEAD)]
     outcome = serve(mode, *script, poke_interval=3600, timeout=7200)
-    assert (outcome.state, outcome.ways) == ("failed", 0)
+    assert (outcome.state, outcome.ways) == ("failed", int(STARTS_FROM_TRIGGER and mode == "start_from_trigger"))
 
 
 @ALL_MODES

@@ -28,6 +28,7 @@ from airflow_provider_synapse_livy.airflow_compat import (
     is_deferral_timeout,
     recall,
     remember,
+    remember_start,
 )
 from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.exceptions import (
@@ -37,7 +38,11 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, SPARK_SESSION_LINKS, push_links
-from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger, read_event
+from airflow_provider_synapse_livy.triggers.spark_session import (
+    BEGIN_ON_WORKER,
+    SynapseSparkSessionTrigger,
+    read_event,
+)
 from airflow_provider_synapse_livy.waiting import (
     SETTLE_TIMEOUT,
     Verdict,
@@ -151,11 +156,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         """
         with self._one_outcome(context):
             self._tell_obstacles()
-            wait = self._begin(context)
-            while (verdict := self._look(wait)) is Verdict.WAIT:
-                self._hand_over(context, wait)
-                time.sleep(wait.pause)
-            return self._conclude(context, verdict, wait.seen)
+            return self._wait(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """
@@ -176,6 +177,11 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         :param context: Airflow's context of the task.
         :param event: the event.
         """
+        if event == BEGIN_ON_WORKER:
+            self.log.info("start_from_trigger: a retry begins on a worker, which can recall when the first try began.")
+            return self._wait(context)
+        if self.start_from_trigger and self.retries:
+            remember_start(context)
         verdict, answer = read_event(event)
         claimed = verdict in (Verdict.SUCCESS, Verdict.FAILURE)
         if claimed and (answer is None or judge(answer.session, self._rules, settled=True) is not verdict):
@@ -235,6 +241,13 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
         )
+
+    def _wait(self, context: Context) -> dict[str, Any]:
+        wait = self._begin(context)
+        while (verdict := self._look(wait)) is Verdict.WAIT:
+            self._hand_over(context, wait)
+            time.sleep(wait.pause)
+        return self._conclude(context, verdict, wait.seen)
 
     def _begin(self, context: Context) -> Wait:
         """Begin the wait, or go on with the one that an earlier run of this task began."""

@@ -13,6 +13,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_synapse_livy.airflow_compat import is_retry
 from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.exceptions import SynapseLivyAnswerError, SynapseLivyError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SparkSessionReader, SynapseLivyHook
@@ -20,7 +21,10 @@ from airflow_provider_synapse_livy.links import end_of_task_xcoms
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.waiting import SETTLE_TIMEOUT, Verdict, Wait, WaitRules
 
-__all__ = ["SynapseSparkSessionTrigger", "read_event"]
+__all__ = ["BEGIN_ON_WORKER", "SynapseSparkSessionTrigger", "read_event"]
+
+#: The event of a retry that was started here: only a worker can recall when the first try began.
+BEGIN_ON_WORKER = {"begin": "on a worker"}
 
 
 class SynapseSparkSessionTrigger(BaseTrigger):
@@ -118,6 +122,9 @@ class SynapseSparkSessionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and give the one event. Errors become events, too: Airflow would turn an exception into a skip."""
+        if self.deadline is None and is_retry(self.task_instance):
+            yield TriggerEvent(BEGIN_ON_WORKER)
+            return
         event: TriggerEvent | None = None
         try:
             async with self._reader() as reader:
