@@ -26,11 +26,12 @@ __all__ = [
     "AirflowRescheduleException",
     "connection_turn",
     "earlier_start",
+    "forget_xcom",
     "is_deferral_timeout",
-    "is_retry",
     "recall",
     "remember",
     "remember_start",
+    "start_of_run",
 ]
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ def _first_try(task_instance: Any) -> int:
     """
     Give the number of the first try of this life of a task: each clearing begins a new life, retries go on with it.
 
-    Airflow has no name for it, but the number follows from what it does have.
+    Airflow has no name for it, but the number follows from what it does have. (Clearing a task while it runs counts as
+    a retry; Airflow's own sensors see it so, too.)
     """
     return int((task_instance.max_tries or 0) - (task_instance.task.retries or 0) + 1)
 
@@ -70,15 +72,6 @@ def _life(context: Context) -> dict[str, Any]:
     """Tell the lives and tries of a task apart."""
     task_instance: Any = context["ti"]
     return {"first_try": _first_try(task_instance), "try_number": task_instance.try_number}
-
-
-def is_retry(task_instance: Any) -> bool:
-    """
-    Tell whether a task has been tried before, of those that start in the triggerer (Airflow 3.3).
-
-    :param task_instance: the task instance that Airflow gives the trigger.
-    """
-    return bool(task_instance and task_instance.try_number > _first_try(task_instance))
 
 
 def earlier_start(context: Context) -> float | None:
@@ -122,7 +115,7 @@ def is_deferral_timeout(error: Exception) -> bool:
     :param error: the error.
     """
     if isinstance(error, TaskDeferralError):
-        return "timeout" in str(error).lower()
+        return str(error) == "Trigger timeout"
     return type(error).__name__ == "TaskDeferralTimeout"
 
 
@@ -160,12 +153,39 @@ def remember(context: Context, *, began: float, trail: list[tuple[str, float]]) 
         log.warning("What this task has noted can't be kept.", exc_info=True)
 
 
+def forget_xcom(context: Context, key: str) -> None:
+    """
+    Delete what an earlier life of this task has left: if a task starts in the triggerer, Airflow itself does not.
+
+    :param context: Airflow's context of the task.
+    :param key: the XCom's key.
+    """
+    from airflow.providers.common.compat.sdk import XCom
+
+    task_instance: Any = context["ti"]
+    try:
+        task = {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        XCom.delete(key=key, **task)
+    except Exception:
+        log.warning("What an earlier run of this task has left can't be deleted.", exc_info=True)
+
+
 def remember_start(context: Context) -> None:
     """
     Leave for retries when this task started in the triggerer, which itself has no memory (Airflow 3.3).
 
     :param context: Airflow's context of the task.
     """
-    started: datetime | None = getattr(context["ti"], "start_date", None)
+    started = start_of_run(context)
     if started and not recall(context):
-        remember(context, began=started.timestamp(), trail=[])
+        remember(context, began=started, trail=[])
+
+
+def start_of_run(context: Context) -> float | None:
+    """
+    Give the time, in seconds since the epoch, at which this try began; a deferral does not begin it anew.
+
+    :param context: Airflow's context of the task.
+    """
+    started: datetime | None = getattr(context["ti"], "start_date", None)
+    return started.timestamp() if started else None

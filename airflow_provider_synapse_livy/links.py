@@ -8,6 +8,7 @@ lead nowhere, there is no link.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -16,6 +17,8 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 from airflow_provider_synapse_livy.connection import CLOUDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
     from airflow_provider_synapse_livy.connection import SynapseLivyConnection
@@ -31,6 +34,8 @@ __all__ = [
     "end_of_task_xcoms",
     "session_links",
 ]
+
+log = logging.getLogger(__name__)
 
 #: The XCom key of what a task returns. Airflow's own constant would load the metadata database's models.
 RETURN_VALUE = "return_value"
@@ -90,19 +95,24 @@ def session_links(session: SparkSession, connection: SynapseLivyConnection) -> d
     return {name: address for name, address in addresses.items() if address}
 
 
-def push_links(context: Context, links: dict[str, str]) -> None:
+def push_links(context: Context, links: Mapping[str, str]) -> None:
     """
     Leave the addresses of a task's links in its XCom, also if there are none: Airflow calls a missing XCom an error.
+
+    A link is not worth a failure, so if that can't be, it is logged.
 
     :param context: Airflow's context of the task.
     :param links: the addresses, by the links' names.
     """
     task_instance = context.get("ti")  # which unit tests of DAGs leave out
-    if task_instance:
-        task_instance.xcom_push(key=LINKS_KEY, value=links)
+    try:
+        if task_instance:
+            task_instance.xcom_push(key=LINKS_KEY, value=dict(links))
+    except Exception:
+        log.warning("The links to the Spark session can't be kept.", exc_info=True)
 
 
-def end_of_task_xcoms(session: SparkSession, links: dict[str, str]) -> dict[str, Any]:
+def end_of_task_xcoms(session: SparkSession, links: Mapping[str, str]) -> dict[str, Any]:
     """
     Give all XComs that a task has at a successful end: what it returns, and what Airflow 3 keeps of its links.
 
@@ -110,7 +120,7 @@ def end_of_task_xcoms(session: SparkSession, links: dict[str, str]) -> dict[str,
     :param links: the addresses of its links.
     """
     kept = {link.xcom_key: links.get(link.name, "") for link in SPARK_SESSION_LINKS}
-    return {RETURN_VALUE: session.to_dict(), LINKS_KEY: links, **kept}
+    return {RETURN_VALUE: session.to_dict(), LINKS_KEY: dict(links), **kept}
 
 
 def _in_studio(url: Any) -> str | None:

@@ -323,21 +323,22 @@ def describe_failure(answer: SparkSessionAnswer, rules: WaitRules) -> str:
     return "\n".join([event, *_evidence(answer), _remedy(session, rules)])
 
 
-def describe_timeout(answer: SparkSessionAnswer | None, rules: WaitRules, timeout: float) -> str:
+def describe_timeout(answer: SparkSessionAnswer | None, rules: WaitRules, option: str, seconds: float) -> str:
     """
     Say that the wait ran out of time.
 
     :param answer: the last look at the session, if there was a good one.
     :param rules: what was waited for.
-    :param timeout: how many seconds the wait was given.
+    :param option: the sensor's option that limits the wait.
+    :param seconds: to how many seconds it does.
     """
     goal = "ended" if rules.target_states is None else f"been {_or(rules.target_states)}"
-    limit = _duration(timedelta(seconds=timeout)) or "0 s"
+    limit = f"{option} of {_duration(timedelta(seconds=seconds)) or '0 s'}"
     if answer is None:
-        return f"The Spark session could not be read once within the sensor's timeout of {limit}. See the log for why."
+        return f"The Spark session could not be read once within the sensor's {limit}. See the log for why."
     session = answer.session
-    event = f"{session} had not {goal} within the sensor's timeout of {limit} ({_states(session)})."
-    return "\n".join([event, *_evidence(answer), "If it only needs longer, raise the sensor's timeout."])
+    event = f"{session} had not {goal} within the sensor's {limit} ({_states(session)})."
+    return "\n".join([event, *_evidence(answer), f"If it only needs longer, raise the sensor's {option}."])
 
 
 def _states(session: SparkSession) -> str:

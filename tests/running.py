@@ -114,7 +114,7 @@ def _run(make: Any, context: Any, outcome: Outcome) -> Any:
     if sensor.start_from_trigger:  # the scheduler sends it to the triggerer, and no worker has a look before
         outcome.ways += 1
         start = sensor.start_trigger_args
-        event = _run_trigger(start.trigger_cls, start.trigger_kwargs, began + start.timeout)
+        event = _run_trigger(start.trigger_cls, start.trigger_kwargs, sensor, began + start.timeout)
         return make().resume_execution(start.next_method, {"event": event}, context)
     while True:
         try:
@@ -129,13 +129,24 @@ def _run(make: Any, context: Any, outcome: Outcome) -> Any:
             time.sleep(max(0.0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
 
 
-def _run_trigger(path: str, kwargs: dict[str, Any], timeout_after: datetime | None = None) -> Any:
+def started_trigger(kwargs: dict[str, Any], task: Any, timeout_after: datetime, try_number: int = 1) -> Any:
+    """Make the trigger of a task that starts in the triggerer, as that does (Airflow 3.3)."""
+    trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
+    trigger.task_instance = SimpleNamespace(task_id="wait", try_number=try_number, task=task)
+    trigger.timeout_after = timeout_after
+    trigger.render_template_fields({"params": {"id": 12}})
+    return trigger
+
+
+def _run_trigger(path: str, kwargs: dict[str, Any], task: Any = None, timeout_after: datetime | None = None) -> Any:
     """Run a trigger from what the metadata database keeps of it, and give its one event."""
     assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
 
     async def events() -> list[Any]:
-        trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
-        trigger.timeout_after = timeout_after
+        if task:
+            trigger = started_trigger(kwargs, task, timeout_after)
+        else:
+            trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
         return [event async for event in trigger.run()]
 
     (event,) = asyncio.run(events())

@@ -122,9 +122,34 @@ def test_sensor_leaves_links_after_a_deferral(connect, synapse):
     """A deferred task that comes back leaves the links of the session in the event."""
     connect(synapse.airflow_connection("etl"))
     sensor = make_sensor("deferrable", target_states={"idle"})
-    event = {"verdict": "success", "session": bodies.IDLE, "activity_id": None}
+    event = {"verdict": "success", "session": bodies.IDLE, "activity_id": None, "links": {"Spark UI": "https://x"}}
     found = pushed(lambda context: sensor.resume_execution("execute_complete", {"event": event}, context))
-    assert set(found) == {"Spark UI", "Driver log"}
+    assert found == event["links"]
+
+
+def test_ended_wait_needs_no_connection(connect):
+    """What the triggerer has proved stands, also if the worker can't read the connection any more."""
+    sensor = make_sensor("deferrable", synapse_livy_conn_id="gone", target_states={"idle"})
+    event = {"verdict": "success", "session": bodies.IDLE, "activity_id": None, "links": {}}
+    returned = sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
+    assert returned["state"] == "idle"
+
+
+class NoXComs(TaskInstance):
+    """A task whose XComs can't be written."""
+
+    def xcom_push(self, key, value):
+        """Fail."""
+        raise RuntimeError("no XCom")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_links_are_not_worth_a_failure(connect, synapse, mode):
+    """If the links can't be kept, the task ends as it would with them."""
+    connect(synapse.airflow_connection("etl"))
+    sensor = make_sensor(mode, session_id=99_999)
+    with pytest.raises(SparkSessionNotFoundError):
+        sensor.execute({"ti": NoXComs()})
 
 
 @pytest.mark.parametrize("mode", MODES)

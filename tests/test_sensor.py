@@ -162,7 +162,7 @@ def test_errors_carry_what_is_known(serve, mode):
 def test_last_look_is_at_the_deadline(serve, mode):
     """There is a last look at the deadline, and none after it: a session that is ready by then is a success."""
     looks = [QUEUED, ok(bodies.IDLE)]
-    outcome = serve(mode, *looks, **READY, poke_interval=60, timeout=0.3)
+    outcome = serve(mode, *looks, **READY, poke_interval=60, timeout=2)
     assert outcome.state == "success"
 
 
@@ -364,7 +364,6 @@ def test_deferral(connect, synapse):
         "accept_idle_timeout": True,
         "deadline": pytest.approx(since + 100, abs=1),
         "timeout": 100.0,
-        "airflow_timeout": None,
         "poke_interval": 7.0,
         "exponential_backoff": True,
         "max_wait": 9.0,
@@ -390,7 +389,7 @@ def test_poke_looks_once(connect, synapse):
         )
 
 
-GOOD_EVENT = {"verdict": "success", "session": IDLE, "activity_id": None}
+GOOD_EVENT = {"verdict": "success", "session": IDLE, "activity_id": None, "links": {}}
 ERROR = SynapseLivyError("words").to_dict()
 
 MALFORMED_EVENTS = [
@@ -404,6 +403,9 @@ MALFORMED_EVENTS = [
     GOOD_EVENT | {"verdict": "wait"},
     GOOD_EVENT | {"verdict": None},
     GOOD_EVENT | {"session": None},
+    GOOD_EVENT | {"session": bodies.session(id=13)},
+    GOOD_EVENT | {"verdict": "timeout", "session": bodies.session(id=13)},
+    GOOD_EVENT | {"links": None},
     GOOD_EVENT | {"session": {}},
     GOOD_EVENT | {"session": {"id": 12}},
     GOOD_EVENT | {"session": bodies.NOT_STARTED},
@@ -452,6 +454,18 @@ def test_last_look_after_a_deferral_timeout_may_succeed(connect, synapse):
     connect(synapse.airflow_connection("etl"))
     sensor = make_sensor("deferrable", session_id=synapse.create_session("etl", age=70), **READY)
     assert sensor.resume_execution(*TRIGGER_TIMEOUT, {"ti": TaskInstance()})["state"] == "idle"
+
+
+def test_cut_short(connect, synapse):
+    """If Airflow ends a deferral for execution_timeout, the words name that, and not the sensor's timeout."""
+    connect(synapse.airflow_connection("etl"))
+    task_instance = TaskInstance()
+    task_instance.start_date = datetime.now(UTC) - timedelta(seconds=10)
+    limits = {"timeout": 3600, "execution_timeout": timedelta(seconds=10)}
+    sensor = make_sensor("deferrable", session_id=synapse.create_session("etl"), **READY, **limits)
+    with pytest.raises(SparkSessionTimeoutError, match="within the sensor's execution_timeout of 10 s.*") as caught:
+        sensor.resume_execution(*TRIGGER_TIMEOUT, {"ti": task_instance})
+    assert str(caught.value).endswith("raise the sensor's execution_timeout.")
 
 
 def test_crashed_trigger_is_an_error_even_with_soft_fail():

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import bodies
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
-from running import TaskInstance, TaskStateStore, make_sensor
+from airflow.providers.common.compat.sdk import DAG, TaskDeferred
+from running import TaskInstance, TaskStateStore, make_sensor, started_trigger
 from test_trigger import events, make_trigger
 
 from airflow_provider_synapse_livy.airflow_compat import STARTS_FROM_TRIGGER
@@ -43,6 +43,17 @@ def starts(**options):
         ({"target_states": ["idle", PULLED]}, False),
         ({"target_states": {"idle"}}, True),
         ({"session_id": SimpleNamespace(output="an XComArg")}, False),
+        ({"session_id": "{{ ti.xcom_pull('create', map_indexes=None) }}"}, False),
+        ({"session_id": PULLED_BY_INDEX + PULLED}, False),
+        ({"session_id": "{{ ti.xcom_pull('a', map_indexes=-1) ~ ti.xcom_pull('b') }}"}, False),
+        ({"session_id": "{{ ti.get_ti_count(dag_id='x') }}"}, False),
+        ({"spark_pool_name": "etl{{ a_macro_of_the_dag }}"}, False),
+        ({"spark_pool_name": "{{ params.pool | a_filter_of_the_dag }}"}, False),
+        ({"spark_pool_name": "{{ params.pool | lower }}-{{ ds }}"}, True),
+        ({"spark_pool_name": "{{ triggering_asset_events }}"}, False),
+        ({"spark_pool_name": "{{ unclosed"}, False),
+        ({"dag": DAG("native", schedule=None, render_template_as_native_obj=True)}, False),
+        ({"dag": DAG("text", schedule=None)}, True),
     ],
 )
 def test_starts_where_the_triggerer_can_render(options, expected):
@@ -75,34 +86,56 @@ def test_beginning_follows_from_when_airflow_would_stop_it(connect, synapse, exe
     connect(synapse.airflow_connection("etl"))
     sensor = make_sensor("start_from_trigger", execution_timeout=execution_timeout)
     kwargs = sensor.start_trigger_args.trigger_kwargs | {"session_id": synapse.create_session("etl")}
-    trigger = SynapseSparkSessionTrigger(**kwargs)
-    trigger.timeout_after = datetime.now(UTC) - timedelta(seconds=31) + timedelta(seconds=given)
+    began = datetime.now(UTC) - timedelta(seconds=31)
+    trigger = started_trigger(kwargs, sensor, began + timedelta(seconds=given))
     (event,) = asyncio.run(asyncio.wait_for(events(trigger), timeout=20))
     assert event["verdict"] == "timeout"
 
 
-def started_again(try_number, max_tries=2, retries=2):
-    """Make a trigger that the scheduler has started for a try."""
-    trigger = make_trigger(deadline=None)
-    task = SimpleNamespace(retries=retries, template_ext=(), template_fields=(), start_trigger_args=None)
-    instance = SimpleNamespace(try_number=try_number, max_tries=max_tries, task=task, task_id="wait")
-    trigger.task_instance = instance
-    return trigger
+def run_started(try_number=1, **options):
+    """Start a sensor in the triggerer, and give the event."""
+    sensor = make_sensor("start_from_trigger", **options)
+    kwargs = sensor.start_trigger_args.trigger_kwargs
+    trigger = started_trigger(kwargs, sensor, datetime.now(UTC) + sensor.start_trigger_args.timeout, try_number)
+    (event,) = asyncio.run(events(trigger))
+    return event
 
 
-@pytest.mark.parametrize(("try_number", "max_tries"), [(2, 2), (3, 2), (5, 5)])
-def test_retry_begins_on_a_worker(try_number, max_tries):
-    """A retry that starts in the triggerer goes to a worker at once, also in a life after a clearing."""
-    (event,) = asyncio.run(events(started_again(try_number, max_tries)))
-    assert event == BEGIN_ON_WORKER
-
-
-@pytest.mark.parametrize(("try_number", "max_tries"), [(1, 2), (4, 5)])
-def test_first_try_begins_in_the_triggerer(connect, synapse, try_number, max_tries):
-    """The first try, and the first after a clearing, look at the session there."""
+@needs_start
+@pytest.mark.parametrize("retries", [0, 2])
+def test_first_try_begins_in_the_triggerer(connect, retries, synapse):
+    """The first try looks at the session there, whether or not others may follow."""
     connect(synapse.airflow_connection("missing"))
-    (event,) = asyncio.run(events(started_again(try_number, max_tries)))
-    assert event["error"]["kind"] == "SparkSessionNotFoundError"
+    assert run_started(retries=retries)["error"]["kind"] == "SparkSessionNotFoundError"
+
+
+@needs_start
+def test_later_try_begins_on_a_worker():
+    """A retry that starts in the triggerer goes to a worker at once, and so does the first try after a clearing."""
+    assert run_started(try_number=2) == BEGIN_ON_WORKER
+
+
+@needs_start
+@pytest.mark.parametrize("name", ["session_id", "spark_pool_name"])
+def test_what_can_not_be_rendered_begins_on_a_worker(name):
+    """A misspelt parameter is not rendered as nothing: it would name another pool, or the wrong session."""
+    assert run_started(**{name: "1{{ params.mispelt }}"}) == BEGIN_ON_WORKER
+
+
+@needs_start
+def test_templates_are_rendered(connect, synapse):
+    """What the triggerer can render, it does."""
+    connect(synapse.airflow_connection("etl"))
+    event = run_started(session_id="99{{ params.id }}")
+    assert "Spark session 9912 in pool etl" in event["error"]["message"]
+
+
+@needs_start
+def test_changed_task_begins_on_a_worker():
+    """If the DAG was changed while the task waits, a restarted triggerer has no task and no templates."""
+    trigger = make_trigger(deadline=None)
+    trigger.task_instance = SimpleNamespace(task_id="wait", try_number=1)
+    assert asyncio.run(events(trigger)) == [BEGIN_ON_WORKER]
 
 
 @needs_start
@@ -127,7 +160,16 @@ def test_retry_keeps_the_deadline(connect, synapse):
 
 @needs_start
 @pytest.mark.parametrize(
-    "obstacle", [{"on_success_callback": print}, {"outlets": ["a dataset"]}, {"do_xcom_push": False}]
+    "obstacle",
+    [
+        {"on_success_callback": print},
+        {"on_execute_callback": print},
+        {"pre_execute": print},
+        {"post_execute": print},
+        {"outlets": ["a dataset"]},
+        {"do_xcom_push": False},
+        {"multiple_outputs": True},
+    ],
 )
 def test_what_airflow_would_pass_over_keeps_the_end_on_a_worker(obstacle):
     """A task with callbacks or outlets, which an end in the triggerer would pass over, ends on a worker."""

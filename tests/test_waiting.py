@@ -361,12 +361,12 @@ def test_parameter_that_a_failure_names_accepts_it():
 
 def test_timeouts_in_words():
     """A timeout says what was waited for, for how long, and where the session stood."""
-    words = describe_timeout(answer(bodies.BUSY), IDLE, 5400.0)
+    words = describe_timeout(answer(bodies.BUSY), IDLE, "timeout", 5400.0)
     assert words.splitlines()[0] == (
         "Spark session 12 in pool etl had not been idle within the sensor's timeout of 1 h 30 min "
         "(Livy state busy, result Uncertain)."
     )
-    assert describe_timeout(answer(bodies.BUSY), END, 0.5).startswith(
+    assert describe_timeout(answer(bodies.BUSY), END, "timeout", 0.5).startswith(
         "Spark session 12 in pool etl had not ended within the sensor's timeout of 0.5 s"
     )
-    assert "could not be read once" in describe_timeout(None, END, 60.0)
+    assert "could not be read once" in describe_timeout(None, END, "timeout", 60.0)

@@ -25,10 +25,12 @@ from airflow_provider_synapse_livy.airflow_compat import (
     STARTS_FROM_TRIGGER,
     AirflowRescheduleException,
     earlier_start,
+    forget_xcom,
     is_deferral_timeout,
     recall,
     remember,
     remember_start,
+    start_of_run,
 )
 from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.exceptions import (
@@ -38,7 +40,9 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, SPARK_SESSION_LINKS, push_links
+from airflow_provider_synapse_livy.start_templates import can_be_rendered_in_triggerer
 from airflow_provider_synapse_livy.triggers.spark_session import (
+    BACKSTOP,
     BEGIN_ON_WORKER,
     SynapseSparkSessionTrigger,
     read_event,
@@ -57,9 +61,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["SynapseSparkSessionSensor"]
-
-#: How much longer than the sensor's own timeout Airflow may let the trigger live: a backstop, in case it hangs.
-_BACKSTOP = timedelta(minutes=5)
 
 
 class SynapseSparkSessionSensor(BaseSensorOperator):
@@ -92,11 +93,11 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
     :param settle_timeout: once the session has ended for Livy, for how many seconds, or how long, to wait for the
         result that Synapse gives it; up to 31 seconds were seen.
     :param start_from_trigger: whether to wait in the triggerer from the start, so that no worker's slot is taken until
-        the wait ends. Needs Airflow 3.3; before, for mapped tasks, and where a template takes an XCom that the
-        triggerer can't pull, the task defers from a worker, and its log says why.
+        the wait ends. Needs Airflow 3.3; before, for mapped tasks, for any but a first try, and for templates that the
+        triggerer renders otherwise than a worker, the task defers from a worker, and its log says why.
     :param end_from_trigger: whether to end the task in the triggerer if it succeeds, so that no worker's slot is taken
-        at the end either. Needs Airflow 3.3, and a task without ``on_success_callback`` and outlets, which Airflow
-        passes over then.
+        at the end either. Needs Airflow 3.3, and a task without what Airflow passes over then: callbacks, hooks,
+        outlets and ``multiple_outputs``.
     :raises SparkSessionFailedError: if the session ended in another way.
     :raises SparkSessionTimeoutError: if the sensor's ``timeout`` passed first.
     :raises SynapseLivyError: if the session can't be read. The kinds are in
@@ -178,17 +179,23 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         :param event: the event.
         """
         if event == BEGIN_ON_WORKER:
-            self.log.info("start_from_trigger: a retry begins on a worker, which can recall when the first try began.")
+            self.log.info("start_from_trigger: the wait begins on a worker, as any does that is not the task's first.")
+            forget_xcom(context, RETURN_VALUE)
             return self._wait(context)
-        if self.start_from_trigger and self.retries:
-            remember_start(context)
-        verdict, answer = read_event(event)
-        claimed = verdict in (Verdict.SUCCESS, Verdict.FAILURE)
-        if claimed and (answer is None or judge(answer.session, self._rules, settled=True) is not verdict):
+        verdict, answer, self._links = read_event(event)
+        if not self._is_proved(verdict, answer):
             raise SynapseLivyAnswerError(
                 f"The trigger's event says {verdict}, but its session does not: {reprlib.repr(event)}"
             )
         return self._conclude(context, verdict, answer)
+
+    def _is_proved(self, verdict: Verdict, answer: SparkSessionAnswer | None) -> bool:
+        """See whether an event's session is the one that was waited for, and where the event says it is."""
+        if answer is None:
+            return verdict is Verdict.TIMEOUT
+        if answer.session.id != validate_session_id(self.session_id):
+            return False
+        return verdict is Verdict.TIMEOUT or judge(answer.session, self._rules, settled=True) is verdict
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
@@ -202,12 +209,17 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         :param context: Airflow's context of the task.
         """
         with self._one_outcome(context):
+            if self.start_from_trigger and self.retries:
+                remember_start(context)
             try:
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except Exception as error:
                 if not is_deferral_timeout(error):
                     raise
-                self.log.warning("The triggerer has not reported in time: is one running? Looking for the last time.")
+                self.log.warning(
+                    "Airflow has ended the deferral, for execution_timeout or since no triggerer reported in time. "
+                    "Looking for the last time."
+                )
                 return self._last_look(context)
 
     @contextmanager
@@ -222,7 +234,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         except Exception as error:  # noqa: BLE001  (never_fail forgives everything)
             self._raise_or_skip(error, skip=self.never_fail)
         finally:
-            push_links(context, dict(self._links))
+            push_links(context, self._links)
 
     def _raise_or_skip(self, error: Exception, *, skip: bool) -> NoReturn:
         if skip:
@@ -263,9 +275,13 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         return wait
 
     def _last_look(self, context: Context) -> dict[str, Any]:
-        """End a wait whose time is over as its last look would have."""
-        wait = self._new_wait(began=time.time() - self.timeout)
-        return self._conclude(context, self._look(wait), wait.seen)
+        """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last look."""
+        began = recall(context).get("began") or earlier_start(context) or start_of_run(context)
+        wait = self._new_wait(began or time.time() - self.timeout)
+        verdict = self._look(wait)
+        if verdict is Verdict.WAIT:  # time is left of the sensor's own timeout
+            return self._conclude(context, Verdict.TIMEOUT, wait.seen, cut_short=True)
+        return self._conclude(context, verdict, wait.seen)
 
     def _new_wait(self, began: float, trail: Sequence[tuple[str, float]] = ()) -> Wait:
         validate_session_id(self.session_id)
@@ -312,7 +328,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
                 }
             ),
             method_name=self.execute_complete.__name__,
-            timeout=timedelta(seconds=wait.deadline - time.time()) + _BACKSTOP,
+            timeout=timedelta(seconds=wait.deadline - time.time()) + BACKSTOP,
         )
 
     def _ask_to_start_from_trigger(self) -> None:
@@ -325,13 +341,11 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         self._why_not_from_trigger = obstacle or "Airflow starts no mapped tasks there, and none in dag.test()"
 
     def _start_trigger_args(self) -> StartTriggerArgs:
-        longest = timedelta(seconds=self.timeout) + _BACKSTOP
-        given = min(longest, self.execution_timeout or longest)
         return StartTriggerArgs(
             trigger_cls=f"{SynapseSparkSessionTrigger.__module__}.{SynapseSparkSessionTrigger.__qualname__}",
-            trigger_kwargs=self._trigger_kwargs() | {"airflow_timeout": given.total_seconds()},
+            trigger_kwargs=self._trigger_kwargs(),
             next_method=self.execute_complete.__name__,
-            timeout=longest,
+            timeout=timedelta(seconds=self.timeout) + BACKSTOP,
         )
 
     def _trigger_kwargs(self) -> dict[str, Any]:
@@ -358,18 +372,23 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         """Find what keeps the task from starting in the triggerer, where it asked to."""
         if not STARTS_FROM_TRIGGER:
             return "Airflow before 3.3 can't do that"
+        if self.has_dag() and self.dag.render_template_as_native_obj:  # type: ignore[no-untyped-call]  # Airflow's
+            return "the triggerer renders text alone, the DAG asks for native objects"
         for name in self.template_fields:
-            if not _can_render(getattr(self, name)):
-                return f"the triggerer can't render {name}, which takes an XCom"
+            if not can_be_rendered_in_triggerer(getattr(self, name)):
+                return f"the triggerer can't render {name} as a worker does"
         return None
 
     def _obstacle_to_end(self) -> str | None:
         """Find what keeps the task from ending in the triggerer, where it asked to."""
         obstacles = {
             "Airflow before 3.3 can't do that": not STARTS_FROM_TRIGGER,
-            "on_success_callback would not be called": bool(self.on_success_callback),
+            "its callbacks and hooks would not be called": any(
+                (self.on_success_callback, self.on_execute_callback, self._pre_execute_hook, self._post_execute_hook)
+            ),
             "its outlets would not be updated": bool(self.outlets),
             "do_xcom_push is off": not self.do_xcom_push,
+            "multiple_outputs would not be pushed": bool(getattr(self, "multiple_outputs", False)),
         }
         return next((words for words, stands in obstacles.items() if stands), None)
 
@@ -381,11 +400,11 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         if self.end_from_trigger and (obstacle := self._obstacle_to_end()):
             self.log.info("end_from_trigger: the task ends on a worker: %s.", obstacle)
 
-    def _conclude(self, context: Context, verdict: Verdict, answer: SparkSessionAnswer | None) -> dict[str, Any]:
+    def _conclude(
+        self, context: Context, verdict: Verdict, answer: SparkSessionAnswer | None, *, cut_short: bool = False
+    ) -> dict[str, Any]:
         """End the task: with the session, or with the one error that fits, and the session in XCom all the same."""
         session, activity_id = answer or (None, None)
-        if session:
-            self._links = self._hook.links(session)
         if verdict is Verdict.SUCCESS and session:
             return session.to_dict()
         task_instance = context.get("ti")  # which unit tests of DAGs leave out
@@ -395,8 +414,11 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
             raise SparkSessionFailedError(
                 describe_failure(answer, self._rules), session=session, activity_id=activity_id
             )
+        limit = ("execution_timeout", self.execution_timeout) if cut_short else ("timeout", self.timeout)
         raise SparkSessionTimeoutError(
-            describe_timeout(answer, self._rules, self.timeout), session=session, activity_id=activity_id
+            describe_timeout(answer, self._rules, limit[0], _seconds(limit[1]) or 0.0),
+            session=session,
+            activity_id=activity_id,
         )
 
 
@@ -407,16 +429,3 @@ def _seconds(time_span: timedelta | float | None) -> float | None:
 def _json(names: Any) -> Any:
     """Make a list of names of any collection of them; templates, of course, stay."""
     return sorted(names) if isinstance(names, set | frozenset | tuple) else names
-
-
-def _can_render(value: Any) -> bool:
-    """
-    Tell whether the triggerer can render a value: text, yes, but for XComs that are pulled without ``map_indexes``.
-
-    Those hang there until the timeout, and an XComArg fails (Airflow 3.3.2).
-    """
-    if isinstance(value, str):
-        return "xcom_pull" not in value or "map_indexes" in value
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_can_render, value))
-    return value is None or isinstance(value, int)

@@ -7,24 +7,26 @@ import reprlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_synapse_livy.airflow_compat import is_retry
 from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.exceptions import SynapseLivyAnswerError, SynapseLivyError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SparkSessionReader, SynapseLivyHook
-from airflow_provider_synapse_livy.links import end_of_task_xcoms
+from airflow_provider_synapse_livy.links import RETURN_VALUE, end_of_task_xcoms
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.waiting import SETTLE_TIMEOUT, Verdict, Wait, WaitRules
 
-__all__ = ["BEGIN_ON_WORKER", "SynapseSparkSessionTrigger", "read_event"]
+__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "Ended", "SynapseSparkSessionTrigger", "read_event"]
 
-#: The event of a retry that was started here: only a worker can recall when the first try began.
+#: The event of a task that was started here, but has to begin on a worker.
 BEGIN_ON_WORKER = {"begin": "on a worker"}
+
+#: How much longer than the sensor's own timeout Airflow may let the trigger live: a backstop, in case it hangs.
+BACKSTOP = timedelta(minutes=5)
 
 
 class SynapseSparkSessionTrigger(BaseTrigger):
@@ -44,8 +46,6 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     :param accept_idle_timeout: whether an end by idle timeout is one, too.
     :param deadline: when the wait ends, in seconds since the epoch; None if the task starts with this trigger.
     :param timeout: how many seconds the wait is given in all.
-    :param airflow_timeout: if the task starts with this trigger, how many seconds after its start Airflow would stop
-        it; its start, and so the deadline, follow from when that would be.
     :param poke_interval: seconds between two looks.
     :param exponential_backoff: whether the interval grows with each look.
     :param max_wait: how many seconds it grows to at the most; None for no bound.
@@ -67,7 +67,6 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         accept_idle_timeout: bool,
         deadline: float | None,
         timeout: float,
-        airflow_timeout: float | None = None,
         poke_interval: float,
         exponential_backoff: bool = False,
         max_wait: float | None = None,
@@ -86,7 +85,6 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         self.accept_idle_timeout = accept_idle_timeout
         self.deadline = deadline
         self.timeout = timeout
-        self.airflow_timeout = airflow_timeout
         self.poke_interval = poke_interval
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
@@ -94,6 +92,7 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         self.silent_fail = silent_fail
         self.end_from_trigger = end_from_trigger
         self.trail = trail
+        self._renders = True
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what another triggerer needs to go on with this wait."""
@@ -109,7 +108,6 @@ class SynapseSparkSessionTrigger(BaseTrigger):
                 "accept_idle_timeout": self.accept_idle_timeout,
                 "deadline": self.deadline,
                 "timeout": self.timeout,
-                "airflow_timeout": self.airflow_timeout,
                 "poke_interval": self.poke_interval,
                 "exponential_backoff": self.exponential_backoff,
                 "max_wait": self.max_wait,
@@ -122,23 +120,64 @@ class SynapseSparkSessionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and give the one event. Errors become events, too: Airflow would turn an exception into a skip."""
-        if self.deadline is None and is_retry(self.task_instance):
-            yield TriggerEvent(BEGIN_ON_WORKER)
-            return
         event: TriggerEvent | None = None
         try:
-            async with self._reader() as reader:
-                verdict, seen = await self._wait(reader)
-                if verdict is Verdict.SUCCESS and seen and self.end_from_trigger:
-                    event = await self._end(seen.session, reader)
-                event = event or TriggerEvent(_payload(verdict, seen))
+            if self.deadline is None and not self._can_begin():
+                event = TriggerEvent(BEGIN_ON_WORKER)
+            else:
+                async with self._reader() as reader:
+                    event = await self._end_of_wait(reader)
         except SynapseLivyError as error:
-            event = TriggerEvent({"error": error.to_dict()})
+            event = event or TriggerEvent({"error": error.to_dict()})
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait for Spark session %s broke off.", self.session_id)
             words = f"The wait for Spark session {self.session_id} broke off: {type(error).__name__}: {error}"
-            event = TriggerEvent({"error": SynapseLivyError(words).to_dict()})
+            event = event or TriggerEvent({"error": SynapseLivyError(words).to_dict()})
         yield event
+
+    def get_template_env(self, dag: Any = None) -> Any:
+        """
+        Give what the templates of a task that starts here are rendered with; a misspelt name must not pass for nothing.
+
+        :param dag: the DAG, which Airflow does not give.
+        """
+        from jinja2 import StrictUndefined
+
+        environment = super().get_template_env(dag)
+        environment.undefined = StrictUndefined
+        return environment
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """
+        Render the templates of a task that starts here; if one can't be, the task begins on a worker, which may.
+
+        :param context: Airflow's context of the task.
+        :param jinja_env: what to render with.
+        """
+        try:
+            super().render_template_fields(context, jinja_env)
+        except Exception:
+            self._renders = False
+            self.log.warning("The templates can't be rendered here, so the task begins on a worker.", exc_info=True)
+
+    def _can_begin(self) -> bool:
+        """
+        Tell whether a task that was started here can begin here.
+
+        A later try can't: only a worker can recall when the first one began. Nor can a task that its DAG has changed
+        since, as Airflow gives it without its templates rendered.
+        """
+        instance: Any = self.task_instance
+        return self._renders and self.task is not None and bool(instance.try_number == 1)
+
+    async def _end_of_wait(self, reader: _Reader) -> TriggerEvent:
+        verdict, seen = await self._wait(reader)
+        links = (await reader.open()).links(seen.session) if seen else {}
+        if verdict is Verdict.SUCCESS and seen and self.end_from_trigger:
+            event = await self._end(seen.session, links)
+            if event:
+                return event
+        return TriggerEvent(_payload(verdict, seen, links))
 
     def _reader(self) -> _Reader:
         hook = SynapseLivyHook(
@@ -172,13 +211,19 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         )
 
     def _began(self) -> float:
-        """Tell when the wait began; a restart of the triggerer does not begin it anew."""
+        """
+        Tell when the wait began; a restart of the triggerer does not begin it anew.
+
+        Airflow does not tell when it started the task here, but when it would stop it, from which that follows.
+        """
         if self.deadline is not None:
             return self.deadline - self.timeout
-        stopped_at: datetime | None = getattr(self, "timeout_after", None)  # which the triggerer sets
-        if stopped_at is None or self.airflow_timeout is None:
+        stopped_at: datetime | None = getattr(self, "timeout_after", None)
+        if stopped_at is None:
             return time.time()
-        return stopped_at.timestamp() - self.airflow_timeout
+        task: Any = self.task
+        longest = timedelta(seconds=self.timeout) + BACKSTOP
+        return (stopped_at - min(longest, task.execution_timeout or longest)).timestamp()
 
     async def _look(self, reader: _Reader, wait: Wait) -> Verdict:
         answer = None
@@ -186,11 +231,10 @@ class SynapseSparkSessionTrigger(BaseTrigger):
             answer = await (await reader.open()).read(patience=wait.patience(time.time()))
         return wait.observe(answer, time.time())
 
-    async def _end(self, session: SparkSession, reader: _Reader) -> TriggerEvent | None:
+    async def _end(self, session: SparkSession, links: dict[str, str]) -> TriggerEvent | None:
         """End the task from here; if that can't be, the task ends on a worker as usual."""
         try:
-            xcoms = end_of_task_xcoms(session, (await reader.open()).links(session))
-            for key, value in xcoms.items():
+            for key, value in end_of_task_xcoms(session, links).items():
                 await asyncio.to_thread(self._push_xcom, key, value)
             from airflow.triggers.base import TaskSuccessEvent
 
@@ -203,7 +247,8 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         """Push an XCom. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
         instance: Any = self.task_instance
         ids = {name: getattr(instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
-        XCom.set(key=key, value=value, **ids)
+        # Tasks that are mapped over what this one returns need to know its length.
+        XCom.set(key=key, value=value, _mapped_length=len(value) if key == RETURN_VALUE else None, **ids)
 
 
 class _Reader(AsyncExitStack):
@@ -221,12 +266,31 @@ class _Reader(AsyncExitStack):
         return self._opened
 
 
-def _payload(verdict: Verdict, seen: SparkSessionAnswer | None) -> dict[str, Any]:
+class Ended(NamedTuple):
+    """
+    How a wait in the triggerer ended.
+
+    :param verdict: how.
+    :param answer: the last look at the session, if there was a good one.
+    :param links: the addresses of the session's links, by their names.
+    """
+
+    verdict: Verdict
+    answer: SparkSessionAnswer | None
+    links: Mapping[str, str]
+
+
+def _payload(verdict: Verdict, seen: SparkSessionAnswer | None, links: Mapping[str, str]) -> dict[str, Any]:
     session, activity_id = seen or (None, None)
-    return {"verdict": str(verdict), "session": session.to_dict() if session else None, "activity_id": activity_id}
+    return {
+        "verdict": str(verdict),
+        "session": session.to_dict() if session else None,
+        "activity_id": activity_id,
+        "links": dict(links),
+    }
 
 
-def read_event(event: Any) -> tuple[Verdict, SparkSessionAnswer | None]:
+def read_event(event: Any) -> Ended:
     """
     Read the event of a :class:`SynapseSparkSessionTrigger`: how the wait ended, and the session as last seen.
 
@@ -248,10 +312,11 @@ def read_event(event: Any) -> tuple[Verdict, SparkSessionAnswer | None]:
     raise ended_by
 
 
-def _ended(event: Mapping[str, Any]) -> tuple[Verdict, SparkSessionAnswer | None]:
+def _ended(event: Mapping[str, Any]) -> Ended:
     verdict = Verdict(event["verdict"])
     if verdict is Verdict.WAIT:
         raise ValueError("a wait that goes on has no event")
+    links = dict(event["links"])
     if event["session"] is None:
-        return verdict, None
-    return verdict, SparkSessionAnswer(SparkSession.from_dict(event["session"]), event["activity_id"])
+        return Ended(verdict, None, links)
+    return Ended(verdict, SparkSessionAnswer(SparkSession.from_dict(event["session"]), event["activity_id"]), links)

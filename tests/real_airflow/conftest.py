@@ -39,4 +39,5 @@ def airflow(synapse, tmp_path_factory):
         with airflow.running():
             dags = [f"waits_{mode}" for mode in MODES]
             airflow.run_dags(*dags, "starts", conf={"session_id": 12}, timeout=1500)
+            airflow.clear("starts", "cleared", timeout=300)
         yield airflow

@@ -29,7 +29,9 @@ REACTIONS: dict[str, dict[str, Any]] = {
     "retries": {"retries": 2},
 }
 
-POKE_INTERVAL = 2.0
+#: Long enough for Airflow to notice that a worker has left before a trigger fires; else it may fail the task
+#: on a busy machine (apache/airflow#71580).
+POKE_INTERVAL = 6.0
 
 
 class Answer(NamedTuple):
@@ -71,7 +73,7 @@ def _shows(*states: tuple[float, dict[str, Any]]) -> tuple[Answer, ...]:
 
 def _fails(status: int, body: bytes = b"", **headers: str) -> tuple[Answer, ...]:
     """Show a session in the queue, then fail for good."""
-    return (*_shows(), Answer(3.0, status, body, headers))
+    return (*_shows(), Answer(5.0, status, body, headers))
 
 
 _SUCCESS = "success/1 success/1 success/1 success/1"
@@ -80,21 +82,21 @@ _ERROR = "failed/1 failed/1 skipped/1 failed/3"
 _READY: dict[str, Any] = {"target_states": ["idle"]}
 
 ENDINGS = {
-    "idle_reached": Ending(_shows((3, bodies.STARTING), (6, bodies.IDLE)), _SUCCESS, _READY),
-    "succeeded": Ending(_shows((3, bodies.SUCCEEDED)), _SUCCESS),
-    "cancelled_accepted": Ending(_shows((3, bodies.KILLED)), _SUCCESS, {"accepted_results": ["Cancelled"]}),
-    "unknown_then_idle": Ending(_shows((3, bodies.session(state="hibernating")), (6, bodies.IDLE)), _SUCCESS, _READY),
-    "failed": Ending(_shows((3, bodies.DEAD)), _BAD_END, {}, "SparkSessionFailedError", "LIVY_JOB_STATE_DEAD"),
-    "cancelled": Ending(_shows((3, bodies.KILLED)), _BAD_END, {}, "SparkSessionFailedError", "was cancelled"),
-    "idled_out": Ending(_shows((3, bodies.IDLED_OUT)), _BAD_END, _READY, "SparkSessionFailedError", "idled out"),
+    "idle_reached": Ending(_shows((5, bodies.STARTING), (11, bodies.IDLE)), _SUCCESS, _READY),
+    "succeeded": Ending(_shows((5, bodies.SUCCEEDED)), _SUCCESS),
+    "cancelled_accepted": Ending(_shows((5, bodies.KILLED)), _SUCCESS, {"accepted_results": ["Cancelled"]}),
+    "unknown_then_idle": Ending(_shows((5, bodies.session(state="hibernating")), (11, bodies.IDLE)), _SUCCESS, _READY),
+    "failed": Ending(_shows((5, bodies.DEAD)), _BAD_END, {}, "SparkSessionFailedError", "LIVY_JOB_STATE_DEAD"),
+    "cancelled": Ending(_shows((5, bodies.KILLED)), _BAD_END, {}, "SparkSessionFailedError", "was cancelled"),
+    "idled_out": Ending(_shows((5, bodies.IDLED_OUT)), _BAD_END, _READY, "SparkSessionFailedError", "idled out"),
     "settles": Ending(
-        _shows((3, bodies.settling("error")), (23, bodies.CANCELLED_IN_QUEUE)),
+        _shows((5, bodies.settling("error")), (25, bodies.CANCELLED_IN_QUEUE)),
         _BAD_END,
         {},
         "SparkSessionFailedError",
         "Livy state error, result Cancelled",
     ),
-    "timeout": Ending(_shows(), _BAD_END, {"timeout": 9.0}, "SparkSessionTimeoutError", "timeout of 9 s"),
+    "timeout": Ending(_shows(), _BAD_END, {"timeout": 15.0}, "SparkSessionTimeoutError", "timeout of 15 s"),
     "unauthorized": Ending(_fails(401), _ERROR, {}, "SynapseLivyAuthenticationError", "Synapse answered 401"),
     "forbidden": Ending(_fails(403), _ERROR, {}, "SynapseLivyPermissionError", "Synapse Compute Operator"),
     "not_found": Ending(_fails(404), _ERROR, {}, "SparkSessionNotFoundError", "Synapse answered 404"),
@@ -105,10 +107,16 @@ ENDINGS = {
 }
 
 #: A session that can't be found for a while, after which nothing comes of it: a retry goes on with the first deadline.
-LOST_AND_FOUND = (*_shows(), Answer(3.0, 404, b""), Answer(40.0, 200, json.dumps(bodies.NOT_STARTED).encode()))
+LOST_AND_FOUND = (*_shows(), Answer(5.0, 404, b""), Answer(40.0, 200, json.dumps(bodies.NOT_STARTED).encode()))
 LOST_AND_FOUND_TIMEOUT = 60.0
 
 #: A deadline that a retry has begun anew can't be before this: it begins when the session is found again, or later.
 NEW_DEADLINE = 40.0 + LOST_AND_FOUND_TIMEOUT
 
-ANSWERS = {name: ending.answers for name, ending in ENDINGS.items()} | {"lost_and_found": LOST_AND_FOUND}
+#: A session that is ready in a task's first life, and gone when the task is cleared and runs again.
+IDLE_THEN_GONE = (Answer(0.0, 200, json.dumps(bodies.IDLE).encode()), Answer(20.0, 404, b""))
+
+ANSWERS = {name: ending.answers for name, ending in ENDINGS.items()} | {
+    "idle_then_gone": IDLE_THEN_GONE,
+    "lost_and_found": LOST_AND_FOUND,
+}

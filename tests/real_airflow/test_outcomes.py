@@ -68,7 +68,16 @@ def test_xcom(xcoms, ending, reaction):
     error = ENDINGS[ending].error
     seen = error in (None, "SparkSessionFailedError", "SparkSessionTimeoutError")
     assert ("return_value" in left) is seen
-    assert "spark_session_links" in left
+    app_info = (json.loads(left["return_value"])["appInfo"] if seen else None) or {}
+    links = {"Spark UI": app_info.get("sparkUiUrl"), "Driver log": app_info.get("driverLogUrl")}
+    assert json.loads(left["spark_session_links"]) == {name: url for name, url in links.items() if url}
+    if VERSION >= (3, 0):  # whose UI shows what each link has left
+        assert [
+            json.loads(left[f"_link_{kind}"]) for kind in ("SparkUiLink", "DriverLogLink", "SynapseStudioLink")
+        ] == [
+            *(url or "" for url in links.values()),
+            "",
+        ]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -126,6 +135,13 @@ def test_fallback_is_told_once(airflow, name):
     """A task that was to start in the triggerer and did not says why, in one line."""
     logs = airflow.log("starts", name).count("start_from_trigger: the task starts on a worker")
     assert logs == (2 if name == "mapped" else 1)
+
+
+def test_cleared_task_leaves_nothing_of_its_first_life(synapse, tasks, xcoms):
+    """What a task has returned before it was cleared is gone, though it fails the second time."""
+    assert tasks["starts", "cleared", -1] == "failed/2"
+    assert "return_value" not in xcoms["starts", "cleared", -1]
+    assert "worker" in synapse.askers["idle_then_gone.starts"]
 
 
 @pytest.mark.skipif(not STARTS, reason="no task ends in the triggerer before Airflow 3.3")

@@ -87,3 +87,4 @@ with DAG("starts", schedule=None, params={"session_id": Param(0, type="integer")
     )
     for name, pool in {"ended": "idle_reached.ended.starts", "ended_badly": "failed.ended_badly.starts"}.items():
         wait(name, pool, STARTED, {"end_from_trigger": True})
+    wait("cleared", "idle_then_gone.starts", STARTED)
