@@ -46,12 +46,13 @@ lint: $(INSTALLED)  ## Types, style and format
 
 .PHONY: constraints
 constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
-	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --extra emulator --constraint $(CONSTRAINTS:.txt=.in) \
+	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --group ui --extra emulator \
+		--constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
 
 .PHONY: clean
 clean:  ## Remove all that was made
-	rm -rf .venv .airflow .coverage* .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .airflow .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from tenacity import AsyncRetrying
 
-from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest, broken_connection
+from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest
 from airflow_provider_synapse_livy.connection import SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import token_source
 from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
@@ -40,6 +40,7 @@ class AsyncLivyClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._tokens = token_source(connection.identity)
+        self._network = connection.network
         self._session = session
         self._sleep = sleep
         # A thread of its own for what blocks: a token endpoint that hangs holds up this connection alone.
@@ -104,7 +105,7 @@ class AsyncLivyClient:
             async with self._session.get(request.url, headers=headers, allow_redirects=False) as response:
                 return LivyAnswer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise broken_connection(request.subject, request.url, error) from None
+            raise self._network.broken_connection(request.subject, request.url, error) from None
 
 
 @dataclass

@@ -27,6 +27,7 @@ __all__ = [
     "connection_turn",
     "earlier_start",
     "forget_xcom",
+    "form_widget",
     "is_deferral_timeout",
     "recall",
     "remember",
@@ -189,3 +190,24 @@ def start_of_run(context: Context) -> float | None:
     """
     started: datetime | None = getattr(context["ti"], "start_date", None)
     return started.timestamp() if started else None
+
+
+def form_widget(*, label: str, description: str, schema: Mapping[str, Any]) -> Any:
+    """
+    Make what Airflow before 3.2 shows a field of the connection form with; later versions read the provider info.
+
+    It is a drop-down where there is a choice, a switch's one of true and false, and hides what it is told if secret.
+
+    :param label: the field's label.
+    :param description: its help.
+    :param schema: the JSON schema of its value.
+    """
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget, Select2Widget
+    from wtforms import PasswordField, SelectField, StringField
+
+    if schema.get("format") == "password":
+        return PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
+    choices = ["true", "false"] if "boolean" in schema["type"] else schema.get("enum")
+    if choices:
+        return SelectField(label, description=description, widget=Select2Widget(), choices=["", *choices], default="")
+    return StringField(label, description=description, widget=BS3TextFieldWidget())

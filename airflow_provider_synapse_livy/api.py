@@ -16,6 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -190,9 +191,10 @@ def _sessions_url(endpoint: str, livy_api_version: str, spark_pool_name: str) ->
 
 def _path_part(name: str, value: object) -> str:
     """Quote a part of the path. Dots alone survive quoting and would lead out of it, so they are refused."""
-    if not isinstance(value, str) or value.strip(". ") in ("", "None"):
-        raise SynapseLivyConfigurationError(f"{name}={value!r} is not a name. Give it to the task or the connection.")
-    return quote(value, safe="")
+    if isinstance(value, str) and value.strip(". ") not in ("", "None"):
+        with suppress(UnicodeEncodeError):  # half a pair of surrogates is no character
+            return quote(value, safe="")
+    raise SynapseLivyConfigurationError(f"{name}={value!r} is not a name. Give it to the task or the connection.")
 
 
 def _bool(value: bool) -> str:
@@ -390,29 +392,52 @@ _BREAKS: tuple[tuple[type[BaseException], str], ...] = (
 _BROKEN_OFF = "{} broke the connection off before its answer was complete. Try later."
 _NO_TLS = "{} does not speak TLS. See whether the port is right, and the scheme: http is for loopback addresses only."
 _UNTRUSTED = (
-    "the certificate of {} is not trusted ({}). If a proxy or an emulator signs its own, name its CA bundle in the "
-    'connection (extra "verify").'
+    "the certificate of {} is not trusted ({}; trusted are those of {}). If a proxy or an emulator signs its own, name "
+    'its CA bundle in the connection (extra "verify").'
 )
+_THROUGH_PROXY = "{} could not be reached through the proxy {} ({}). See whether it is the right one."
 
 
-def broken_connection(subject: str, url: str, error: BaseException) -> SynapseLivyError:
+def broken_connection(
+    subject: str, url: str, error: BaseException, *, proxy: str | None = None, ca_bundle: str | bool = True
+) -> SynapseLivyError:
     """
     Say what a broken connection means. One whose TLS can't be right will not mend itself, all else may.
 
     :param subject: what was asked for.
     :param url: where.
     :param error: what the HTTP library raised.
+    :param proxy: the proxy in between, if any.
+    :param ca_bundle: the certificates that were trusted.
     """
-    address = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    address = _address(url)
     chain = list(causes(error))
-    for cause in chain:
+    for cause in reversed(chain):  # the first cause is OpenSSL's own
         if isinstance(cause, ssl.SSLCertVerificationError):
             why = getattr(cause, "verify_message", cause)
-            return SynapseLivyConfigurationError(f"{subject}: {_UNTRUSTED.format(address, why)}")
+            return SynapseLivyConfigurationError(f"{subject}: {_UNTRUSTED.format(address, why, ca_bundle)}")
         if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
             return SynapseLivyConfigurationError(f"{subject}: {_NO_TLS.format(address)}")
-    words = (words for kind, words in _BREAKS if any(isinstance(cause, kind) for cause in chain))
-    return SynapseLivyUnavailableError(f"{subject}: {next(words, _BROKEN_OFF).format(address)}")
+    if proxy and any("Proxy" in type(cause).__name__ for cause in chain):  # as requests, urllib3 and aiohttp call it
+        words = _THROUGH_PROXY.format(address, _address(proxy), _proxy_trouble(chain))
+        return SynapseLivyUnavailableError(f"{subject}: {words}")
+    breaks = (words for kind, words in _BREAKS if any(isinstance(cause, kind) for cause in chain))
+    return SynapseLivyUnavailableError(f"{subject}: {next(breaks, _BROKEN_OFF).format(address)}")
+
+
+def _address(url: str) -> str:
+    """Shorten a URL to the server's address, without the user and password that a proxy's may hold."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _proxy_trouble(chain: list[BaseException]) -> str:
+    """Say what a proxy did, in words that are the same whichever library noticed it."""
+    for cause in chain:
+        tunnel = re.search(r"Tunnel connection failed: (\d+)", str(cause))  # http.client's words
+        if status := (tunnel[1] if tunnel else getattr(cause, "status", None)):
+            return f"it answered {status}"
+    return "it refused the connection" if any(isinstance(c, ConnectionRefusedError) for c in chain) else "it failed"
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from tenacity import Retrying
 
-from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest, broken_connection
+from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest
 from airflow_provider_synapse_livy.connection import Network, SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import TokenSource, token_source
 from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
@@ -32,6 +32,7 @@ class LivyClient:
 
     def __init__(self, connection: SynapseLivyConnection, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._tokens = token_source(connection.identity)
+        self._network = connection.network
         self._sleep = sleep
         proxy = connection.network.proxy(connection.endpoint)
         self.session = requests.Session()
@@ -75,7 +76,7 @@ class LivyClient:
         try:
             response = self.session.get(request.url, allow_redirects=False)
         except requests.RequestException as error:
-            raise broken_connection(request.subject, request.url, error) from None
+            raise self._network.broken_connection(request.subject, request.url, error) from None
         return LivyAnswer(response.status_code, response.headers, response.content)
 
 

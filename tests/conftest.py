@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 
 PROJECT = Path(__file__).resolve().parent.parent
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 # Airflow reads its environment when it is imported, which happens later than this.
 for name in [name for name in os.environ if name.startswith("AIRFLOW")]:

@@ -11,6 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 import bodies
 import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
 
 from airflow_provider_synapse_livy.api import (
     LivyAnswer,
@@ -344,3 +348,22 @@ def test_broken_connections(cause, error, words):
     assert f"{ENDPOINT} " in str(caught).replace(":", " ").replace("https ", "https:")
     with pytest.raises(error, match=words):
         raise caught
+
+
+@given(pool=st.one_of(st.text(), st.text("./%\\?#2eEfF;@: \n\ud800")), version=st.text("./%?#2eE-"))
+def test_no_path_part_escapes(pool, version):
+    """Whatever is given as pool and version stays one part of the path each, in the eyes of both HTTP libraries."""
+    try:
+        url = spark_session_request(
+            endpoint=ENDPOINT, spark_pool_name=pool, livy_api_version=version, session_id=12
+        ).url
+    except SynapseLivyConfigurationError:
+        return
+    sent = [str(requests.Request("GET", url).prepare().url), str(URL(url))]
+    for parts in map(urlsplit, sent):
+        assert f"{parts.scheme}://{parts.netloc}" == ENDPOINT
+        assert [unquote(part) for part in parts.path.split("/")] == [
+            "", "livyApi", "versions", version, "sparkPools", pool, "sessions", "12"
+        ]  # fmt: skip
+        assert parts.query == "detailed=true"
+        assert not parts.fragment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import threading
@@ -12,10 +13,12 @@ import pytest
 import requests
 from connections import connection, to_emulator, to_server
 from scripted_server import ScriptedServer, http, reset
+from tunnel_proxy import TunnelProxy
 
 from airflow_provider_synapse_livy import aiohttp_client
 from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient, shared_client
 from airflow_provider_synapse_livy.api import read_spark_session
+from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionNotFoundError,
     SynapseLivyAnswerError,
@@ -224,8 +227,10 @@ def test_certificate_that_is_not_trusted(way, tls_synapse):
         password="emulator-token",
         extra={"auth_type": "token", "spark_pool_name": "etl"},
     )
+    trusted = livy_connection.network.ca_bundle
     with pytest.raises(
-        SynapseLivyConfigurationError, match=f"certificate of {tls_synapse.url} is not trusted .*self-signed.*verify"
+        SynapseLivyConfigurationError,
+        match=f"certificate of {tls_synapse.url} is not trusted .self-signed certificate; .*{trusted}.*verify",
     ):
         way.read(livy_connection)
     assert way.pauses == []
@@ -265,6 +270,47 @@ def test_proxy_of_the_environment(way, monkeypatch, passed_over):
     asked = [request.split(" HTTP")[0] for request in proxy.requests]
     assert asked == ([] if passed_over else ["CONNECT ws.dev.azuresynapse.net:443"])
     assert proxy.tokens == []
+
+
+LOGIN, WORKSPACE = "login.microsoftonline.com", "ws.dev.azuresynapse.net"
+
+
+@pytest.mark.parametrize("named_in", ["connection", "environment"])
+def test_proxy_sees_token_request_and_api_call(way, monkeypatch, tmp_path, tls_synapse, named_in):
+    """Both ways reach Microsoft Entra ID and Synapse through the proxy, and trust the proxy's own certificates."""
+    session_id = tls_synapse.create_session("etl")
+    with TunnelProxy(tmp_path, tls_synapse.url, [LOGIN, WORKSPACE]) as proxy:
+        extra = {"tenantId": TENANT_ID, "spark_pool_name": "etl", "verify": str(proxy.ca_file)}
+        if named_in == "connection":
+            extra["proxies"] = proxy.url
+        else:
+            monkeypatch.setenv("https_proxy", proxy.url)
+        livy_connection = connection(login=CLIENT_ID, password=CLIENT_SECRET, extra=extra)
+        assert way.read(livy_connection, session_id).session.id == session_id
+    assert list(dict.fromkeys(proxy.tunnels)) == [f"{LOGIN}:443", f"{WORKSPACE}:443"]
+
+
+@pytest.mark.parametrize("refusal", [403, 407, None])
+@pytest.mark.parametrize("for_token", [True, False])
+def test_proxy_in_trouble(way, tmp_path, tls_synapse, refusal, for_token):
+    """A proxy that refuses, or is not there, is named without its password, for the token as for the API call."""
+    with TunnelProxy(tmp_path, tls_synapse.url, [], refusal=refusal or 403) as proxy:
+        pass
+    with (
+        TunnelProxy(tmp_path, tls_synapse.url, [], refusal=refusal)
+        if refusal
+        else contextlib.nullcontext(proxy) as proxy
+    ):
+        url = proxy.url.replace("//", "//user:s3cr3t-value@")
+        extra = {"spark_pool_name": "etl", "proxies": url} | (
+            {"tenantId": "t"} if for_token else {"auth_type": "token"}
+        )
+        trouble = f"answered {refusal}" if refusal else "refused the connection"
+        host = LOGIN if for_token else WORKSPACE
+        words = f"https://{host} could not be reached through the proxy {proxy.url} .it {trouble}.*"
+        with pytest.raises(SynapseLivyUnavailableError, match=words) as caught:
+            way.read(connection(extra=extra), patience=0)
+    assert "s3cr3t-value" not in str(caught.value)
 
 
 def test_loopback_is_asked_directly(way, monkeypatch):

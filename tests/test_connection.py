@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import urlsplit
+
 import pytest
+import requests
 from connections import connection
+from hypothesis import given
+from hypothesis import strategies as st
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from yarl import URL
 
 from airflow_provider_synapse_livy.connection import AuthType
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
@@ -33,7 +40,7 @@ PUBLIC = "https://ws.dev.azuresynapse.net"
 )
 def test_hosts(host, port, endpoint):
     """The endpoint may stand with or without scheme, slash and suffix; plain http is for loopback addresses."""
-    assert connection(host=host, port=port).endpoint == endpoint
+    assert connection(host=host, port=port, login=None, extra={"auth_type": "token"}).endpoint == endpoint
 
 
 @pytest.mark.parametrize(
@@ -96,13 +103,130 @@ def test_two_ports_that_differ_are_refused():
             "https://dev.azuresynapse.usgovcloudapi.net/.default",
             "login.microsoftonline.us",
         ),
-        ("http://localhost", "https://dev.azuresynapse.net/.default", "login.microsoftonline.com"),
     ],
 )
 def test_cloud_follows_from_the_host(host, scope, authority):
     """Tokens are asked for where, and for what, the host's cloud says."""
     identity = connection(host=host).identity
     assert (identity.scope, identity.authority) == (scope, authority)
+
+
+CHINA = "ws.dev.azuresynapse.azure.cn"
+
+
+@pytest.mark.parametrize(
+    ("fields", "endpoint", "scope", "authority"),
+    [
+        (
+            {"host": "ws", "cloud_environment": "AzureChinaCloud"},
+            f"https://{CHINA}",
+            "https://dev.azuresynapse.azure.cn/.default",
+            "login.chinacloudapi.cn",
+        ),
+        (
+            {"host": CHINA, "cloud_environment": "AzureChinaCloud", "endpoint_suffix": ".dev.azuresynapse.azure.cn"},
+            f"https://{CHINA}",
+            "https://dev.azuresynapse.azure.cn/.default",
+            "login.chinacloudapi.cn",
+        ),
+        (
+            {"host": "ws", "endpoint_suffix": "dev.synapse.example", "authority": "https://login.example/"},
+            "https://ws.dev.synapse.example",
+            "https://dev.synapse.example/.default",
+            "https://login.example",
+        ),
+        (
+            {"host": "ws", "scope": "https://dev.azuresynapse.net", "authority": "login.microsoftonline.com"},
+            PUBLIC,
+            "https://dev.azuresynapse.net/.default",
+            "login.microsoftonline.com",
+        ),
+        (
+            {"host": "gateway.example:8443", "allow_custom_host": "true", "cloud_environment": "AzureUSGovernment"},
+            "https://gateway.example:8443",
+            "https://dev.azuresynapse.usgovcloudapi.net/.default",
+            "login.microsoftonline.us",
+        ),
+        (
+            {"host": "https://[fd00::1]", "allow_custom_host": True},
+            "https://[fd00::1]",
+            "https://dev.azuresynapse.net/.default",
+            "login.microsoftonline.com",
+        ),
+    ],
+)
+def test_clouds_and_their_exceptions(fields, endpoint, scope, authority):
+    """The cloud may be named, and each of its names replaced."""
+    found = connection(host=fields.pop("host"), extra={"tenantId": "t"} | fields)
+    assert (found.endpoint, found.identity.scope, found.identity.authority) == (endpoint, scope, authority)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"cloud_environment": "AzureUSGovernment"}, f"{CHINA} is in AzureChinaCloud, .* says AzureUSGovernment"),
+        ({"endpoint_suffix": "dev.azuresynapse.net"}, f"host is {CHINA}, .* 'dev.azuresynapse.net'"),
+        ({"authority": "https://login.microsoftonline.com"}, "is in AzureChinaCloud, .* of AzurePublicCloud"),
+        ({"cloud_environment": "China"}, "'China'. Write one of AzurePublicCloud, AzureChinaCloud"),
+        ({"endpoint_suffix": "https://x"}, "endpoint_suffix.*'https://x'. Write what follows"),
+        ({"allow_custom_host": "yes"}, "allow_custom_host.*'yes'. Write true or false"),
+    ],
+)
+def test_contradictions_are_refused(extra, words):
+    """Two fields that contradict each other are an error that names both; nobody has to guess which is meant."""
+    with pytest.raises(SynapseLivyConfigurationError, match=words):
+        connection(host=CHINA, extra={"tenantId": "t"} | extra)
+
+
+LOOPBACK = "https://127.0.0.1:8999"
+
+
+@pytest.mark.parametrize(
+    ("fields", "may"),
+    [
+        ({"host": LOOPBACK, "extra": {"tenantId": "t"}}, False),
+        ({"host": LOOPBACK, "extra": {"tenantId": "t", "authority": LOOPBACK}}, True),
+        ({"host": LOOPBACK, "extra": {"tenantId": "t", "allow_custom_host": True}}, True),
+        ({"host": LOOPBACK, "extra": {"tenantId": "t", "endpoint_suffix": "dev.azuresynapse.net"}}, False),
+        ({"host": LOOPBACK, "extra": {"auth_type": "token"}}, True),
+        ({"host": LOOPBACK, "extra": {"auth_type": "managed_identity", "authority": LOOPBACK}}, False),
+        ({"host": LOOPBACK, "extra": {"auth_type": "default", "authority": LOOPBACK}}, False),
+        ({"host": LOOPBACK, "extra": {"auth_type": "azure_cli", "allow_custom_host": "True"}}, True),
+        ({"host": "ws.synapse.example", "extra": {"tenantId": "t", "endpoint_suffix": "synapse.example"}}, True),
+        (
+            {
+                "host": "ws.synapse.example",
+                "extra": {
+                    "tenantId": "t",
+                    "endpoint_suffix": "synapse.example",
+                    "scope": "https://dev.azuresynapse.net",
+                },
+            },
+            False,
+        ),
+        ({"host": "ws.synapse.example", "extra": {"tenantId": "t"}}, False),
+    ],
+)
+def test_where_tokens_for_azure_may_go(fields, may):
+    """A token that is good at Microsoft's goes to Microsoft's hosts, and elsewhere only if the connection allows it."""
+    if may:
+        assert connection(**fields).endpoint
+    else:
+        with pytest.raises(SynapseLivyConfigurationError, match="outside Microsoft's clouds.*allow_custom_host"):
+            connection(**fields)
+
+
+@given(host=st.one_of(st.text(), st.from_regex(r"[^ ]{0,9}ws[^ ]{0,9}\.dev\.azuresynapse\.net[^ ]{0,9}")))
+def test_mistyped_and_hostile_hosts_never_get_a_token(host):
+    """Whatever is written as the host, it is refused, or both HTTP libraries would go to a host of Synapse's."""
+    try:
+        endpoint = connection(host=host).endpoint
+    except SynapseLivyConfigurationError:
+        return
+    for url in (URL(endpoint), urlsplit(requests.Request("GET", endpoint).prepare().url)):
+        assert url.scheme == "https"
+        name = url.host if isinstance(url, URL) else url.hostname
+        assert re.fullmatch(r"[a-z0-9-]+\.dev\.azuresynapse\.(net|azure\.cn|usgovcloudapi\.net)", name)
 
 
 def test_defaults():
@@ -126,6 +250,23 @@ def test_extras():
         ({"extra": {"auth_type": "client_secret", "tenantId": "t"}}, AuthType.CLIENT_SECRET),
         ({"login": None, "password": None, "extra": {}}, AuthType.DEFAULT),
         ({"login": "", "password": "", "extra": {"tenantId": ""}}, AuthType.DEFAULT),
+        ({"login": None, "password": None}, AuthType.DEFAULT),
+        ({"extra": {"auth_type": "auto", "tenantId": "t"}}, AuthType.CLIENT_SECRET),
+        (
+            {"extra": {"auth_type": "client_certificate", "tenantId": "t", "certificate_path": "/c.pem"}},
+            AuthType.CLIENT_CERTIFICATE,
+        ),
+        ({"password": None, "extra": {"tenantId": "t", "certificate_path": "/c.pem"}}, AuthType.CLIENT_CERTIFICATE),
+        ({"password": "-----BEGIN PRIVATE KEY-----"}, AuthType.CLIENT_CERTIFICATE),
+        (
+            {"password": None, "extra": {"tenantId": "t", "certificate_private_key": "-----BEGIN CERTIFICATE-----"}},
+            AuthType.CLIENT_CERTIFICATE,
+        ),
+        ({"password": None, "extra": {"tenantId": "t", "federated_credential_file": "/f"}}, AuthType.WORKLOAD_IDENTITY),
+        ({"login": None, "password": None, "extra": {"credential": "a.b"}}, AuthType.CUSTOM),
+        ({"login": None, "password": None, "extra": {"managed_identity_client_id": "m"}}, AuthType.DEFAULT),
+        ({"login": None, "extra": {"auth_type": "managed_identity"}}, AuthType.MANAGED_IDENTITY),
+        ({"login": None, "extra": {"auth_type": "azure_cli"}}, AuthType.AZURE_CLI),
         ({"extra": {"auth_type": "default"}}, AuthType.DEFAULT),
         ({"login": None, "extra": {"auth_type": "token"}}, AuthType.TOKEN),
     ],
@@ -142,7 +283,7 @@ def test_auth_type(fields, auth_type):
         ({"login": None}, "client_secret needs the application's client id.*Client ID"),
         ({"password": None}, "client_secret needs a client secret.*Client secret"),
         ({"password": None, "extra": {"auth_type": "token"}}, "token needs a bearer token.*Client secret"),
-        ({"extra": {"auth_type": "password"}}, "'password'. Write one of client_secret, default, token"),
+        ({"extra": {"auth_type": "password"}}, "'password'. Write one of auto, client_secret, client_certificate, "),
     ],
 )
 def test_what_is_missing_is_named(fields, words):
@@ -221,6 +362,31 @@ def test_nonsense_timeouts_are_refused(value):
         connection(extra={"tenantId": "t", "timeout": value})
 
 
+PROXY = "http://user:s3cr3t-value@proxy.example:3128"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [PROXY, f" {PROXY} ", {"https": PROXY}, f'{{"https": "{PROXY}"}}', {"https://ws.dev.azuresynapse.net": PROXY}],
+)
+def test_proxies_of_the_connection(monkeypatch, value):
+    """One proxy for all, or several in the terms of requests; they go before the environment's, and are not shown."""
+    monkeypatch.setenv("https_proxy", "http://environment.example:1")
+    monkeypatch.setenv("no_proxy", "*")
+    network = connection(extra={"tenantId": "t", "proxies": value}).network
+    assert network.proxy("https://ws.dev.azuresynapse.net") == PROXY
+    assert network.proxy("http://localhost:8998") is None
+    assert "s3cr3t-value" not in repr(network)
+
+
+@pytest.mark.parametrize("value", ["proxy:3128", "socks5://s3cr3t-value", {"https": "s3cr3t-value"}, '{"https": 5}', 5])
+def test_proxies_that_are_none(value):
+    """What is no proxy's address is refused, and not quoted, since it could be a password."""
+    with pytest.raises(SynapseLivyConfigurationError, match='"proxies".*http://proxy.example:3128') as caught:
+        connection(extra={"tenantId": "t", "proxies": value})
+    assert "s3cr3t-value" not in str(caught.value)
+
+
 def test_loopback_has_no_proxy(monkeypatch):
     """No proxy could reach a loopback address, and one would see the token that plain http carries there."""
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
@@ -235,4 +401,7 @@ def test_secrets_are_not_shown():
     assert "s3cr3t-value" not in repr(connection())
     with pytest.raises(SynapseLivyConfigurationError) as caught:
         connection(host="https://user:s3cr3t-value@ws.dev.azuresynapse.net")
+    assert "s3cr3t-value" not in str(caught.value)
+    with pytest.raises(SynapseLivyConfigurationError) as caught:
+        connection(host="user:s3cr3t-value@ws.dev.azuresynapse.net")
     assert "s3cr3t-value" not in str(caught.value)

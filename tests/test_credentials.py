@@ -8,6 +8,7 @@ import time
 
 import pytest
 from connections import connection, to_emulator
+from running import run
 from scripted_server import ScriptedServer, http
 
 from airflow_provider_synapse_livy.credentials import TokenSource, token_source
@@ -38,7 +39,7 @@ def test_default_chain(tls_synapse, monkeypatch):
     monkeypatch.setenv("AZURE_TENANT_ID", TENANT_ID)
     monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
     monkeypatch.setenv("AZURE_CLIENT_SECRET", CLIENT_SECRET)
-    extra = {"authority": tls_synapse.url, "verify": str(tls_synapse.ca_file)}
+    extra = {"authority": tls_synapse.url, "verify": str(tls_synapse.ca_file), "allow_custom_host": True}
     identity = connection(host=tls_synapse.url, login=None, password=None, extra=extra).identity
     token = TokenSource(identity).get()
     assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
@@ -154,9 +155,11 @@ def test_many_renew_once(tls_synapse):
 
 def test_log_is_not_flooded(tls_synapse, caplog):
     """azure-identity's account of each request, a dozen lines long, is kept out of the task's log."""
+    identity = service_principal(tls_synapse)
     caplog.set_level(logging.INFO, logger="azure")
     caplog.set_level(logging.INFO)
-    TokenSource(service_principal(tls_synapse)).get()
+    caplog.clear()
+    TokenSource(identity).get()
     assert [record.getMessage() for record in caplog.records] == ["ClientSecretCredential.get_token succeeded"]
 
 
@@ -189,3 +192,39 @@ def test_secrets_stay_out_of_errors_and_logs(tls_synapse, caplog):
     told = caplog.text + str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
     for secret in (CLIENT_SECRET, "another-secret", token):
         assert secret not in told
+
+
+def test_old_token_is_given_while_a_new_one_is_asked_for(tmp_path):
+    """A token endpoint that hangs holds up nobody as long as the old token is good."""
+    hung, asked = threading.Event(), threading.Event()
+
+    def hang(_connection):
+        asked.set()
+        hung.wait(timeout=10)
+
+    with SynapseEmulator(tls=True, token_lifetime=3600) as synapse:
+        tokens = TokenSource(service_principal(synapse))
+        first = tokens.get()
+    with ScriptedServer(hang, tls=server_context(tmp_path / "ca.pem")) as entra:
+        tokens._identity = service_principal(synapse, authority=entra.url, verify=str(tmp_path / "ca.pem"))
+        tokens._held = tokens._held._replace(refresh_at=0)
+        renewing = threading.Thread(target=tokens.get)
+        renewing.start()
+        assert asked.wait(timeout=10)
+        assert tokens.get() == first
+        hung.set()
+        renewing.join()
+    assert tokens.peek() == first  # for a while, since there was no new one to be had
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_tokens_expire_during_a_wait(connect, mode):
+    """Tokens that are good for five seconds are renewed in time throughout a wait: no look is refused for its token."""
+    with SynapseEmulator(tls=True, time_scale=0.25, token_lifetime=5) as synapse:
+        connect(synapse.airflow_connection("etl"))
+        session_id = synapse.create_session("etl")
+        outcome = run(mode, session_id=session_id, target_states={"idle"}, poke_interval=0.1)
+        looks = [seen for seen in synapse.seen if seen.path.endswith(f"/{session_id}")]
+    assert outcome.state == "success"
+    assert {look.status for look in looks} == {200}
+    assert 4 <= synapse.server.entra.issued <= 8  # one for each half life, on some 13 seconds

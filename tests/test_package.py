@@ -14,9 +14,10 @@ import jsonschema
 import pytest
 
 import airflow_provider_synapse_livy
-from airflow_provider_synapse_livy.connection import AuthType
+from airflow_provider_synapse_livy.clouds import CLOUDS
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.identity import AUTO, AuthType
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 
 MODULES = [
@@ -78,8 +79,9 @@ def test_named_modules_and_classes_exist():
 
 
 def test_choices_in_the_form_are_those_that_work():
-    """The drop-down offers the kinds of identity that there are."""
-    assert CONNECTION_FIELDS["auth_type"]["schema"]["enum"] == list(AuthType)
+    """The drop-downs offer the kinds of identity, and the clouds, that there are."""
+    assert CONNECTION_FIELDS["auth_type"]["schema"]["enum"] == [AUTO, *AuthType]
+    assert CONNECTION_FIELDS["cloud_environment"]["schema"]["enum"] == [cloud.name for cloud in CLOUDS]
 
 
 @pytest.mark.parametrize("name", CONNECTION_FIELDS)
@@ -91,6 +93,21 @@ def test_fields_explain_themselves(name):
     assert "null" in field["schema"]["type"]
 
 
+SECRETS = {"certificate_private_key", "certificate_password", "proxies"}
+
+
+def test_secret_fields_are_masked():
+    """Airflow masks extra fields by their names: those that hold secrets, and no others."""
+    try:
+        from airflow.sdk._shared import secrets_masker
+    except ImportError:  # before Airflow 3.1
+        from airflow.utils.log import secrets_masker
+    masked = {name for name in CONNECTION_FIELDS if secrets_masker.should_hide_value_for_key(name)}
+    assert masked == SECRETS
+    typed = {name for name, field in CONNECTION_FIELDS.items() if field["schema"].get("format") == "password"}
+    assert typed <= SECRETS
+
+
 def test_form_of_older_airflow_is_the_same():
     """The widgets for Airflow before 3.2 are made from the same fields."""
     pytest.importorskip("flask_appbuilder")
@@ -99,6 +116,10 @@ def test_form_of_older_airflow_is_the_same():
     assert [str(widget.kwargs["description"]) for widget in widgets.values()] == [
         field["description"] for field in CONNECTION_FIELDS.values()
     ]
+    kinds = {name: widget.field_class.__name__ for name, widget in widgets.items()}
+    choices = {"auth_type", "cloud_environment", "send_certificate_chain", "allow_custom_host"}
+    assert {name for name, kind in kinds.items() if kind == "SelectField"} == choices
+    assert {name for name, kind in kinds.items() if kind == "PasswordField"} == SECRETS - {"proxies"}
 
 
 def test_field_behaviour_of_older_airflow_is_the_same():

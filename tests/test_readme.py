@@ -18,7 +18,7 @@ from connections import Fields
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_synapse_livy import exceptions
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.emulator import SCENARIOS
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.models import SparkSession
@@ -82,15 +82,30 @@ def test_example_dags_can_be_imported(path):
     assert run.returncode == 0, run.stderr
 
 
-def test_connections_are_accepted():
-    """The connections that the README shows can be read."""
-    shown = re.findall(r"AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT='(.*?)'", README, re.DOTALL)
-    assert len(shown) == 3
-    for text in shown:
-        fields = json.loads(text.replace("emulator-ca.pem", DEFAULT_CA_BUNDLE_PATH))
-        assert fields.pop("conn_type") == "synapse_livy"
-        read = SynapseLivyConnection.from_airflow(Fields(**{"login": None, "password": None} | fields), fields["extra"])
-        assert read.spark_pool_name == "etl"
+SHOWN_CONNECTIONS = re.findall(r"AIRFLOW_CONN_(\w+)='(.*?)'", README, re.DOTALL)
+
+
+def read_connection(text):
+    """Read a connection as the README shows it."""
+    fields = json.loads(text.replace("emulator-ca.pem", DEFAULT_CA_BUNDLE_PATH).replace("<token>", "token"))
+    assert fields.pop("conn_type") == "synapse_livy"
+    return SynapseLivyConnection.from_airflow(Fields(**{"login": None, "password": None} | fields), fields["extra"])
+
+
+@pytest.mark.parametrize(("name", "text"), SHOWN_CONNECTIONS)
+def test_connections_are_accepted(name, text):
+    """The connections that the README shows can be read, and have the kind of identity that they are named for."""
+    read = read_connection(text)
+    assert read.spark_pool_name == "etl"
+    if name != "SYNAPSE_LIVY_DEFAULT":
+        assert name == f"SYNAPSE_{read.identity.auth_type.name}"
+
+
+def test_every_identity_is_shown():
+    """There is a connection, and a row of the table, for every kind of identity."""
+    names = {name for name, _ in SHOWN_CONNECTIONS}
+    assert names == {"SYNAPSE_LIVY_DEFAULT"} | {f"SYNAPSE_{kind.name}" for kind in AuthType}
+    assert {row[0].strip("`") for row in table("Identity (`auth_type`)")} == set(AuthType)
 
 
 ANY_OTHER = ("running", "recovering", "shutting_down", "hibernating")
@@ -145,7 +160,7 @@ def test_table_of_errors_is_whole():
 def test_table_of_connection_fields_is_whole():
     """The table has every field of the form, with its label."""
     labels = {name: field["label"] for name, field in CONNECTION_FIELDS.items()}
-    labels |= UI_FIELD_BEHAVIOUR["relabeling"] | {"port": "Port"}
+    labels |= UI_FIELD_BEHAVIOUR["relabeling"]
     assert {row[1].strip("`"): row[0] for row in table("Field")} == labels
 
 

@@ -8,11 +8,14 @@ import time
 import uuid
 from typing import Any
 
-__all__ = ["CLIENT_ID", "CLIENT_SECRET", "STATIC_TOKEN", "TENANT_ID", "Entra"]
+__all__ = ["CLIENT_ID", "CLIENT_SECRET", "STATIC_TOKEN", "TENANT_ID", "WORKLOAD_SUBJECT", "Entra"]
 
 TENANT_ID = "emulator-tenant"
 CLIENT_ID = "emulator-client"
 CLIENT_SECRET = "emulator-secret"
+
+#: The subject of the federated tokens that the application takes for its own.
+WORKLOAD_SUBJECT = "emulator-workload"
 
 #: A token that is always good, for clients that can't ask for one.
 STATIC_TOKEN = "emulator-token"
@@ -29,7 +32,7 @@ _AUDIENCES = (
 
 class Entra:
     """
-    Issues tokens, and knows them again.
+    Issues tokens, and knows them again. What it was asked for, secrets and all, is in ``forms``.
 
     :param token_lifetime: how many seconds a token is good.
     """
@@ -38,6 +41,7 @@ class Entra:
         self._token_lifetime = token_lifetime
         self._audiences: dict[str, tuple[str, float]] = {}
         self.issued = 0
+        self.forms: list[dict[str, Any]] = []
 
     @staticmethod
     def openid_configuration(base_url: str, tenant: str) -> dict[str, Any]:
@@ -60,13 +64,15 @@ class Entra:
         :param tenant: the tenant in the request's path.
         :param form: the request's form.
         """
+        self.forms.append(form)
         if tenant != TENANT_ID:
             return _refusal(400, "invalid_request", f"AADSTS90002: Tenant '{tenant}' not found.")
         if form.get("client_id") != CLIENT_ID:
             words = f"AADSTS700016: Application '{form.get('client_id')}' was not found in the directory."
             return _refusal(400, "unauthorized_client", words)
-        if form.get("client_secret") != CLIENT_SECRET:
-            words = f"AADSTS7000215: Invalid client secret provided for app '{CLIENT_ID}'."
+        if form.get("client_secret") != CLIENT_SECRET and not _is_accepted(form.get("client_assertion")):
+            kind = "assertion" if "client_assertion" in form else "secret"
+            words = f"AADSTS7000215: Invalid client {kind} provided for app '{CLIENT_ID}'."
             return _refusal(401, "invalid_client", words)
         audience = str(form.get("scope")).removesuffix("/.default")
         token = self._issue(audience)
@@ -110,6 +116,15 @@ class Entra:
     def revoke_all(self) -> None:
         """Forget all tokens that were issued."""
         self._audiences.clear()
+
+
+def _is_accepted(assertion: Any) -> bool:
+    """Tell whether an assertion is the application's own, by certificate, or its workload's. Nothing is verified."""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(str(assertion).split(".")[1] + "=="))
+        return claims["sub"] in (CLIENT_ID, WORKLOAD_SUBJECT) and claims["exp"] > time.time()
+    except (IndexError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _refusal(status: int, error: str, description: str) -> tuple[int, dict[str, Any]]:

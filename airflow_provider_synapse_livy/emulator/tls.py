@@ -17,15 +17,15 @@ from cryptography.x509.oid import NameOID
 __all__ = ["server_context"]
 
 
-def server_context(ca_file: Path, host: str) -> ssl.SSLContext:
+def server_context(ca_file: Path, *hosts: str) -> ssl.SSLContext:
     """
     Make a self-signed certificate for the loopback names, and the context that serves it.
 
     :param ca_file: where to write the certificate, for clients to trust.
-    :param host: a name or address to be good for, besides this machine's own.
+    :param hosts: names or addresses to be good for, besides this machine's own.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _self_signed(key, host)
+    certificate = _self_signed(key, *hosts)
     ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     pem = serialization.PrivateFormat.PKCS8
     private = key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption())
@@ -37,10 +37,10 @@ def server_context(ca_file: Path, host: str) -> ssl.SSLContext:
     return context
 
 
-def _self_signed(key: ec.EllipticCurvePrivateKey, host: str) -> x509.Certificate:
+def _self_signed(key: ec.EllipticCurvePrivateKey, *hosts: str) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "synapse-livy-emulator")])
     now = dt.datetime.now(dt.UTC)
-    names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), host}
+    names = {"localhost", "127.0.0.1", "::1", socket.gethostname(), *hosts}
     return (
         x509.CertificateBuilder()
         .subject_name(name)

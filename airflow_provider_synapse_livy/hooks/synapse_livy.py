@@ -236,13 +236,9 @@ class SynapseLivyHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Make the widgets that Airflow before 3.2 asks for; later versions read the provider info alone."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import StringField
+        from airflow_provider_synapse_livy.airflow_compat import form_widget
 
-        return {
-            name: StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
-            for name, field in CONNECTION_FIELDS.items()
-        }
+        return {name: form_widget(**field) for name, field in CONNECTION_FIELDS.items()}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:

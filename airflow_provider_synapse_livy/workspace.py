@@ -1,0 +1,184 @@
+"""Which workspace a connection leads to, in which cloud, and whether a token may go there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from airflow_provider_synapse_livy.clouds import CLOUDS, PUBLIC_CLOUD, Cloud, scope_of
+from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.network import is_loopback
+from airflow_provider_synapse_livy.settings import Settings
+
+__all__ = ["Workspace", "read_workspace"]
+
+_RIGHT_HOST = (
+    "Write the workspace's development endpoint, https://<workspace>.dev.azuresynapse.net "
+    "(Azure portal > the workspace > Overview)."
+)
+_OTHER_HOSTS = (
+    'A host outside Microsoft\'s clouds gets a token only if the extra "endpoint_suffix" names its domain, '
+    'or "allow_custom_host" is true.'
+)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """
+    Where a connection leads.
+
+    :param endpoint: the workspace's development endpoint, without a slash at the end.
+    :param cloud: the cloud that it is in, or that it behaves like.
+    :param scope: what a token for it is asked for.
+    :param authority: the host of Microsoft Entra ID.
+    :param is_trusted: whether any token that the identity gets may go there.
+    """
+
+    endpoint: str
+    cloud: Cloud
+    scope: str
+    authority: str
+    is_trusted: bool
+
+
+def read_workspace(settings: Settings) -> Workspace:
+    """
+    Read where a connection leads.
+
+    :param settings: the connection's fields.
+    :raises SynapseLivyConfigurationError: if it leads where no token may go, or to two clouds at once.
+    """
+    return _Reader(settings).workspace()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the fields that say where a connection leads, which bear on each other."""
+
+    settings: Settings
+
+    def workspace(self) -> Workspace:
+        url = self.url()
+        custom = self.settings.flag("allow_custom_host")
+        loopback = is_loopback(url.geturl())
+        host = None if loopback else self.host(url, custom=custom)
+        cloud = self.cloud(host)
+        scope = self.scope(cloud)
+        return Workspace(
+            endpoint=f"{url.scheme}://{self.with_port(url, host)}",
+            cloud=cloud,
+            scope=scope,
+            authority=self.authority(cloud),
+            is_trusted=custom or _cloud_of(host) is not None or self.is_of_own_cloud(scope),
+        )
+
+    def url(self) -> SplitResult:
+        text = (self.settings.connection.host or "").strip()
+        if not text:
+            raise self.settings.error(f"the host is missing. {_RIGHT_HOST}")
+        scheme, _, rest = text.rpartition("://")
+        try:
+            url = urlsplit(f"{scheme or 'https'}://{rest}")
+            url.port  # noqa: B018  (reading it is what checks it)
+        except ValueError:
+            raise self.host_error("is not an address.") from None
+        if not url.hostname:
+            raise self.host_error("is not an address.")
+        if url.hostname.lower().endswith(tuple(cloud.studio_host for cloud in CLOUDS)):
+            raise self.host_error("is the address of Synapse Studio.")
+        if url.path not in ("", "/") or url.query or url.fragment or url.username is not None:
+            raise self.host_error("has more than the workspace's address.")
+        return url
+
+    def host(self, url: SplitResult, *, custom: bool) -> str:
+        """Read the name of a host that is not this machine, and see that a token may go there."""
+        host = (url.hostname or "").lower()
+        if url.scheme != "https":
+            raise self.host_error("would send the token unencrypted. http is for loopback addresses only.")
+        suffix = self.settings.text("endpoint_suffix")
+        if "." not in host and ":" not in host:
+            host = f"{host}.{self.suffix() or (self.named_cloud() or PUBLIC_CLOUD).endpoint_suffix}"
+        workspace, _, below = host.partition(".")
+        is_name = re.fullmatch(r"[a-z0-9-]+", workspace) is not None
+        if suffix and not custom and below != self.suffix():
+            raise self.settings.error(
+                f'the host is {host}, but the extra "endpoint_suffix" is {suffix!r}. Correct one of them.'
+            )
+        if is_name and (below == self.suffix() or _cloud_of(host)):
+            return host
+        if not custom:
+            raise self.host_error(f"is not the development endpoint of a workspace. {_OTHER_HOSTS}")
+        if not re.fullmatch(r"[a-z0-9.:-]+", host):
+            raise self.host_error("is not the name of a host.")
+        return f"[{host}]" if ":" in host else host
+
+    def suffix(self) -> str | None:
+        value = (self.settings.text("endpoint_suffix") or "").strip(".").lower()
+        if not value or re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", value):
+            return value or None
+        raise self.settings.error(
+            f'the extra "endpoint_suffix" is {value!r}. Write what follows the workspace\'s name in its development '
+            f"endpoint, as {PUBLIC_CLOUD.endpoint_suffix} does."
+        )
+
+    def is_of_own_cloud(self, scope: str) -> bool:
+        """Tell whether a token is for an air-gapped cloud alone, where nobody could use it at Microsoft's."""
+        suffix = self.suffix()
+        return suffix is not None and scope == scope_of(suffix) and suffix not in {c.endpoint_suffix for c in CLOUDS}
+
+    def named_cloud(self) -> Cloud | None:
+        name = self.settings.text("cloud_environment")
+        found = next((cloud for cloud in CLOUDS if cloud.name == name), None)
+        if name and not found:
+            names = ", ".join(cloud.name for cloud in CLOUDS)
+            raise self.settings.error(f'the extra "cloud_environment" is {name!r}. Write one of {names}.')
+        return found
+
+    def cloud(self, host: str | None) -> Cloud:
+        """Tell which cloud the workspace is in: the host says it, else ``cloud_environment``. They may not differ."""
+        named, by_host = self.named_cloud(), _cloud_of(host)
+        if named and by_host and named is not by_host:
+            raise self.settings.error(
+                f'the host {host} is in {by_host.name}, but the extra "cloud_environment" says {named.name}. '
+                "Correct one of them."
+            )
+        return by_host or named or PUBLIC_CLOUD
+
+    def authority(self, cloud: Cloud) -> str:
+        value = self.settings.text("authority")
+        if value is None:
+            return cloud.authority
+        name = value.removeprefix("https://").rstrip("/").lower()
+        other = next((other for other in CLOUDS if other.authority == name), cloud)
+        if other is not cloud:
+            raise self.settings.error(
+                f'the workspace is in {cloud.name}, but the extra "authority" is {value}, which is the one of '
+                f"{other.name}. Correct one of them."
+            )
+        return value.rstrip("/")
+
+    def scope(self, cloud: Cloud) -> str:
+        """Read what a token is asked for. A resource without a permission stands for all that the identity has."""
+        value = self.settings.text("scope")
+        if value is None:
+            suffix = self.suffix()
+            return scope_of(suffix) if suffix else cloud.scope
+        return value if value.endswith("/.default") else f"{value.rstrip('/')}/.default"
+
+    def with_port(self, url: SplitResult, host: str | None) -> str:
+        field = self.settings.connection.port
+        if url.port and field not in (None, url.port):
+            raise self.settings.error(f"the host says port {url.port}, the field Port {field}. Write it once.")
+        port = url.port or field
+        host = host or url.netloc.removesuffix(f":{url.port}")
+        return host if port in (None, 443) else f"{host}:{port}"
+
+    def host_error(self, what: str) -> SynapseLivyConfigurationError:
+        shown = re.sub(r"[^/]*@", "...@", self.settings.connection.host or "")  # a password could stand there
+        return self.settings.error(f"the host {shown!r} {what} {_RIGHT_HOST}")
+
+
+def _cloud_of(host: str | None) -> Cloud | None:
+    suffix = (host or "").partition(".")[2]
+    return next((cloud for cloud in CLOUDS if cloud.endpoint_suffix == suffix), None)
