@@ -285,7 +285,8 @@ _MEANING: dict[int, _Meaning] = {
     ),
     404: _Meaning(
         SparkSessionNotFoundError,
-        "See whether the session's id, the pool and the workspace belong together.",
+        "See whether the workspace has this pool (Synapse Studio > Manage > Apache Spark pools), and the pool such a "
+        "session.",
     ),
     408: _Meaning(SynapseLivyUnavailableError, "Synapse timed out; try again later."),
     429: _Meaning(SynapseLivyUnavailableError, "The workspace is asked too often; use a longer poke_interval."),
@@ -385,7 +386,10 @@ def _retry_after(answer: LivyAnswer) -> float | None:
 
 #: How a connection breaks, in words that are the same whichever library noticed it.
 _BREAKS: tuple[tuple[type[BaseException], str], ...] = (
-    (socket.gaierror, "{}: its name can't be resolved. See whether the host is spelled right."),
+    (
+        socket.gaierror,
+        "{}: its name can't be resolved. See whether the host is spelled right, and exists.",
+    ),
     (TimeoutError, "{} did not answer in time. See whether a firewall or a proxy is in between."),
     (ConnectionRefusedError, "{} refused the connection. See whether host and port are right."),
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
+import json
 import re
 
 import pytest
@@ -11,9 +13,11 @@ import requests
 from connections import airflow_connection
 from scripted_server import ScriptedServer, http
 
+from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, OBJECT_ID, TENANT_ID
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
+    SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
 )
@@ -102,7 +106,9 @@ def test_test_connection_asks_for_a_list(connect, tls_synapse):
     """The Test button makes a real request, and says which."""
     connect(tls_synapse.airflow_connection("etl"))
     worked, words = SynapseLivyHook().test_connection()
-    assert (worked, words) == (True, f"{tls_synapse.url} listed the sessions of the Spark pool etl.")
+    who = f"the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID})"
+    assert worked
+    assert words == f"{tls_synapse.url} (AzurePublicCloud) listed the sessions of the Spark pool etl for {who}."
     assert tls_synapse.seen[-1] == ("GET", "/livyApi/versions/2020-12-01/sparkPools/etl/sessions", 200)
 
 
@@ -112,8 +118,8 @@ def test_test_connection_without_a_pool(connect, tls_synapse):
     worked, words = SynapseLivyHook().test_connection()
     assert worked
     assert words == (
-        f"Microsoft Entra ID gave a token. Whether {tls_synapse.url} takes it was not tried, "
-        "as the connection names no Spark pool."
+        f"Microsoft Entra ID gave a token to the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID}). "
+        f"Whether {tls_synapse.url} (AzurePublicCloud) takes it was not tried, as the connection names no Spark pool."
     )
 
 
@@ -125,28 +131,89 @@ def test_test_connection_with_nothing_to_try(connect, synapse):
     assert "No Spark pool is named" in words
 
 
-def what_happened(words):
-    """Leave out what differs between two requests: what was asked for, and the activity id."""
-    return re.sub(r"activity id [0-9a-f-]+", "", words.partition(": ")[2])
+def test_test_connection_of_a_token_that_says_nothing(connect, synapse):
+    """A token need not tell whose it is."""
+    connect(synapse.airflow_connection("etl"))
+    worked, words = SynapseLivyHook().test_connection()
+    assert worked
+    assert words.endswith("for the bearer of a token that does not tell who that is.")
+
+
+def jwt(**claims):
+    """Write a token that tells something of itself."""
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.x"
+
+
+@pytest.mark.parametrize(
+    ("claims", "who"),
+    [
+        ({"upn": "ada@example.org", "oid": "1", "appid": "cli"}, "the user ada@example.org (object id 1)"),
+        ({"azp": "app", "oid": "1", "tid": "t"}, "the application app (object id 1, tenant t)"),
+        ({"azp": "app"}, "the application app"),
+    ],
+)
+def test_test_connection_says_who(connect, claims, who):
+    """Green says whom Synapse has let in, in the words of the token."""
+    with ScriptedServer(http(200, {"from": 0, "total": 0, "sessions": []})) as server:
+        connect(airflow_connection(server.url).replace("ready-made-token", jwt(**claims)))
+        worked, words = SynapseLivyHook().test_connection()
+    assert (worked, words.partition(" for ")[2]) == (True, f"{who}.")
+
+
+REFUSED = "https://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
     ("pool", "extra", "words"),
     [
-        ("forbidden", {}, "answered 403 .*Synapse Compute Operator"),
-        ("missing", {}, "answered 404"),
-        ("etl", {"livy_api_version": "1999-01-01"}, "answered 400 .*livy_api_version"),
-        ("etl", {"tenantId": "elsewhere"}, "gave no token"),
-        ("etl", {"tenantId": None}, "needs the tenant id"),
+        ("forbidden", {}, "Synapse: .*answered 403 .*Synapse Compute Operator.*Synapse Studio > Manage"),
+        ("firewalled", {}, "Synapse: .*answered 403 .*Client Ip address : 127.0.0.1.*Networking"),
+        ("missing", {}, "Synapse: .*answered 404 .*Apache Spark pools"),
+        ("etl", {"livy_api_version": "1999-01-01"}, "Synapse: .*answered 400 .*livy_api_version"),
+        ("etl", {"scope": "https://vault.example"}, "Synapse: .*answered 401 .*Audience.*is for https://vault.example"),
+        ("etl", {"tenantId": "elsewhere"}, "Token: .*gave no token.*AADSTS90002.*Correct the tenant id"),
+        ("etl", {"authority": REFUSED}, f"Token: The token for Synapse: {REFUSED} refused the connection"),
+        ("etl", {"verify": None}, "Token: .*certificate of https.*not trusted.*verify"),
+        ("etl", {"tenantId": None}, "Settings: client_secret needs the tenant id"),
+        ("etl", {"timeout": "soon"}, "Settings: the extra \"timeout\" is 'soon'"),
     ],
 )
-def test_test_connection_tells_what_broke(connect, tls_synapse, pool, extra, words):
-    """The Test button is red if the connection would not work, with the words of the error that a task would raise."""
+def test_test_connection_names_the_step_that_broke(connect, tls_synapse, pool, extra, words):
+    """The Test button is red if the connection would not work, and says which step broke, and what helps."""
     connect(tls_synapse.airflow_connection(pool, **extra))
-    with pytest.raises(Exception, match=words) as caught:
-        SynapseLivyHook().get_spark_session(0)
     worked, told = SynapseLivyHook().test_connection()
-    assert (worked, what_happened(told)) == (False, what_happened(str(caught.value)))
+    assert not worked
+    assert re.match(words, told), told
+    assert CLIENT_SECRET not in told
+
+
+AZURE = {"auth_type": "token", "spark_pool_name": "etl"}
+
+
+@pytest.mark.parametrize(
+    ("host", "extra", "words"),
+    [
+        ("https://ws.dev.azuresynapse.net/livyApi", {}, "Settings: the host .* has more than the workspace's address"),
+        ("ws.dev.azuresynapse.ne", {}, "Settings: the host .* is not the development endpoint"),
+        ("https://no-such-workspace.invalid", {"allow_custom_host": True}, "Synapse: .*name can't be resolved"),
+        ("ws", {"proxies": "http://127.0.0.1:9"}, "Synapse: .*not be reached through the proxy http://127.0.0.1:9 "),
+        (REFUSED, {}, f"Synapse: .*{REFUSED} refused the connection"),
+    ],
+)
+def test_test_connection_names_the_broken_way(connect, host, extra, words):
+    """Where there is no way to the workspace, the words are of the host, its name, the proxy, or the connection."""
+    connect(json.dumps({"conn_type": "synapse_livy", "host": host, "password": "x", "extra": AZURE | extra}))
+    worked, told = SynapseLivyHook().test_connection()
+    assert not worked
+    assert re.match(words, told), told
+
+
+def test_test_connection_says_what_a_task_would_say(connect, tls_synapse):
+    """The words are those of the error that a task would raise, after the step."""
+    connect(tls_synapse.airflow_connection("etl", tenantId="elsewhere"))
+    with pytest.raises(SynapseLivyAuthenticationError) as caught:
+        SynapseLivyHook().get_spark_session(0)
+    assert SynapseLivyHook().test_connection() == (False, f"Token: {caught.value}")
 
 
 def test_test_connection_does_not_wait_for_better_times(connect):
