@@ -7,6 +7,8 @@ VERSIONS ?= 2.11 3.0 3.1 3.2 3.3
 VENV := .venv/airflow-$(AIRFLOW)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 INSTALLED := $(VENV)/.installed
+UI_INSTALLED := $(VENV)/.installed-ui
+CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -38,6 +40,10 @@ test-matrix:  ## All modes end alike, in a real Airflow on PostgreSQL; VERSIONS=
 test-outcomes: $(INSTALLED)  ## The same for one version of Airflow
 	$(BIN)/python -m pytest tests/real_airflow $(ARGS)
 
+.PHONY: test-ui
+test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## The connection form and the Test button, in a real browser
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/ui $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED)  ## Types, style and format
 	$(BIN)/mypy
@@ -60,3 +66,11 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) \
 		--editable '.[emulator]' --group dev
 	touch $@
+
+$(UI_INSTALLED): $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --group ui
+	touch $@
+
+$(CHROMIUM):  # Debian's
+	apt-get update --quiet
+	apt-get install --quiet --yes chromium

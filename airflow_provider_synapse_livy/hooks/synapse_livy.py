@@ -166,7 +166,9 @@ class SynapseLivyHook(BaseHook):
         unnamed = f"Connection {self.synapse_livy_conn_id}: "
         trial = ConnectionTest(lambda: self._connection, self.spark_pool_name, self.livy_api_version)
         worked, words = trial.run()
-        return worked, words.replace(unnamed, "")
+        words = words.replace(unnamed, "")
+        self.log.info("The test of the connection %s: %s", "succeeded" if worked else "failed", words)
+        return worked, words
 
     def _request(
         self, connection: SynapseLivyConnection, session_id: object, detailed: bool = True

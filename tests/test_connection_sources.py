@@ -1,0 +1,95 @@
+"""A connection means the same wherever it is kept: added as JSON or URI, in a variable, or in a secrets backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from urllib.parse import quote, urlencode
+
+import pytest
+
+PEM = "-----BEGIN PRIVATE KEY-----\nTUlJ+Rw/==\n-----END PRIVATE KEY-----\n"
+EXTRA = {
+    "auth_type": "client_certificate",
+    "tenantId": "tenant",
+    "spark_pool_name": "etl",
+    "cloud_environment": "AzureChinaCloud",
+    "certificate_private_key": PEM,
+    "certificate_password": "p@ss/w:rd",
+    "send_certificate_chain": True,
+    "proxies": "http://user:p%40ss@proxy.example:3128",
+    "timeout": 12.5,
+    "verify": False,
+    "livy_api_version": None,
+}
+FIELDS = {"conn_type": "synapse_livy", "host": "https://ws.dev.azuresynapse.azure.cn", "login": "client", "port": 443}
+AS_JSON = json.dumps(FIELDS | {"extra": EXTRA})
+TEXTS = {
+    name: value if isinstance(value, str) else json.dumps(value) for name, value in EXTRA.items() if value is not None
+}
+AS_URI = f"synapse-livy://client@{quote(FIELDS['host'], safe='')}:443/?{urlencode(TEXTS)}"
+
+#: Where a connection is kept, by its id. The first is what all others are compared with.
+SOURCES = {
+    "variable_json": {"AIRFLOW_CONN_VARIABLE_JSON": AS_JSON},
+    "variable_uri": {"AIRFLOW_CONN_VARIABLE_URI": AS_URI},
+    "cli_json": ["--conn-json", AS_JSON],
+    "cli_uri": ["--conn-uri", AS_URI],
+    "backend": FIELDS | {"extra": EXTRA},
+}
+
+READ = """
+import dataclasses, json, sys
+from airflow.models import Connection
+from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+for name in sys.argv[1:]:
+    kept = Connection.get_connection_from_secrets(name)
+    read = SynapseLivyConnection.from_airflow(kept, kept.extra_dejson)
+    print(json.dumps({name: dataclasses.asdict(read) | {"conn_id": ""}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Keep the connection everywhere, and give what is read of it, by where it is kept."""
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "connections.json").write_text(json.dumps({"backend": SOURCES["backend"]}))
+    env = (
+        os.environ
+        | SOURCES["variable_json"]
+        | SOURCES["variable_uri"]
+        | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
+            "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(home / "connections.json")}),
+        }
+    )
+
+    def python(*arguments):
+        run = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
+
+    python("-m", "airflow", "db", "migrate")
+    for name in ("cli_json", "cli_uri"):
+        python("-m", "airflow", "connections", "add", name, *SOURCES[name])
+    printed = [line for line in python("-c", READ, *SOURCES).splitlines() if line.startswith('{"')]
+    return {name: read for line in printed for name, read in json.loads(line).items()}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_settings_are_the_same_from_every_source(settings, source):
+    """Types, line breaks and special characters survive every way to keep a connection."""
+    assert settings[source] == settings["variable_json"]
+
+
+def test_settings_are_what_was_written(settings):
+    """What all agree on is what was written."""
+    read = settings["variable_json"]
+    identity = read["identity"]
+    assert (read["spark_pool_name"], read["livy_api_version"]) == ("etl", "2020-12-01")
+    assert (identity["certificate"], identity["certificate_password"]) == (PEM, "p@ss/w:rd")
+    assert identity["send_certificate_chain"] is True
+    assert read["network"] == {"ca_bundle": False, "timeout": 12.5, "proxies": [["all", EXTRA["proxies"]]]}

@@ -1,0 +1,125 @@
+"""The connection form and the Test button of a real Airflow, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+
+import pytest
+from conftest import PROJECT
+from connections_page import ConnectionsPage
+from local_airflow import LocalAirflow, wait_for
+from playwright.sync_api import sync_playwright
+from secrets_search import EMULATOR_TOKEN, find_secrets
+
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, OBJECT_ID, TENANT_ID
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+
+HOME = PROJECT / ".airflow" / "ui"
+DAG_ID = "example_synapse_spark_session"
+CHROMIUM = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def synapse():
+    """Give a local Synapse with a token endpoint, whose sessions are ready within seconds."""
+    with SynapseEmulator(tls=True, time_scale=0.05) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def airflow():
+    """Give a real Airflow, which logs all that there is to log."""
+    env = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
+    with LocalAirflow(HOME, PROJECT / "example_dags", env) as local:
+        yield local
+
+
+@pytest.fixture
+def connections(airflow, request):
+    """Give the connections page in a browser. Of each step there is a picture."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 1400}, locale="en-US")
+        page.set_default_timeout(30_000)
+        yield ConnectionsPage(page, airflow.url, HOME / request.node.name)
+        browser.close()
+
+
+def kept(connection_id):
+    """Read what Airflow keeps of a connection; without null, which the form writes for what was left blank."""
+    with sqlite3.connect(HOME / "airflow.db") as database:
+        columns = "host, port, login, password, extra"
+        row = database.execute(f"select {columns} from connection where conn_id = ?", [connection_id]).fetchone()
+    extra = {name: value for name, value in json.loads(row[-1]).items() if value is not None}
+    return *row[:-1], extra
+
+
+def test_connection_from_the_form_to_the_dag(connections, airflow, synapse):
+    """A connection is added, tested, broken and mended in the UI; its DAG then runs, and no secret is left anywhere."""
+    host, port = synapse.url.rsplit(":", 1)
+    good = {
+        "host": host,
+        "port": port,
+        "login": CLIENT_ID,
+        "password": CLIENT_SECRET,
+        "tenantId": TENANT_ID,
+        "spark_pool_name": "etl",
+        "authority": synapse.url,
+        "verify": str(synapse.ca_file),
+    }
+    name = SynapseLivyHook.default_conn_name
+    connections.add(name, SynapseLivyHook.hook_name, good)
+    told = connections.test(name)
+    assert told.startswith("Test Connection Successful")
+    who = f"the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID})"
+    assert f"{synapse.url} (AzurePublicCloud) listed the sessions of the Spark pool etl for {who}." in told
+
+    for field, value, words in (
+        ("password", "a-wrong-secret", "Token: Microsoft Entra ID at .*AADSTS7000215: Invalid client secret"),
+        ("spark_pool_name", "missing", "Synapse: The Spark sessions of pool missing: Synapse answered 404"),
+        ("host", "https://ws.dev.azuresynapse.ne", "Settings: the host .* is not the development endpoint"),
+    ):
+        connections.edit(name, {field: value})
+        connections.expect_failure(name, words)
+        connections.edit(name, {field: good[field]})
+    assert connections.test(name).startswith("Test Connection Successful")
+
+    session_id = synapse.create_session("etl")
+    run_id = airflow.trigger(DAG_ID, {"session_id": session_id, "spark_pool_name": "etl"})
+    wait_for(
+        lambda: airflow.task_states(DAG_ID, run_id).get("wait_for_end") == "deferred" or None, "the wait", timeout=120
+    )
+    synapse.cancel_session("etl", session_id)
+    wait_for(
+        lambda: airflow.task_states(DAG_ID, run_id).get("wait_for_end") == "success" or None, "the end", timeout=120
+    )
+    secrets = [CLIENT_SECRET, "a-wrong-secret", EMULATOR_TOKEN]
+    assert find_secrets(secrets, database=f"sqlite:///{HOME / 'airflow.db'}", folders=[HOME]) == []
+
+
+def test_editing_loses_nothing(connections, airflow):
+    """A connection that was made elsewhere keeps all it has when it is edited, secrets too."""
+    extra = {
+        "tenantId": "tenant",
+        "subscriptionId": "from the azure provider",
+        "certificate_private_key": "-----BEGIN PRIVATE KEY-----\nkey\n-----END PRIVATE KEY-----",
+        "certificate_password": "open",
+        "proxies": "http://user:password@proxy.example:3128",
+        "send_certificate_chain": True,
+        "timeout": 12.5,
+        "cloud_environment": "AzureChinaCloud",
+        "auth_type": "client_certificate",
+    }
+    fields = {"host": "ws", "port": 443, "login": "client", "password": "unused"}
+    airflow.add_connection("made_elsewhere", conn_type="synapse_livy", extra=json.dumps(extra), **fields)
+    # Airflow shows those extra fields alone that the connection has, so that is what can be edited.
+    connections.edit("made_elsewhere", {"description": "edited", "tenantId": "another"})
+    assert kept("made_elsewhere") == (*fields.values(), extra | {"tenantId": "another"})
