@@ -17,12 +17,13 @@ from conftest import PROJECT
 from connections import Fields
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from airflow_provider_synapse_livy import exceptions
+from airflow_provider_synapse_livy import api, exceptions
 from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.emulator import SCENARIOS
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from airflow_provider_synapse_livy.token_request import AADSTS_REMEDIES
 from airflow_provider_synapse_livy.waiting import WaitRules, judge
 
 README = (PROJECT / "README.md").read_text()
@@ -106,6 +107,32 @@ def test_every_identity_is_shown():
     names = {name for name, _ in SHOWN_CONNECTIONS}
     assert names == {"SYNAPSE_LIVY_DEFAULT"} | {f"SYNAPSE_{kind.name}" for kind in AuthType}
     assert {row[0].strip("`") for row in table("Identity (`auth_type`)")} == set(AuthType)
+
+
+SOURCES = "".join(path.read_text() for path in (PROJECT / "airflow_provider_synapse_livy").rglob("*.py"))
+MESSAGES = [part for row in table("Step") for part in re.findall(r"`(.*?)`", row[1])]
+
+
+@pytest.mark.parametrize("part", MESSAGES)
+def test_table_of_messages(part):
+    """What the table of troubleshooting quotes is in the words of the package, or is a code that Microsoft gives."""
+    words, _, status = part.partition("answered ")
+    if status:
+        assert int(status) in api._MEANING
+    elif needing := re.fullmatch(r"(\w+) needs", words):
+        assert needing[1] in list(AuthType)
+    elif giving := re.fullmatch(r"gave no token \((\w+)\)", words):
+        assert giving[1] in list(AuthType)
+    else:
+        assert words in SOURCES
+
+
+def test_table_of_messages_is_whole():
+    """The table has every code with a remedy, every way that connections break, and the step of each is one."""
+    assert {part for part in MESSAGES if part.startswith("AADSTS")} == set(AADSTS_REMEDIES)
+    for _, words in api._BREAKS:
+        assert any(part in words for part in MESSAGES)
+    assert {step for row in table("Step") for step in row[0].split(", ")} == {"Settings", "Token", "Synapse"}
 
 
 ANY_OTHER = ("running", "recovering", "shutting_down", "hibernating")
