@@ -178,6 +178,12 @@ def test_contradictions_are_refused(extra, words):
         connection(host=CHINA, extra={"tenantId": "t"} | extra)
 
 
+def test_custom_host_must_be_one():
+    """What is allowed as a host of one's own must still be the name of one."""
+    with pytest.raises(SynapseLivyConfigurationError, match="not the name of a host"):
+        connection(host="https://gate_way.example", extra={"tenantId": "t", "allow_custom_host": True})
+
+
 LOOPBACK = "https://127.0.0.1:8999"
 
 
@@ -377,9 +383,13 @@ def test_proxies_of_the_connection(monkeypatch, value):
     assert network.proxy("https://ws.dev.azuresynapse.net") == PROXY
     assert network.proxy("http://localhost:8998") is None
     assert "s3cr3t-value" not in repr(network)
+    assert hash(network)  # since it is a part of the key of shared clients
 
 
-@pytest.mark.parametrize("value", ["proxy:3128", "socks5://s3cr3t-value", {"https": "s3cr3t-value"}, '{"https": 5}', 5])
+@pytest.mark.parametrize(
+    "value",
+    ["proxy:3128", "socks5://s3cr3t-value", "http://s3cr3t-value:port", {"https": "s3cr3t-value"}, '{"https": 5}', 5],
+)
 def test_proxies_that_are_none(value):
     """What is no proxy's address is refused, and not quoted, since it could be a password."""
     with pytest.raises(SynapseLivyConfigurationError, match='"proxies".*http://proxy.example:3128') as caught:

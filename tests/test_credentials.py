@@ -212,6 +212,7 @@ def test_old_token_is_given_while_a_new_one_is_asked_for(tmp_path):
         renewing.start()
         assert asked.wait(timeout=10)
         assert tokens.get() == first
+        assert renewing.is_alive()
         hung.set()
         renewing.join()
     assert tokens.peek() == first  # for a while, since there was no new one to be had

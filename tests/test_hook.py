@@ -51,6 +51,16 @@ def test_connection_as_uri(monkeypatch, synapse):
     assert SynapseLivyHook("as_uri").get_spark_session(session_id).id == session_id
 
 
+def test_connection_of_the_azure_provider(monkeypatch, tls_synapse):
+    """A connection of the type azure_synapse is read as it is, if its id is given."""
+    fields = json.loads(tls_synapse.airflow_connection("etl"))
+    fields["conn_type"] = "azure_synapse"
+    fields["extra"] |= {"extra__azure_synapse__tenantId": fields["extra"].pop("tenantId"), "subscriptionId": "s"}
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_SYNAPSE_DEFAULT", json.dumps(fields))
+    session_id = tls_synapse.create_session("etl")
+    assert SynapseLivyHook("azure_synapse_default").get_spark_session(session_id).id == session_id
+
+
 def test_pool_and_version_of_the_hook_go_first(connect):
     """What the hook is given goes before what the connection says."""
     with ScriptedServer(http(404)) as server:

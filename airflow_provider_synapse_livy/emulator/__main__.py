@@ -8,7 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
-from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
+from airflow_provider_synapse_livy.emulator.entra import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    STATIC_TOKEN,
+    TENANT_ID,
+    WORKLOAD_SUBJECT,
+)
 from airflow_provider_synapse_livy.emulator.local import serve, stop_serving
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import (
@@ -32,7 +38,8 @@ Pools exist as soon as they are named, but for these:
   {MISSING_POOL:24} answers 404
 
 Who is let in: the bearer token "{STATIC_TOKEN}", and with --tls the tokens that Microsoft Entra ID, at the same
-address, gives to tenant "{TENANT_ID}", client id "{CLIENT_ID}", client secret "{CLIENT_SECRET}".
+address, gives to tenant "{TENANT_ID}", client id "{CLIENT_ID}", client secret "{CLIENT_SECRET}". Any certificate
+of that client will do instead of the secret, and so will a federated token with the subject "{WORKLOAD_SUBJECT}".
 """
 
 
