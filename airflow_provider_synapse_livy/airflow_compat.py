@@ -196,18 +196,19 @@ def form_widget(*, label: str, description: str, schema: Mapping[str, Any]) -> A
     """
     Make what Airflow before 3.2 shows a field of the connection form with; later versions read the provider info.
 
-    It is a drop-down where there is a choice, a switch's one of true and false, and hides what it is told if secret.
+    Airflow 2.11 shows no form at all if it has a drop-down, so the help of a choice names what there is to choose from.
 
     :param label: the field's label.
     :param description: its help.
     :param schema: the JSON schema of its value.
     """
-    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget, Select2Widget
-    from wtforms import PasswordField, SelectField, StringField
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from wtforms import BooleanField, PasswordField, StringField
 
+    if "enum" in schema:
+        description += f" One of {', '.join(schema['enum'])}."
+    if "boolean" in schema["type"]:
+        return BooleanField(label, description=description)
     if schema.get("format") == "password":
         return PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
-    choices = ["true", "false"] if "boolean" in schema["type"] else schema.get("enum")
-    if choices:
-        return SelectField(label, description=description, widget=Select2Widget(), choices=["", *choices], default="")
     return StringField(label, description=description, widget=BS3TextFieldWidget())

@@ -24,12 +24,19 @@ EXTRA = {
     "verify": False,
     "livy_api_version": None,
 }
-FIELDS = {"conn_type": "synapse_livy", "host": "https://ws.dev.azuresynapse.azure.cn", "login": "client", "port": 443}
+FIELDS = {
+    "conn_type": "synapse_livy",
+    "host": "https://ws.dev.azuresynapse.azure.cn",
+    "login": "client",
+    "password": "not/us@d",  # without one, airflow connections add of Airflow 2.11 fails on a URI
+    "port": 443,
+}
 AS_JSON = json.dumps(FIELDS | {"extra": EXTRA})
 TEXTS = {
     name: value if isinstance(value, str) else json.dumps(value) for name, value in EXTRA.items() if value is not None
 }
-AS_URI = f"synapse-livy://client@{quote(FIELDS['host'], safe='')}:443/?{urlencode(TEXTS)}"
+PASSWORD, HOST = (quote(FIELDS[name], safe="") for name in ("password", "host"))
+AS_URI = f"synapse-livy://client:{PASSWORD}@{HOST}:443/?{urlencode(TEXTS)}"
 
 #: Where a connection is kept, by its id. The first is what all others are compared with.
 SOURCES = {

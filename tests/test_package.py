@@ -113,13 +113,32 @@ def test_form_of_older_airflow_is_the_same():
     pytest.importorskip("flask_appbuilder")
     widgets = SynapseLivyHook.get_connection_form_widgets()
     assert list(widgets) == list(CONNECTION_FIELDS)
-    assert [str(widget.kwargs["description"]) for widget in widgets.values()] == [
-        field["description"] for field in CONNECTION_FIELDS.values()
-    ]
+    for name, widget in widgets.items():
+        help_text = str(widget.kwargs["description"])
+        assert help_text.startswith(CONNECTION_FIELDS[name]["description"])
+        assert all(choice in help_text for choice in CONNECTION_FIELDS[name]["schema"].get("enum", []))
     kinds = {name: widget.field_class.__name__ for name, widget in widgets.items()}
-    choices = {"auth_type", "cloud_environment", "send_certificate_chain", "allow_custom_host"}
-    assert {name for name, kind in kinds.items() if kind == "SelectField"} == choices
+    assert {name for name, kind in kinds.items() if kind == "BooleanField"} == {
+        "send_certificate_chain", "allow_custom_host"
+    }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind == "PasswordField"} == SECRETS - {"proxies"}
+
+
+LIST_FORM = """
+from airflow.providers_manager import ProvidersManager
+manager = ProvidersManager()
+print(*(name for name in manager.connection_form_widgets if "synapse_livy" in name))
+assert manager.field_behaviours["synapse_livy"]
+"""
+
+
+def test_airflow_takes_the_whole_form():
+    """Airflow itself accepts every field. It shows none if it likes not one of them."""
+    run = subprocess.run([sys.executable, "-c", LIST_FORM], capture_output=True, text=True, check=False)
+    assert run.stdout.split("\n")[-2].split() == [f"extra__synapse_livy__{name}" for name in CONNECTION_FIELDS], (
+        run.stderr
+    )
+    assert "SynapseLivyHook" not in run.stderr
 
 
 def test_field_behaviour_of_older_airflow_is_the_same():
