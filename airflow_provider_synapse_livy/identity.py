@@ -158,7 +158,13 @@ class _Reader:
         """Give the file of the certificate, or the certificate that stands in the connection itself."""
         if path := self.settings.text("certificate_path"):
             return path
-        pem = self.settings.text("certificate_private_key") or self.settings.password
+        extra = self.settings.text("certificate_private_key")
+        if extra and not is_pem(extra):
+            raise self.settings.error(
+                'the extra "certificate_private_key" is no PEM, which has lines such as -----BEGIN CERTIFICATE-----. '
+                'A file is named in the extra "certificate_path".'
+            )
+        pem = extra or self.settings.password
         return _with_line_breaks(pem) if is_pem(pem) else ""
 
     def check_destination(self, workspace: Workspace, auth_type: AuthType) -> None:
@@ -197,7 +203,7 @@ def is_pem(text: str) -> bool:
 
     :param text: what it may be.
     """
-    return text.startswith("-----BEGIN ")
+    return "-----BEGIN " in text
 
 
 def _with_line_breaks(pem: str) -> str:

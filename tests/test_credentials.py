@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.emulator.tls import server_context
 from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
+    SynapseLivyError,
     SynapseLivyUnavailableError,
 )
 
@@ -87,6 +88,19 @@ def test_token_endpoint_in_trouble(tmp_path, status):
             TokenSource(identity).get()
     assert caught.value.status == status
     assert len(entra.requests) == 1  # when to try again is decided elsewhere
+
+
+def test_redirects_of_the_token_endpoint_are_not_followed(tmp_path):
+    """A token endpoint that sends elsewhere does not get the secret carried there."""
+    ca_file = tmp_path / "ca.pem"
+    with ScriptedServer(http(200)) as other:
+        redirect = http(307, location=f"{other.url}/tenant/oauth2/v2.0/token")
+        with ScriptedServer(redirect, tls=server_context(ca_file)) as entra:
+            extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
+            with pytest.raises(SynapseLivyError, match="gave no token"):
+                TokenSource(connection(host="http://localhost", extra=extra).identity).get()
+    assert len(entra.requests) == 1
+    assert other.requests == []
 
 
 def test_certificate_of_the_token_endpoint(tls_synapse):

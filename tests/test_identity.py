@@ -74,7 +74,15 @@ def as_pem(key, certificate, password=None):
     return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()
 
 
-PLACES = ["pem file", "pkcs12 file", "password", "password in one line", "extra", "extra, encrypted"]
+PLACES = [
+    "pem file",
+    "pkcs12 file",
+    "password",
+    "password with more",
+    "password in one line",
+    "extra",
+    "extra, encrypted",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -95,6 +103,8 @@ def test_client_certificate(tls_synapse, tmp_path, key_and_certificate, place):
             fields["certificate_password"] = "open"
         case "password":
             fields = {"password": pem}
+        case "password with more":
+            fields = {"password": f"Bag Attributes\n    friendlyName: airflow\n{pem}"}
         case "password in one line":
             fields = {"password": pem.replace("\n", "")}
         case "extra":
@@ -276,6 +286,13 @@ def test_what_is_missing_is_named(extra, field):
     """What a kind of identity can't do without is named, with the field to write it into."""
     with pytest.raises(SynapseLivyConfigurationError, match=f"{extra['auth_type']} needs .*{field}"):
         identity(login="client", extra=extra)
+
+
+def test_certificates_that_are_none():
+    """What stands in the place of a certificate and is none is an error, and not quoted: it may be a secret."""
+    with pytest.raises(SynapseLivyConfigurationError, match="certificate_private_key.*no PEM") as caught:
+        identity(login="client", extra={"tenantId": "t", "certificate_private_key": "s3cr3t-value"})
+    assert "s3cr3t-value" not in str(caught.value)
 
 
 def test_secret_and_certificate_at_once():
