@@ -108,7 +108,7 @@ class _Reader:
         if is_name and (below == self.suffix() or _cloud_of(host)):
             return host
         if not custom:
-            raise self.host_error(f"is not the development endpoint of a workspace. {_OTHER_HOSTS}")
+            raise self.host_error("is not the development endpoint of a workspace.", _OTHER_HOSTS)
         if not re.fullmatch(r"[a-z0-9.:-]+", host):
             raise self.host_error("is not the name of a host.")
         return f"[{host}]" if ":" in host else host
@@ -174,9 +174,9 @@ class _Reader:
         host = host or url.netloc.removesuffix(f":{url.port}")
         return host if port in (None, 443) else f"{host}:{port}"
 
-    def host_error(self, what: str) -> SynapseLivyConfigurationError:
+    def host_error(self, what: str, *more: str) -> SynapseLivyConfigurationError:
         shown = re.sub(r"[^/]*@", "...@", self.settings.connection.host or "")  # a password could stand there
-        return self.settings.error(f"the host {shown!r} {what} {_RIGHT_HOST}")
+        return self.settings.error(" ".join((f"the host {shown!r} {what}", _RIGHT_HOST, *more)))
 
 
 def _cloud_of(host: str | None) -> Cloud | None:
