@@ -13,12 +13,19 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from tenacity import AsyncRetrying
 
-from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest
+from airflow_provider_synapse_livy.api import (
+    LONGEST_BODY,
+    REQUEST_HEADERS,
+    LivyAnswer,
+    LivyRequest,
+)
 from airflow_provider_synapse_livy.connection import SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import token_source
 from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
 
 __all__ = ["AsyncLivyClient", "shared_client"]
+
+_PIECE = 65536
 
 _Request = TypeVar("_Request", bound=LivyRequest)
 _Result = TypeVar("_Result")
@@ -59,8 +66,11 @@ class AsyncLivyClient:
         network = connection.network
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(network.ssl_context)),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=network.timeout, sock_read=network.timeout),
-            headers={"Accept": "application/json"},
+            # As in a worker: once for the connection, and once for the whole answer.
+            timeout=aiohttp.ClientTimeout(2 * network.timeout, sock_connect=network.timeout, sock_read=network.timeout),
+            headers=REQUEST_HEADERS,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),  # a worker keeps none either
             proxy=await asyncio.to_thread(network.proxy, connection.endpoint),
         )
         return cls(connection, session, sleep)
@@ -103,9 +113,16 @@ class AsyncLivyClient:
         headers = {"Authorization": f"Bearer {token}"}
         try:
             async with self._session.get(request.url, headers=headers, allow_redirects=False) as response:
-                return LivyAnswer(response.status, response.headers, await response.read())
+                return LivyAnswer(response.status, response.headers, await _read_body(response))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._network.broken_connection(request.subject, request.url, error) from None
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    while len(body) <= LONGEST_BODY and (piece := await response.content.read(_PIECE)):
+        body += piece
+    return bytes(body[: LONGEST_BODY + 1])
 
 
 @dataclass

@@ -15,6 +15,7 @@ import re
 import socket
 import ssl
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
@@ -36,9 +36,12 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.models import SparkJobType, SparkSession
+from airflow_provider_synapse_livy.strict_json import AmbiguousJsonError, is_cut_short, read_json
 
 __all__ = [
     "DEFAULT_LIVY_API_VERSION",
+    "LONGEST_BODY",
+    "REQUEST_HEADERS",
     "LivyAnswer",
     "LivyRequest",
     "SparkSessionAnswer",
@@ -54,10 +57,23 @@ __all__ = [
 
 DEFAULT_LIVY_API_VERSION = "2020-12-01"
 
+#: What every request asks for.
+REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+
+#: How many bytes of a body are of use, packed or unpacked; a session has about 2,000, a page of twenty 60,000.
+#: The transports read one more at the most, which tells that there are more.
+LONGEST_BODY = 4 * 2**20
+
 _LARGEST_SESSION_ID = 2**31 - 1
 
 #: The longest piece of the service's own words that an error repeats; a 500 may carry a stack trace of 4 kB.
 _LONGEST_QUOTE = 400
+
+#: How much of a body that is no JSON is looked at for words.
+_LONGEST_LOOK = 10_000
+
+#: The longest ``Retry-After`` that is believed, in seconds: a week.
+_LONGEST_RETRY_AFTER = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ class LivyAnswer:
 
     :param status: the HTTP status.
     :param headers: the headers; the letter case of the names does not matter.
-    :param body: the body, undecoded.
+    :param body: the body as it came, packed if it was; no more of it than a byte beyond :data:`LONGEST_BODY`.
     """
 
     status: int
@@ -95,8 +111,27 @@ class LivyAnswer:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """Give the value of a header, None where the answer has none."""
-        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+        """Give the value of a header as a short line of text, None where the answer has none."""
+        value = next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+        return value and _shorten(value.encode("utf-8", "replace").decode())
+
+    def unpacked(self) -> bytes:
+        """
+        Give the body unpacked; no more of it than a byte beyond :data:`LONGEST_BODY`, whatever it would unpack to.
+
+        :raises ValueError: if it can't be.
+        """
+        encoding = (self.header("content-encoding") or "").strip().lower()
+        if encoding not in ("gzip", "x-gzip"):  # no other was asked for
+            return self.body
+        unpacking = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            body = unpacking.decompress(self.body, LONGEST_BODY + 1)
+        except zlib.error as error:
+            raise ValueError(f"this is no gzip: {error}") from None
+        if not unpacking.eof and len(body) <= LONGEST_BODY:
+            raise ValueError("this gzip has no end")
+        return body
 
 
 class SparkSessionAnswer(NamedTuple):
@@ -209,8 +244,7 @@ def read_spark_session(request: SparkSessionRequest, answer: LivyAnswer) -> Spar
     :param answer: what came back.
     :raises SynapseLivyError: the kind that fits, if it is not the session that was asked for.
     """
-    _raise_for_status(request, answer)
-    session = _parse_session(request, answer)
+    session = _parse_session(request, answer, _read_document(request, answer))
     if session.id != request.session_id:
         raise _not_documented(request, answer, f"with the session {session.id} instead")
     if session.job_type == SparkJobType.SPARK_BATCH:
@@ -218,25 +252,31 @@ def read_spark_session(request: SparkSessionRequest, answer: LivyAnswer) -> Spar
     return SparkSessionAnswer(session, _activity_id(answer))
 
 
-def _parse_session(request: SparkSessionRequest, answer: LivyAnswer) -> SparkSession:
+def _parse_session(request: LivyRequest, answer: LivyAnswer, document: Any) -> SparkSession:
     try:
-        return SparkSession.from_json(answer.body)
+        return SparkSession.from_dict(document)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "the whole" for e in error.errors()}))
-        raise _not_documented(request, answer, f"that is not a Spark session (see {fields})") from None
-    except ValueError:
-        if _is_cut_short(answer.body):
-            raise _cut_short(request, answer) from None
-        raise _not_documented(request, answer, f"that is not JSON ({_own_words(answer.body)})") from None
+        raise _not_documented(request, answer, f"that is not a Spark session (see {_shorten(fields)})") from None
 
 
-def _is_cut_short(body: bytes) -> bool:
-    """Tell whether a body is the beginning of JSON, or nothing: what HTTP libraries do not all notice."""
+def _read_document(request: LivyRequest, answer: LivyAnswer) -> Any:
+    """Give the JSON of an answer that is a success, or raise what it means that there is none."""
+    _raise_for_status(request, answer)
     try:
-        from_json(body, allow_inf_nan=False, allow_partial=True)
+        body = answer.unpacked()
     except ValueError:
-        return not body.strip()
-    return body.lstrip().startswith(b"{")
+        raise _cut_short(request, answer) from None
+    if max(len(body), len(answer.body)) > LONGEST_BODY:
+        raise _not_documented(request, answer, f"with more than {LONGEST_BODY // 2**20} MB, which nothing of it needs")
+    try:
+        return read_json(body)
+    except AmbiguousJsonError as error:
+        raise _not_documented(request, answer, f"with JSON that is not clear: {_shorten(str(error))}") from None
+    except ValueError as error:
+        if is_cut_short(body):
+            raise _cut_short(request, answer) from None
+        raise _not_documented(request, answer, f"that is not JSON ({_own_words(answer)}; {error})") from None
 
 
 def _cut_short(request: LivyRequest, answer: LivyAnswer) -> SynapseLivyUnavailableError:
@@ -253,13 +293,9 @@ def read_spark_session_list(request: LivyRequest, answer: LivyAnswer) -> None:
     :param answer: what came back.
     :raises SynapseLivyError: the kind that fits, if it is not a list of sessions.
     """
-    _raise_for_status(request, answer)
-    try:
-        if isinstance(from_json(answer.body)["sessions"], list):
-            return
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise _not_documented(request, answer, f"that is not a list of sessions ({_own_words(answer.body)})")
+    document = _read_document(request, answer)
+    if not (isinstance(document, dict) and isinstance(document.get("sessions"), list)):
+        raise _not_documented(request, answer, f"that is not a list of sessions ({_own_words(answer)})")
 
 
 class _Meaning(NamedTuple):
@@ -267,7 +303,8 @@ class _Meaning(NamedTuple):
     remedy: str
 
 
-#: What a status means, and what to do about it. 5xx is in :data:`_UNAVAILABLE`, all others in :data:`_UNKNOWN`.
+#: What a status means, and what to do about it: a status of trouble that passes, by trying again. 5xx is in
+#: :data:`_UNAVAILABLE`, all others in :data:`_UNKNOWN`.
 _MEANING: dict[int, _Meaning] = {
     400: _Meaning(
         SynapseLivyAnswerError,
@@ -289,7 +326,14 @@ _MEANING: dict[int, _Meaning] = {
         "session.",
     ),
     408: _Meaning(SynapseLivyUnavailableError, "Synapse timed out; try again later."),
+    # To Azure, 409 and 423 mean that something else is at work on the resource, which ends: a request that only reads
+    # is in conflict with nothing of its own.
+    409: _Meaning(SynapseLivyUnavailableError, "The pool or the workspace is being changed; try again later."),
+    423: _Meaning(SynapseLivyUnavailableError, "The pool or the workspace is locked; see by whom, or try again later."),
     429: _Meaning(SynapseLivyUnavailableError, "The workspace is asked too often; use a longer poke_interval."),
+    # Not in any standard: the Livy API of Microsoft Fabric says so that Spark is asked for too much, or too often
+    # (https://learn.microsoft.com/fabric/data-engineering/spark-job-concurrency-and-queueing).
+    430: _Meaning(SynapseLivyUnavailableError, "Spark's limits are reached; try again later, or more seldom."),
 }
 _UNAVAILABLE = _Meaning(SynapseLivyUnavailableError, "Synapse is in trouble; try again later.")
 _UNKNOWN = _Meaning(SynapseLivyAnswerError, "Something else than Synapse may answer: look at the host and at proxies.")
@@ -340,27 +384,30 @@ def _service_error(answer: LivyAnswer) -> tuple[str | None, str]:
     if 300 <= answer.status < 400:
         return None, _shorten(f"a redirect, which is not followed, to {answer.header('location')}")
     try:
-        document = from_json(answer.body)
+        document = read_json(answer.unpacked())
     except ValueError:
-        return None, _own_words(answer.body)
+        return None, _own_words(answer)
     if not isinstance(document, dict):
-        return None, _own_words(answer.body)
+        return None, _own_words(answer)
     fields = _lower_keys(document)
     inner = fields.get("error")
     if isinstance(inner, dict):
         fields |= _lower_keys(inner)
     code = fields.get("code")
     words = fields.get("message") or inner or ""
-    return None if code is None else str(code), _shorten(str(words))
+    return None if code is None else _shorten(str(code)), _shorten(str(words))
 
 
 def _lower_keys(document: dict[str, Any]) -> dict[str, Any]:
     return {key.lower(): value for key, value in document.items()}
 
 
-def _own_words(body: bytes) -> str:
+def _own_words(answer: LivyAnswer) -> str:
     """Quote a body that is not what was expected."""
-    text = body.decode("utf-8", "replace").strip()
+    try:
+        text = answer.unpacked()[:_LONGEST_LOOK].decode("utf-8", "replace").strip()
+    except ValueError as error:
+        return f"a body that can't be unpacked, {error}"
     if not text:
         return "an empty body"
     if text.startswith("<"):
@@ -370,18 +417,29 @@ def _own_words(body: bytes) -> str:
 
 
 def _shorten(text: str) -> str:
-    line = " ".join(text.split())
+    """Make one line of a text, without the control characters that a database may refuse."""
+    line = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."
 
 
 def _retry_after(answer: LivyAnswer) -> float | None:
-    """Read ``Retry-After``, which is in seconds or a date; None where it is neither, or past."""
-    value = answer.header("retry-after") or ""
+    """Read ``Retry-After``, in seconds or a date; None where it is neither, past, or further off than is sensible."""
+    value = (answer.header("retry-after") or "").strip()
+    seconds = float(value) if re.fullmatch("[0-9]+", value) else _until(value, answer.header("date"))
+    return seconds if seconds is not None and 0 < seconds <= _LONGEST_RETRY_AFTER else None
+
+
+def _until(date: str, service_date: str | None) -> float | None:
+    """Tell how far off a date is: by the service's own clock, where it shows it, as ours may be wrong."""
+    at, now = _seconds(date), _seconds(service_date or "")
+    return None if at is None else at - (time.time() if now is None else now)
+
+
+def _seconds(date: str) -> float | None:
     try:
-        seconds = float(value) if value.strip().isdigit() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return seconds if seconds > 0 else None
 
 
 #: How a connection breaks, in words that are the same whichever library noticed it.
@@ -400,6 +458,15 @@ _UNTRUSTED = (
     'its CA bundle in the connection (extra "verify").'
 )
 _THROUGH_PROXY = "{} could not be reached through the proxy {} ({}). See whether it is the right one."
+_WRONG_NAME = "the certificate of {} is for another name ({}). See whether the host is right, and look at proxies."
+
+#: What is wrong with a certificate that another CA bundle would not mend, by OpenSSL's number of the fault.
+_BAD_CERTIFICATES = {
+    9: "the certificate of {} is not valid yet ({}). See whether this machine's clock is right.",
+    10: "the certificate of {} has expired ({}). Have it renewed, or see whether this machine's clock is right.",
+    62: _WRONG_NAME,
+    64: _WRONG_NAME,  # where the host is an address
+}
 
 
 def broken_connection(
@@ -416,10 +483,11 @@ def broken_connection(
     """
     address = _address(url)
     chain = list(causes(error))
-    for cause in reversed(chain):  # the first cause is OpenSSL's own
+    for cause in reversed(chain):  # aiohttp's own error is a certificate error as well, but does not know why
         if isinstance(cause, ssl.SSLCertVerificationError):
-            why = getattr(cause, "verify_message", cause)
-            return SynapseLivyConfigurationError(f"{subject}: {_UNTRUSTED.format(address, why, ca_bundle)}")
+            words = _BAD_CERTIFICATES.get(getattr(cause, "verify_code", 0), _UNTRUSTED)
+            why = str(getattr(cause, "verify_message", cause)).rstrip(".")
+            return SynapseLivyConfigurationError(f"{subject}: {words.format(address, why, ca_bundle)}")
         if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
             return SynapseLivyConfigurationError(f"{subject}: {_NO_TLS.format(address)}")
     if proxy and any("Proxy" in type(cause).__name__ for cause in chain):  # as requests, urllib3 and aiohttp call it

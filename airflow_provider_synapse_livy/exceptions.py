@@ -9,7 +9,7 @@ What can go wrong, by what to do about it.
     ├── SynapseLivyAuthenticationError     no token, or Synapse refused it (401): look at the identity
     ├── SynapseLivyPermissionError         the identity or the address is not allowed in (403)
     ├── SparkSessionNotFoundError          no such session or pool (404)
-    ├── SynapseLivyUnavailableError        no answer, or 408, 429, 5xx, as often as it was tried: try later
+    ├── SynapseLivyUnavailableError        no answer, or one of trouble that passes, for minutes: try later
     ├── SynapseLivyAnswerError             an answer that the documentation does not know
     ├── SparkSessionFailedError            the session ended badly; also an AirflowFailException
     └── SparkSessionTimeoutError           the wait ran out of time; also an AirflowSensorTimeout
@@ -116,7 +116,7 @@ class SparkSessionNotFoundError(SynapseLivyError):
 
 class SynapseLivyUnavailableError(SynapseLivyError):
     """
-    Synapse or Microsoft Entra ID did not answer, or answered 408, 429 or 5xx. Trying again may help.
+    Synapse or Microsoft Entra ID did not answer, or with a status of trouble that passes. Trying again may help.
 
     :param retry_after: seconds that the service asked to wait, where it did.
     """

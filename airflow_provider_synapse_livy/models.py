@@ -13,15 +13,15 @@ of the live service where it answers otherwise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json
+
+from airflow_provider_synapse_livy.strict_json import check_numbers, read_json
 
 __all__ = [
     "LivyState",
@@ -126,6 +126,15 @@ _NULLS_LEFT_OUT = BeforeValidator(
 )
 
 
+class _FailFast(FailFast):
+    """Has a list's first wrong entry end its validation: an error for each of a million would take gigabytes."""
+
+    __hash__ = object.__hash__  # which a part of a union needs
+
+
+_Texts = Annotated[Annotated[tuple[str, ...], _FailFast()] | None, _NULLS_LEFT_OUT]
+
+
 class _Documented(BaseModel):
     """What all models share: documented names as aliases, nothing unknown dropped, nothing changed later."""
 
@@ -151,11 +160,11 @@ class SparkRequest(_Documented):
     name: str | None = None
     file: str | None = None
     class_name: str | None = None
-    args: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
-    jars: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
-    files: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
-    py_files: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
-    archives: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
+    args: _Texts = None
+    jars: _Texts = None
+    files: _Texts = None
+    py_files: _Texts = None
+    archives: _Texts = None
     conf: dict[str, JsonValue] | None = None
     driver_memory: str | None = None
     driver_cores: int | None = None
@@ -238,8 +247,8 @@ class SparkSession(_Documented):
     result: Annotated[SparkSessionResultType | str | None, _OPEN] = None
     app_id: str | None = None
     app_info: dict[str, JsonValue] | None = None
-    log: Annotated[tuple[str, ...] | None, _NULLS_LEFT_OUT] = None
-    error_info: Annotated[tuple[SparkServiceError, ...] | None, _NULLS_LEFT_OUT] = None
+    log: _Texts = None
+    error_info: Annotated[Annotated[tuple[SparkServiceError, ...], _FailFast()] | None, _NULLS_LEFT_OUT] = None
     livy_info: SparkSessionState | None = None
     scheduler_info: SparkScheduler | None = None
     plugin_info: SparkServicePlugin | None = None
@@ -257,9 +266,9 @@ class SparkSession(_Documented):
         Read a session from the JSON text of an answer.
 
         :param body: the JSON text.
-        :raises ValueError: if it is not JSON (``NaN`` is not), or not a session.
+        :raises ValueError: if it is not JSON that means one thing to all, or not a session.
         """
-        return cls.from_dict(from_json(body, allow_inf_nan=False))
+        return cls.from_dict(read_json(body))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -269,8 +278,7 @@ class SparkSession(_Documented):
         :param fields: the dict.
         :raises ValueError: if it is not a session.
         """
-        if not _is_finite(fields):
-            raise ValueError("infinite numbers are no JSON values")
+        check_numbers(fields)
         return cls.model_validate(fields)
 
     def __str__(self) -> str:
@@ -347,15 +355,6 @@ class SparkSession(_Documented):
         """How long the session lasted in all, from its submission to its end."""
         scheduler = self.scheduler_info or SparkScheduler()
         return _between(scheduler.submitted_at, scheduler.ended_at)
-
-
-def _is_finite(value: Any) -> bool:
-    """Look for numbers that JSON can't hold. They come from exponents: to a JSON parser, 1e999 is infinite."""
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _between(start: str | None, end: str | None) -> timedelta | None:

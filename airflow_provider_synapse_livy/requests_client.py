@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import io
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,13 +13,23 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from tenacity import Retrying
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError
 
-from airflow_provider_synapse_livy.api import LivyAnswer, LivyRequest
+from airflow_provider_synapse_livy.api import (
+    LONGEST_BODY,
+    REQUEST_HEADERS,
+    LivyAnswer,
+    LivyRequest,
+)
 from airflow_provider_synapse_livy.connection import Network, SynapseLivyConnection
 from airflow_provider_synapse_livy.credentials import TokenSource, token_source
 from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
 
 __all__ = ["LivyClient"]
+
+_PIECE = 65536
 
 _Request = TypeVar("_Request", bound=LivyRequest)
 _Result = TypeVar("_Result")
@@ -41,7 +54,7 @@ class LivyClient:
         )
         self.session.proxies = dict.fromkeys(("http", "https"), proxy) if proxy else {}
         self.session.auth = _BearerToken(connection.endpoint, self._tokens)
-        self.session.headers["Accept"] = "application/json"
+        self.session.headers["Accept"] = REQUEST_HEADERS["Accept"]
         for prefix in ("https://", "http://"):
             self.session.mount(prefix, _Adapter(connection.network))
 
@@ -73,11 +86,21 @@ class LivyClient:
         return read(request, answer)
 
     def _send(self, request: LivyRequest) -> LivyAnswer:
+        # Not by session.send: it reads the whole body of a redirect, and the address in it, even if not to follow it.
+        prepared = self.session.prepare_request(requests.Request("GET", request.url, headers=REQUEST_HEADERS))
+        adapter = self.session.get_adapter(request.url)
         try:
-            response = self.session.get(request.url, allow_redirects=False)
-        except requests.RequestException as error:
+            with adapter.send(prepared, stream=True, proxies=self.session.proxies) as response:
+                return LivyAnswer(response.status_code, response.headers, _read_body(response))
+        except (requests.RequestException, HTTPError) as error:
             raise self._network.broken_connection(request.subject, request.url, error) from None
-        return LivyAnswer(response.status_code, response.headers, response.content)
+
+
+def _read_body(response: requests.Response) -> bytes:
+    body = bytearray()
+    while len(body) <= LONGEST_BODY and (piece := response.raw.read(_PIECE, decode_content=False)):
+        body += piece
+    return bytes(body[: LONGEST_BODY + 1])
 
 
 class _BearerToken(requests.auth.AuthBase):
@@ -110,3 +133,49 @@ class _Adapter(HTTPAdapter):
         kwargs["verify"] = self._network.ca_bundle
         kwargs["timeout"] = kwargs.get("timeout") or self._network.timeout
         return super().send(request, *args, **kwargs)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> ConnectionPool:
+        pool = super().get_connection_with_tls_context(*args, **kwargs)
+        pool.ConnectionCls = _PUNCTUAL.get(pool.ConnectionCls, pool.ConnectionCls)  # type: ignore[attr-defined]
+        return pool
+
+
+class _Response(http.client.HTTPResponse):
+    """Takes the timeout for the whole answer, headers included. By itself it holds for each piece, so for ever."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        if (timeout := sock.gettimeout()) is not None:
+            self.fp = io.BufferedReader(_UntilDeadline(self.fp.detach(), sock, time.monotonic() + timeout))
+
+
+class _UntilDeadline(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _Response
+
+
+_PUNCTUAL = {HTTPConnection: _Connection, HTTPSConnection: _TlsConnection}

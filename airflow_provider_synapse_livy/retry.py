@@ -10,24 +10,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tenacity import (
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from airflow_provider_synapse_livy.exceptions import SynapseLivyUnavailableError
 
-__all__ = ["RETRY_ATTEMPTS", "RETRY_SECONDS", "retry_description"]
+__all__ = ["RETRY_SECONDS", "retry_description"]
 
 log = logging.getLogger(__name__)
 
-#: How often a request is sent at the most.
-RETRY_ATTEMPTS = 20
-
-#: How many seconds may be spent on one request, with all its retries and the pauses between them.
+#: How many seconds may be spent on one request, with all its retries and the pauses between them. There is no bound
+#: of their number: where each fails at once, it would be reached long before an outage of a minute is over.
 RETRY_SECONDS = 180.0
 
 #: Longer each time, and at random, so that those who failed together do not come back together.
@@ -35,10 +27,9 @@ _pause_unasked = wait_random_exponential(multiplier=0.5, max=30, min=0.1)
 
 
 def _pause(retry_state: RetryCallState) -> float:
-    """Pause as long as ``Retry-After`` asks for, if it does."""
+    """Pause as long as ``Retry-After`` asks for, if it does, and longer if asking so often has not helped."""
     error = retry_state.outcome.exception() if retry_state.outcome else None
-    asked = getattr(error, "retry_after", None)
-    return _pause_unasked(retry_state) if asked is None else float(asked)
+    return max(getattr(error, "retry_after", None) or 0.0, _pause_unasked(retry_state))
 
 
 def _log_retry(retry_state: RetryCallState) -> None:
@@ -57,7 +48,7 @@ def retry_description(seconds: float = RETRY_SECONDS) -> dict[str, Any]:
     """
     return {
         "retry": retry_if_exception_type(SynapseLivyUnavailableError),
-        "stop": stop_after_attempt(RETRY_ATTEMPTS) | stop_before_delay(seconds),
+        "stop": stop_before_delay(seconds),
         "wait": _pause,
         "before_sleep": _log_retry,
         "reraise": True,

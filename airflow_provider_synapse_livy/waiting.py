@@ -8,6 +8,7 @@ do next; it neither sleeps nor asks anybody, so a task, a rescheduled task and a
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -158,6 +159,17 @@ class Wait:
     pause: float = field(default=0.0, init=False)
     seen: SparkSessionAnswer | None = field(default=None, init=False)
     _settling_since: float | None = field(default=None, init=False)
+    _made_at: float = field(default_factory=time.time, init=False)
+    _made_at_monotonic: float = field(default_factory=time.monotonic, init=False)
+
+    def now(self) -> float:
+        """
+        Tell the time, in seconds since the epoch, by a clock that is never set while a process waits.
+
+        The time of the day is needed for what another process must understand. But it may be set forward or back,
+        which must neither end a wait nor draw it out.
+        """
+        return self._made_at + time.monotonic() - self._made_at_monotonic
 
     @property
     def deadline(self) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from ways import WAYS
 
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 
@@ -53,3 +54,9 @@ def connect(monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", connection)
 
     return define
+
+
+@pytest.fixture(params=WAYS, ids=lambda kind: kind.name)
+def way(request):
+    """Give one of the two ways to Synapse."""
+    return request.param()

@@ -40,7 +40,7 @@ def to_server(url: str, **extra: Any) -> SynapseLivyConnection:
     return connection(host=url, login=None, password="ready-made-token", extra=token | extra)
 
 
-def airflow_connection(url: str) -> str:
+def airflow_connection(url: str, **changes: Any) -> str:
     """Write a connection to any local server, with a token that was obtained before, as Airflow's variables hold it."""
-    extra = {"auth_type": "token", "spark_pool_name": "etl"}
+    extra = {"auth_type": "token", "spark_pool_name": "etl"} | changes
     return json.dumps({"conn_type": "synapse_livy", "host": url, "password": "ready-made-token", "extra": extra})

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -29,21 +30,59 @@ def reset(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def trickle(beginning: bytes, piece: bytes, pause: float = 0.05) -> Action:
+    """Send piece after piece, each well within any timeout, for as long as the other side listens."""
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        while True:
+            time.sleep(pause)
+            connection.sendall(piece)
+
+    return send
+
+
+def nothing(connection: socket.socket) -> None:
+    """Say nothing until the other side has had enough."""
+    connection.recv(1)
+
+
+def then_reset(beginning: bytes) -> Action:
+    """Send something, and break the connection off once it has arrived."""
+
+    def send(connection: socket.socket) -> None:
+        connection.sendall(beginning)
+        time.sleep(0.05)
+        reset(connection)
+
+    return send
+
+
 class ScriptedServer:
     """
     Answers one connection after the other, each with the next action of its script, the last one for ever.
 
     :param script: what to send, or what to do with the connection.
     :param tls: the certificate to serve https with.
+    :param closed: whether it refuses connections until it is told to :meth:`listen`.
     """
 
-    def __init__(self, *script: Action, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *script: Action, tls: ssl.SSLContext | None = None, closed: bool = False) -> None:
         self.script = list(script)
         self.tls = tls
         self.requests: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._open = threading.Event()
+        if not closed:
+            self.listen()
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def listen(self) -> None:
+        """Let connections in."""
+        self._listener.listen()
+        self._open.set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -65,6 +104,7 @@ class ScriptedServer:
         ]
 
     def _serve(self) -> None:
+        self._open.wait()
         while True:
             try:
                 connection, _ = self._listener.accept()

@@ -224,7 +224,9 @@ STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"Excepti
         pytest.param(500, b'"just text"', SynapseLivyUnavailableError, None, "just text", id="500 string"),
         pytest.param(500, b"[1, 2]", SynapseLivyUnavailableError, None, "1, 2", id="500 list"),
         pytest.param(500, b'{"error": 5, "message": null}', SynapseLivyUnavailableError, None, "5", id="500 odd"),
-        pytest.param(409, b"{}", SynapseLivyAnswerError, None, "Something else than Synapse", id="409"),
+        pytest.param(409, b"{}", SynapseLivyUnavailableError, None, "is being changed", id="409"),
+        pytest.param(423, b"{}", SynapseLivyUnavailableError, None, "is locked", id="423"),
+        pytest.param(430, b"{}", SynapseLivyUnavailableError, None, "limits are reached", id="430"),
         pytest.param(204, b"", SynapseLivyAnswerError, None, "an empty body", id="204"),
         pytest.param(418, b"short and stout", SynapseLivyAnswerError, None, "short and stout", id="unknown status"),
     ],
@@ -310,7 +312,7 @@ def test_list_request():
     read_spark_session_list(request, LivyAnswer(200, {}, b'{"from": 0, "total": 0, "sessions": []}'))
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b'{"sessions": null}'])
+@pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'{"sessions": null}'])
 def test_answers_that_are_no_list(body):
     """What is no list of sessions is an error."""
     request = list_spark_sessions_request(

@@ -157,7 +157,18 @@ def loaded_by(statement):
     return set(run.stdout.split("\n")[-2].split())
 
 
-LIGHT = ["", ".get_provider_info", ".models", ".exceptions", ".api", ".waiting", ".retry", ".connection", ".emulator"]
+LIGHT = [
+    "",
+    ".get_provider_info",
+    ".models",
+    ".exceptions",
+    ".api",
+    ".waiting",
+    ".retry",
+    ".strict_json",
+    ".connection",
+    ".emulator",
+]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -14,10 +14,11 @@ import sys
 import bodies
 import pytest
 from conftest import PROJECT
-from connections import Fields
+from connections import Fields, to_server
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_synapse_livy import api, exceptions
+from airflow_provider_synapse_livy.api import LivyAnswer, read_spark_session
 from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.emulator import SCENARIOS
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
@@ -182,6 +183,24 @@ def test_table_of_errors(name, _when, _helps, retried, soft_fail):
 def test_table_of_errors_is_whole():
     """The table has every error but the base."""
     assert {row[0].strip("`") for row in table("Error")} == set(exceptions.__all__) - {"SynapseLivyError"}
+
+
+def test_table_of_what_is_tried_again():
+    """A status is tried again if the table says so, and any that it does not name is not."""
+    again = {row[0]: row[1] for row in table("What came")}
+    named = {int(n) for came, tried in again.items() if tried == "yes" for n in re.findall(r"\b\d{3}\b", came)}
+    retried = {status for status in range(201, 1000) if fails_for_now(status)}
+    assert retried - set(range(500, 1000)) == named - {500, 599}
+    assert set(range(500, 600)) <= retried
+    assert again["other statuses"] == "no"
+
+
+def fails_for_now(status):
+    """Tell whether an answer with a status is tried again."""
+    request = to_server("http://127.0.0.1:9").spark_session_request(12)
+    with pytest.raises(exceptions.SynapseLivyError) as caught:
+        read_spark_session(request, LivyAnswer(status, {}, b""))
+    return isinstance(caught.value, exceptions.SynapseLivyUnavailableError)
 
 
 def test_table_of_connection_fields_is_whole():

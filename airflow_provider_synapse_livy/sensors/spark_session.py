@@ -301,9 +301,9 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
     def _look(self, wait: Wait) -> Verdict:
         answer = None
         with wait.forgiving():
-            answer = self._hook.read(self.session_id, patience=wait.patience(time.time()))
+            answer = self._hook.read(self.session_id, patience=wait.patience(wait.now()))
             self._links = self._hook.links(answer.session)
-        return wait.observe(answer, time.time())
+        return wait.observe(answer, wait.now())
 
     def _hand_over(self, context: Context, wait: Wait) -> None:
         """Leave the worker, if the mode says so; but not for the seconds until a session's result is there."""
@@ -328,7 +328,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
                 }
             ),
             method_name=self.execute_complete.__name__,
-            timeout=timedelta(seconds=wait.deadline - time.time()) + BACKSTOP,
+            timeout=timedelta(seconds=wait.deadline - wait.now()) + BACKSTOP,
         )
 
     def _ask_to_start_from_trigger(self) -> None:

@@ -190,7 +190,7 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     async def _wait(self, reader: _Reader) -> tuple[Verdict, SparkSessionAnswer | None]:
         wait = self._new_wait()
         if self.deadline is not None:
-            await asyncio.sleep(max(0.0, min(self.poke_interval, self.deadline - time.time())))
+            await asyncio.sleep(max(0.0, min(self.poke_interval, self.deadline - wait.now())))
         while (verdict := await self._look(reader, wait)) is Verdict.WAIT:  # noqa: ASYNC110  (not an event's job)
             await asyncio.sleep(wait.pause)
         return verdict, wait.seen
@@ -228,8 +228,8 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     async def _look(self, reader: _Reader, wait: Wait) -> Verdict:
         answer = None
         with wait.forgiving():
-            answer = await (await reader.open()).read(patience=wait.patience(time.time()))
-        return wait.observe(answer, time.time())
+            answer = await (await reader.open()).read(patience=wait.patience(wait.now()))
+        return wait.observe(answer, wait.now())
 
     async def _end(self, session: SparkSession, links: dict[str, str]) -> TriggerEvent | None:
         """End the task from here; if that can't be, the task ends on a worker as usual."""

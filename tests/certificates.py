@@ -1,0 +1,67 @@
+"""Certificates for local servers, good and bad ones, and the authority that signs them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_PEM = serialization.Encoding.PEM
+
+
+class Authority:
+    """
+    Signs certificates for this machine.
+
+    :param folder: where to write files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of the tests")])
+        self.ca_file = folder / "ca.pem"
+        self.ca_file.write_bytes(self._sign(self._name, self._key, ca=True).public_bytes(_PEM))
+
+    def context(
+        self, address: str = "127.0.0.1", *, days: tuple[int, int] = (-1, 1), own: bool = True
+    ) -> ssl.SSLContext:
+        """
+        Give what serves a certificate.
+
+        :param address: the address that it is for.
+        :param days: from when until when it is good, in days from now.
+        :param own: whether it is signed by this authority, rather than by its own key.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server of the tests")])
+        certificate = self._sign(name, key, address=address, days=days, own=own)
+        chain = self._folder / "server.pem"
+        private = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        chain.write_bytes(certificate.public_bytes(_PEM) + private)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        return context
+
+    def _sign(self, name, key, *, address=None, days=(-1, 1), own=True, ca=False):
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name if own else name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + dt.timedelta(days=days[0]))
+            .not_valid_after(now + dt.timedelta(days=days[1]))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if address:
+            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+            builder = builder.add_extension(names, critical=False)
+        return builder.sign(self._key if own else key, hashes.SHA256())
