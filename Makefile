@@ -44,6 +44,14 @@ test-outcomes: $(INSTALLED)  ## The same for one version of Airflow
 test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## The connection form and the Test button, in a real browser
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/ui $(ARGS)
 
+.PHONY: test-wheel
+test-wheel: $(INSTALLED)  ## The wheel, in a venv of its own: it has all that the README's test of a DAG needs
+	$(BIN)/python -m pytest -m wheel $(ARGS)
+
+.PHONY: soak
+soak: $(INSTALLED)  ## 500 waits while one request in five fails: minutes, and figures
+	@AIRFLOW_HOME=$(CURDIR)/.airflow/soak $(BIN)/python dev/soak.py
+
 .PHONY: lint
 lint: $(INSTALLED)  ## Types, style and format
 	$(BIN)/mypy

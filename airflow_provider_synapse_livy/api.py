@@ -303,7 +303,7 @@ class _Meaning(NamedTuple):
     remedy: str
 
 
-#: What a status means, and what to do about it: a status of trouble that passes, by trying again. 5xx is in
+#: What a status means, and what to do about it: if it is trouble that passes, try again. 5xx is in
 #: :data:`_UNAVAILABLE`, all others in :data:`_UNKNOWN`.
 _MEANING: dict[int, _Meaning] = {
     400: _Meaning(

@@ -426,3 +426,18 @@ def test_help_lists_the_scenarios():
     assert [name for name in SCENARIOS if f"\n  {name} " not in text] == []
     for word in (STATIC_TOKEN, TENANT_ID, CLIENT_ID, CLIENT_SECRET, "emulator.scenario"):
         assert word in text
+
+
+def test_trouble_can_be_ordered(synapse_livy_emulator):
+    """The next answers are those that a test asks for; then all is as before, and the requests can be looked at."""
+    session_id = synapse_livy_emulator.create_session("etl")
+    synapse_livy_emulator.answer_next(0, 500, 429)
+    headers = {"Authorization": "Bearer emulator-token"}
+    url = f"{synapse_livy_emulator.url}/livyApi/versions/2020-12-01/sparkPools/etl/sessions/{session_id}"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, headers=headers, timeout=5)
+    answers = [requests.get(url, headers=headers, timeout=5) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [500, 429, 200]
+    assert answers[1].headers["Retry-After"] == "1"
+    seen = synapse_livy_emulator.requests("etl", session_id)[1:]
+    assert [(request.method, request.status) for request in seen] == [("GET", 500), ("GET", 429), ("GET", 200)]

@@ -184,6 +184,13 @@ def test_provider_info_loads_nothing():
     assert ours == {"airflow_provider_synapse_livy", "airflow_provider_synapse_livy.get_provider_info"}
 
 
+def test_pytest_plugin_loads_nothing():
+    """Pytest loads the plugin in every project that has the package, so that must cost nothing."""
+    (found,) = (e for e in entry_points(group="pytest11") if "synapse_livy" in e.value)
+    loaded = loaded_by(f"import {found.value}") - loaded_by("import pytest")
+    assert loaded == {"airflow_provider_synapse_livy", "airflow_provider_synapse_livy.pytest_plugin"}
+
+
 def test_dag_files_and_triggerer_load_no_http():
     """Importing sensor, operator and trigger loads no HTTP library and no azure that Airflow has not loaded itself."""
     heavy = {"azure", "msal", "aiohttp", "requests"}

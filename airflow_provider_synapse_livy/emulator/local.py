@@ -124,6 +124,14 @@ class SynapseEmulator:
         """
         return self.server.create_session(pool, {"tags": {SCENARIO_TAG: scenario}, **options}, age=age).id
 
+    def answer_next(self, *statuses: int) -> None:
+        """
+        Answer the next requests with these statuses instead, as a Synapse in trouble does; then go on as before.
+
+        :param statuses: the HTTP statuses; 0 breaks the connection off.
+        """
+        self.server.troubles.extend(statuses)
+
     def cancel_session(self, pool: str, session_id: int) -> None:
         """
         Ask for a session's end, as somebody else might.
@@ -151,6 +159,15 @@ class SynapseEmulator:
         else:
             connection |= {"password": STATIC_TOKEN, "extra": {"auth_type": "token"} | common}
         return json.dumps(connection)
+
+    def requests(self, pool: str, session_id: int) -> list[Seen]:
+        """
+        Give the requests for one session so far, in order: with method, path and the status of the answer.
+
+        :param pool: its Spark pool.
+        :param session_id: its id.
+        """
+        return [seen for seen in self.seen if seen.path.endswith(f"/sparkPools/{pool}/sessions/{session_id}")]
 
     @property
     def seen(self) -> list[Seen]:

@@ -55,6 +55,7 @@ class SynapseServer:
         self.entra = Entra(token_lifetime)
         self.pools = Pools()
         self.seen: deque[Seen] = deque(maxlen=10_000)
+        self.troubles: deque[int] = deque()
         self._recent: deque[float] = deque()
 
     def application(self) -> web.Application:
@@ -114,6 +115,8 @@ class SynapseServer:
         return response
 
     def _refusal(self, request: web.Request) -> web.StreamResponse | None:
+        if self.troubles:
+            return _trouble(self.troubles.popleft(), request, self.rate_limit)
         if self._is_too_much():
             return _too_many_requests(self.rate_limit)
         if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):
@@ -224,6 +227,15 @@ def _too_many_requests(rate_limit: int) -> web.Response:
     return web.Response(text=words, status=429, headers={"Retry-After": "1"})
 
 
+def _trouble(status: int, request: web.Request, rate_limit: int) -> web.Response:
+    if status == 0:
+        return _broken_off(request)
+    if status == 429:
+        return _too_many_requests(rate_limit)
+    words = "The emulator was told to answer so."
+    return web.json_response({"error": {"code": "Emulated", "message": words}}, status=status)
+
+
 def _bad_request(words: str) -> web.Response:
     message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{words}"
     return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=400)
@@ -263,6 +275,10 @@ async def _fault(number: int, request: web.Request) -> web.Response:
             body = {"error": {"code": "UnknownError", "message": "An unexpected error occurred."}}
             return web.json_response(body, status=500, headers={"x-ms-failure-cause": "gateway"})
         case _:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
+            return _broken_off(request)
+
+
+def _broken_off(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
