@@ -114,7 +114,7 @@ LASTING: dict[str, Fault] = {
     "400": Fault(http(400, {"Message": "not expected"}), "answered 400 .not expected.*livy_api_version"),
     "402": Fault(http(402), "answered 402"),
     "403": Fault(http(403), "answered 403.*Synapse Compute Operator", SynapseLivyPermissionError),
-    "404": Fault(http(404), "answered 404.*belong together", SparkSessionNotFoundError),
+    "404": Fault(http(404), "answered 404.*whether the workspace has this pool", SparkSessionNotFoundError),
     "404, in gzip garbage": Fault(
         http(404, b"no gzip", Content_Encoding="gzip"), "404 .a body that can't be unpacked", SparkSessionNotFoundError
     ),

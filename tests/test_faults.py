@@ -115,7 +115,8 @@ def test_transports_survive_a_name_server_in_trouble(way, monkeypatch):
     assert len(way.pauses) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
+# Where the triggerer looks twice, the second look needs no name server: aiohttp remembers names for ten seconds.
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "start_from_trigger"])
 def test_modes_survive_a_name_server_in_trouble(mode, monkeypatch):
     """So it is in a wait."""
 

@@ -215,7 +215,7 @@ SURFACE = {
     "hooks.synapse_livy": ["SparkSessionReader", "SynapseLivyHook"],
     "operators.spark_session": ["SynapseGetSparkSessionOperator"],
     "sensors.spark_session": ["SynapseSparkSessionSensor"],
-    "triggers.spark_session": ["BEGIN_ON_WORKER", "SynapseSparkSessionTrigger", "read_event"],
+    "triggers.spark_session": ["BACKSTOP", "BEGIN_ON_WORKER", "Ended", "SynapseSparkSessionTrigger", "read_event"],
     "emulator": ["SCENARIOS", "SynapseEmulator"],
     "models": [
         "LivyState",
