@@ -65,7 +65,8 @@ class AsyncLivyClient:
         """
         network = connection.network
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(network.ssl_context)),
+            # No limit here: of those who share the client, one that hangs must not use up what the others need.
+            connector=aiohttp.TCPConnector(limit=0, ssl=await asyncio.to_thread(network.ssl_context)),
             # As in a worker: once for the connection, and once for the whole answer.
             timeout=aiohttp.ClientTimeout(2 * network.timeout, sock_connect=network.timeout, sock_read=network.timeout),
             headers=REQUEST_HEADERS,

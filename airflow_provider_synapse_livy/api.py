@@ -20,10 +20,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
@@ -35,16 +36,19 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyPermissionError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.models import SparkJobType, SparkSession
-from airflow_provider_synapse_livy.strict_json import AmbiguousJsonError, is_cut_short, read_json
+from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
+from airflow_provider_synapse_livy.strict_json import AmbiguousJsonError, is_cut_short, read_json, without_nul
 
 __all__ = [
     "DEFAULT_LIVY_API_VERSION",
+    "LARGEST_PAGE",
     "LONGEST_BODY",
     "REQUEST_HEADERS",
     "LivyAnswer",
     "LivyRequest",
     "SparkSessionAnswer",
+    "SparkSessionPage",
+    "SparkSessionPageRequest",
     "SparkSessionRequest",
     "broken_connection",
     "causes",
@@ -63,6 +67,8 @@ REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 #: How many bytes of a body are of use, packed or unpacked; a session has about 2,000, a page of twenty 60,000.
 #: The transports read one more at the most, which tells that there are more.
 LONGEST_BODY = 4 * 2**20
+#: How many sessions a page may have; also how many it has if nothing else is asked for.
+LARGEST_PAGE = 20
 
 _LARGEST_SESSION_ID = 2**31 - 1
 
@@ -94,6 +100,13 @@ class SparkSessionRequest(LivyRequest):
     """The request for one session."""
 
     session_id: int
+
+
+@dataclass(frozen=True)
+class SparkSessionPageRequest(LivyRequest):
+    """The request for one page of a pool's sessions."""
+
+    size: int
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,32 @@ class SparkSessionAnswer(NamedTuple):
 
     session: SparkSession
     activity_id: str | None
+
+
+@dataclass(frozen=True)
+class SparkSessionPage:
+    """
+    One page of a pool's sessions.
+
+    :param sessions: those sessions of the page that say all that a look at one alone would, by their ids.
+    :param is_last: whether no page follows.
+    :param activity_id: the ``x-ms-activity-id`` of the answer.
+    :param body: the answer's body.
+    """
+
+    sessions: dict[int, SparkSession]
+    is_last: bool
+    activity_id: str | None
+    body: bytes
+
+    @cached_property
+    def is_clear(self) -> bool:
+        """Whether all readers would see the same in it. To tell takes longer than to read it, so few should ask."""
+        try:
+            read_json(self.body)
+        except ValueError:
+            return False
+        return True
 
 
 def validate_session_id(session_id: object) -> int:
@@ -201,20 +240,30 @@ def spark_session_request(
 
 
 def list_spark_sessions_request(
-    *, endpoint: str, spark_pool_name: str, livy_api_version: str, size: int
-) -> LivyRequest:
+    *,
+    endpoint: str,
+    spark_pool_name: str,
+    livy_api_version: str,
+    start: int = 0,
+    size: int = LARGEST_PAGE,
+    detailed: bool = False,
+) -> SparkSessionPageRequest:
     """
     Build the request for one page of a pool's sessions.
 
     :param endpoint: the workspace's development endpoint.
     :param spark_pool_name: the Spark pool.
     :param livy_api_version: the version of the Livy API.
+    :param start: how many sessions to pass over.
     :param size: how many sessions at the most; the service gives no more than 20.
+    :param detailed: whether to ask for everything.
     :raises SynapseLivyConfigurationError: if a part is missing or can't stand in a path.
     """
-    return LivyRequest(
-        url=f"{_sessions_url(endpoint, livy_api_version, spark_pool_name)}?from=0&size={size}&detailed=false",
+    sessions = _sessions_url(endpoint, livy_api_version, spark_pool_name)
+    return SparkSessionPageRequest(
+        url=f"{sessions}?from={start}&size={size}&detailed={_bool(detailed)}",
         subject=f"The Spark sessions of pool {spark_pool_name}",
+        size=size,
     )
 
 
@@ -260,8 +309,8 @@ def _parse_session(request: LivyRequest, answer: LivyAnswer, document: Any) -> S
         raise _not_documented(request, answer, f"that is not a Spark session (see {_shorten(fields)})") from None
 
 
-def _read_document(request: LivyRequest, answer: LivyAnswer) -> Any:
-    """Give the JSON of an answer that is a success, or raise what it means that there is none."""
+def _read_body(request: LivyRequest, answer: LivyAnswer) -> bytes:
+    """Give the body of an answer that is a success, unpacked, or raise what it means that there is none."""
     _raise_for_status(request, answer)
     try:
         body = answer.unpacked()
@@ -269,6 +318,12 @@ def _read_document(request: LivyRequest, answer: LivyAnswer) -> Any:
         raise _cut_short(request, answer) from None
     if max(len(body), len(answer.body)) > LONGEST_BODY:
         raise _not_documented(request, answer, f"with more than {LONGEST_BODY // 2**20} MB, which nothing of it needs")
+    return body
+
+
+def _read_document(request: LivyRequest, answer: LivyAnswer) -> Any:
+    """Give the JSON of an answer that is a success, or raise what it means that there is none."""
+    body = _read_body(request, answer)
     try:
         return read_json(body)
     except AmbiguousJsonError as error:
@@ -285,17 +340,47 @@ def _cut_short(request: LivyRequest, answer: LivyAnswer) -> SynapseLivyUnavailab
     )
 
 
-def read_spark_session_list(request: LivyRequest, answer: LivyAnswer) -> None:
+def _none_if_unreadable(item: Any, read: ValidatorFunctionWrapHandler) -> SparkSession | None:
+    try:
+        session: SparkSession = read(item)
+    except ValidationError:
+        return None
+    return session
+
+
+class _Page(BaseModel):
+    """A page as it stands. An item that is no session makes the others no less readable."""
+
+    sessions: list[Annotated[SparkSession | None, WrapValidator(_none_if_unreadable)]]
+    total: int | None = None
+
+
+def read_spark_session_list(request: SparkSessionPageRequest, answer: LivyAnswer) -> SparkSessionPage:
     """
-    Read the answer to the request for a page of sessions, of which only the being is of interest so far.
+    Read the answer to the request for a page of sessions.
 
     :param request: the request.
     :param answer: what came back.
     :raises SynapseLivyError: the kind that fits, if it is not a list of sessions.
     """
-    document = _read_document(request, answer)
-    if not (isinstance(document, dict) and isinstance(document.get("sessions"), list)):
-        raise _not_documented(request, answer, f"that is not a list of sessions ({_own_words(answer)})")
+    body = _read_body(request, answer)
+    try:
+        page = _Page.model_validate_json(without_nul(body))
+    except ValueError:
+        raise _not_documented(request, answer, f"that is not a list of sessions ({_own_words(answer)})") from None
+    # The total is that of the answer, and nothing else tells the end of the list.
+    is_last = not page.sessions or (len(page.sessions) if page.total is None else page.total) < request.size
+    sessions = {session.id: session for session in page.sessions if session and _says_all(session)}
+    return SparkSessionPage(sessions, is_last, _activity_id(answer), body)
+
+
+def _says_all(session: SparkSession) -> bool:
+    """Tell whether an item of a list can stand for a look at the session alone; if in doubt, it can't."""
+    if session.job_type == SparkJobType.SPARK_BATCH or None in (session.state, session.result):
+        return False
+    if session.outcome is SparkSessionResultType.FAILED and not session.is_settling and not session.error_info:
+        return False
+    return session.scheduler_info is not None and session.plugin_info is not None
 
 
 class _Meaning(NamedTuple):

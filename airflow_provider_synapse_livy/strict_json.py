@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-__all__ = ["AmbiguousJsonError", "check_numbers", "is_cut_short", "read_json"]
+__all__ = ["AmbiguousJsonError", "check_numbers", "is_cut_short", "read_json", "without_nul"]
 
 #: What fits into 64 bits. Airflow's workers and triggerers can't pass larger integers on to the API server.
 _INTEGERS = range(-(2**63), 2**63)
@@ -25,21 +25,28 @@ class AmbiguousJsonError(ValueError):
 
 
 def read_json(text: bytes | str) -> Any:
-    r"""
+    """
     Read JSON text.
-
-    The character ``\u0000`` becomes U+FFFD, for PostgreSQL refuses it, and with it the XCom that it stands in.
 
     :param text: the text, UTF-8 if it is bytes.
     :raises AmbiguousJsonError: if it has a name twice in one object, or a number that is too large.
     :raises ValueError: if it is no JSON. ``NaN`` is none, nor is what is nested deeper than 200.
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    raw = raw.replace(rb"\u0000", rb"\ufffd")
+    raw = without_nul(raw)
     value = from_json(raw, allow_inf_nan=False)
     check_numbers(value)
     json.loads(raw, object_pairs_hook=_check_names)  # which the faster parser has no hook for
     return value
+
+
+def without_nul(text: bytes) -> bytes:
+    r"""
+    Put U+FFFD in the place of ``\u0000``, for PostgreSQL refuses that, and with it the XCom that it stands in.
+
+    :param text: JSON text.
+    """
+    return text.replace(rb"\u0000", rb"\ufffd")
 
 
 def _check_names(pairs: Iterable[tuple[str, Any]]) -> None:

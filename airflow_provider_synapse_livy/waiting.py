@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -157,7 +158,7 @@ class Wait:
     trail: list[tuple[str, float]] = field(default_factory=list)
     log: Any = _log
     pause: float = field(default=0.0, init=False)
-    seen: SparkSessionAnswer | None = field(default=None, init=False)
+    _seen: tuple[bytes, str | None] | None = field(default=None, init=False)
     _settling_since: float | None = field(default=None, init=False)
     _made_at: float = field(default_factory=time.time, init=False)
     _made_at_monotonic: float = field(default_factory=time.monotonic, init=False)
@@ -175,6 +176,23 @@ class Wait:
     def deadline(self) -> float:
         """When the wait ends, in seconds since the epoch."""
         return self.began + self.timeout
+
+    @property
+    def seen(self) -> SparkSessionAnswer | None:
+        """The last good look. It is kept small: a triggerer may hold thousands of waits."""
+        if self._seen is None:
+            return None
+        packed, activity_id = self._seen
+        return SparkSessionAnswer(SparkSession.from_json(zlib.decompress(packed)), activity_id)
+
+    def quiet(self, now: float) -> float:
+        """
+        Tell for how many seconds nothing is to be decided, as long as the session does not change.
+
+        :param now: the time, in seconds since the epoch.
+        """
+        is_steady = self._seen is not None and not self.exponential_backoff and not self.is_settling
+        return self.deadline - now if is_steady else 0.0
 
     @property
     def is_settling(self) -> bool:
@@ -214,12 +232,13 @@ class Wait:
             verdict = Verdict.TIMEOUT
         if verdict is Verdict.WAIT:
             self.pause = min(self._interval(now), self.deadline - now)
-        elif self.seen:
-            self.log.info("%s: %s", self.seen.session, self._account(self.seen.session, verdict, now))
+        elif seen := self.seen:
+            self.log.info("%s: %s", seen.session, self._account(seen.session, verdict, now))
         return verdict
 
     def _take_in(self, answer: SparkSessionAnswer, now: float) -> Verdict:
-        self.seen = answer
+        packed = zlib.compress(answer.session.model_dump_json(by_alias=True).encode(), level=1)
+        self._seen = packed, answer.activity_id
         self._note(answer.session, now)
         return judge(answer.session, self.rules, settled=self._has_settled(answer.session, now))
 

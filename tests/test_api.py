@@ -34,6 +34,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyPermissionError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.models import SparkSession
 
 ENDPOINT = "https://ws.dev.azuresynapse.net"
 ACTIVITY_ID = "0f0e0d0c-0b0a-0908-0706-050403020100"
@@ -310,6 +311,36 @@ def test_list_request():
     path = "livyApi/versions/2020-12-01/sparkPools/etl/sessions"
     assert request.url == f"{ENDPOINT}/{path}?from=0&size=1&detailed=false"
     read_spark_session_list(request, LivyAnswer(200, {}, b'{"from": 0, "total": 0, "sessions": []}'))
+
+
+def page(items, size=20, **fields):
+    """Read a page with these items."""
+    request = list_spark_sessions_request(
+        endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", start=40, size=size, detailed=True
+    )
+    assert request.url.endswith(f"/sessions?from=40&size={size}&detailed=true")
+    answer = LivyAnswer(200, {"x-ms-activity-id": "activity-1"}, bodies.as_json({"sessions": items} | fields))
+    return read_spark_session_list(request, answer)
+
+
+def test_page():
+    """A page gives the sessions that say all, by their ids; what is no session makes the others no less readable."""
+    others = [bodies.PLAIN, {"id": 1}, {"id": "x"}, None, 7, bodies.session(id=2, jobType="SparkBatch")]
+    found = page([bodies.session(id=9), *others, bodies.DEAD])
+    assert found.sessions == {
+        9: SparkSession.from_dict(bodies.session(id=9)),
+        12: SparkSession.from_dict(bodies.DEAD),
+    }
+    assert found.activity_id == "activity-1"
+
+
+@pytest.mark.parametrize(
+    ("items", "fields", "is_last"),
+    [(2, {"total": 2}, False), (2, {}, False), (1, {"total": 1}, True), (1, {}, True), (0, {"total": 2}, True)],
+)
+def test_last_page(items, fields, is_last):
+    """The list goes on while a page is full; an empty one is the last, whatever it says."""
+    assert page([bodies.IDLE] * items, size=2, **fields).is_last is is_last
 
 
 @pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'{"sessions": null}'])

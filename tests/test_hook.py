@@ -21,6 +21,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
 )
+from airflow_provider_synapse_livy.hooks import synapse_livy
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
 
@@ -100,6 +101,25 @@ def test_missing_connection_in_the_triggerer():
 
     with pytest.raises(SynapseLivyConfigurationError, match="no connection 'nowhere'.*Azure Synapse Livy"):
         asyncio.run(read())
+
+
+def test_connection_is_looked_up_once_for_many(connect, synapse, monkeypatch):
+    """Those who come together share one look-up of the connection; a few seconds later an edited one is seen."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl")
+
+    async def endpoint():
+        async with SynapseLivyHook().async_reader(session_id) as reader:
+            return reader.connection.endpoint
+
+    async def scenario():
+        first = await asyncio.gather(*(endpoint() for _ in range(3)))
+        connect(airflow_connection("http://127.0.0.1:9"))
+        known = await endpoint()
+        monkeypatch.setattr(synapse_livy, "_SECONDS_KNOWN", 0.0)
+        return {*first, known}, await endpoint()
+
+    assert asyncio.run(scenario()) == ({synapse.url}, "http://127.0.0.1:9")
 
 
 def test_get_conn_is_authenticated(connect, synapse):

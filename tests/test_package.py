@@ -166,6 +166,8 @@ LIGHT = [
     ".waiting",
     ".retry",
     ".strict_json",
+    ".rate_limit",
+    ".polling",
     ".connection",
     ".emulator",
 ]

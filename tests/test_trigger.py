@@ -9,6 +9,7 @@ import time
 import pytest
 
 from airflow_provider_synapse_livy import aiohttp_client
+from airflow_provider_synapse_livy.hooks import synapse_livy
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
 
@@ -111,6 +112,32 @@ def test_triggers_share_a_client(connect, fast_synapse):
 
     assert {event["verdict"] for (event,) in asyncio.run(scenario())} == {"success"}
     assert most == 1
+
+
+def test_silent_fail_takes_a_corrected_connection(connect, fast_synapse, monkeypatch):
+    """A wait that forgives errors reads the connection anew after one, so that it can be corrected meanwhile."""
+    monkeypatch.setattr(synapse_livy, "_SECONDS_KNOWN", 0.0)
+    session_id = fast_synapse.create_session("etl", age=60)
+
+    async def scenario():
+        connect(fast_synapse.airflow_connection("forbidden"))
+        waiting = asyncio.create_task(events(make_trigger(session_id=session_id, silent_fail=True)))
+        await asyncio.sleep(0.3)
+        connect(fast_synapse.airflow_connection("etl"))
+        return await asyncio.wait_for(waiting, 10)
+
+    (event,) = asyncio.run(scenario())
+    assert event["verdict"] == "success"
+
+
+def test_unchanged_session_is_still_known_at_the_end(connect, synapse):
+    """A session that never changes is in the event of a timeout, as the last look showed it."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl", age=70)
+    trigger = make_trigger(session_id=session_id, target_states=["dead"], deadline=time.time() + 0.5)
+    (event,) = asyncio.run(events(trigger))
+    assert (event["verdict"], event["session"]["state"]) == ("timeout", "idle")
+    assert event["activity_id"]
 
 
 @pytest.mark.parametrize("field", ["session_id", "target_states", "accepted_results"])

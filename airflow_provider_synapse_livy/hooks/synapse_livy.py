@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -29,35 +32,51 @@ if TYPE_CHECKING:
 
     import requests
 
-    from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient
     from airflow_provider_synapse_livy.models import SparkSession
+    from airflow_provider_synapse_livy.polling import Watch
     from airflow_provider_synapse_livy.requests_client import LivyClient
 
 __all__ = ["SparkSessionReader", "SynapseLivyHook"]
 
 
-@dataclass(frozen=True)
+#: For how many seconds a connection that was read on an event loop is good for others on it. Each look-up takes a
+#: triggerer about 0.1 s, one after the other, and after its restart all its triggers come at once.
+_SECONDS_KNOWN = 5.0
+
+_connections: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[float, SynapseLivyConnection]]] = (
+    WeakKeyDictionary()
+)
+
+
+@dataclass(frozen=True, slots=True)
 class SparkSessionReader:
     """
     Reads one Spark session from an event loop.
 
-    :param client: what the event loop shares for the connection.
-    :param request: the request for the session.
+    :param watch: the share in the looks of all who wait.
     :param connection: the connection.
     """
 
-    client: AsyncLivyClient
-    request: SparkSessionRequest
+    watch: Watch
     connection: SynapseLivyConnection
 
-    async def read(self, *, patience: float = RETRY_SECONDS) -> SparkSessionAnswer:
+    async def read(
+        self, *, after: float = 0.0, patience: float = RETRY_SECONDS, quiet: float = 0.0
+    ) -> SparkSessionAnswer:
         """
-        Read the session.
+        Read the session, within so many seconds: sooner if it is seen to change, or if others look just before.
 
-        :param patience: for how many seconds to try again what may pass.
+        :param after: when to look at the latest, in seconds from now.
+        :param patience: for how many seconds from then on to try again what may pass.
+        :param quiet: for how many seconds from now it is looked at in the same interval without telling, as long as
+            it does not change.
         :raises SynapseLivyError: if there is no good answer.
         """
-        return await self.client.call(self.request, read_spark_session, patience=patience)
+        return await self.watch.look(after=after, patience=patience, quiet=quiet)
+
+    async def close(self) -> None:
+        """Have no more to do with the session."""
+        await self.watch.close()
 
     def links(self, session: SparkSession) -> dict[str, str]:
         """
@@ -136,17 +155,33 @@ class SynapseLivyHook(BaseHook):
         """
         Lend what reads one Spark session from an event loop, as :meth:`read` does in a task.
 
-        All readers of a loop share one client for each connection; the last to leave closes it.
+        All readers of a loop share the looks at a pool, and one client for each connection; the last to leave
+        closes it.
 
         :param session_id: as for :meth:`get_spark_session`.
         :raises SynapseLivyError: likewise.
         """
-        from airflow_provider_synapse_livy.aiohttp_client import shared_client
+        reader = await self.open_reader(session_id)
+        try:
+            yield reader
+        finally:
+            await reader.close()
 
+    async def open_reader(self, session_id: object) -> SparkSessionReader:
+        """
+        Give what :meth:`async_reader` lends, to be closed by the caller: for waits, which are many and must be small.
+
+        :param session_id: as for :meth:`get_spark_session`.
+        :raises SynapseLivyError: likewise.
+        """
+        # Off the loop, which would stand still for a quarter of a second.
+        polling = await asyncio.to_thread(importlib.import_module, "airflow_provider_synapse_livy.polling")
         connection = await self._read_connection_async()
-        request = self._request(connection, session_id)
-        async with shared_client(connection) as client:
-            yield SparkSessionReader(client, request, connection)
+        pool = connection.pool(self.spark_pool_name)
+        version = connection.livy_api_version if self.livy_api_version is None else self.livy_api_version
+        watch: Watch = polling.Watch(connection, pool, version, session_id)
+        watch.open()
+        return SparkSessionReader(watch, connection)
 
     def get_conn(self) -> requests.Session:
         """
@@ -195,12 +230,22 @@ class SynapseLivyHook(BaseHook):
         return SynapseLivyConnection.from_airflow(connection, connection.extra_dejson)
 
     async def _read_connection_async(self) -> SynapseLivyConnection:
+        """Read the connection; those who come together share what the first of them has read."""
+        loop = asyncio.get_running_loop()
         async with connection_turn():
-            try:
-                connection = await get_async_connection(self.synapse_livy_conn_id, hook=self)
-            except AirflowNotFoundException as error:
-                raise self._no_connection(error) from None
-            extra = await get_async_extra_dejson(connection)
+            known = _connections.setdefault(loop, {})
+            read_at, connection = known.get(self.synapse_livy_conn_id, (-math.inf, None))
+            if connection is None or loop.time() > read_at + _SECONDS_KNOWN:
+                connection = await self._look_connection_up()
+                known[self.synapse_livy_conn_id] = loop.time(), connection
+        return connection
+
+    async def _look_connection_up(self) -> SynapseLivyConnection:
+        try:
+            connection = await get_async_connection(self.synapse_livy_conn_id, hook=self)
+        except AirflowNotFoundException as error:
+            raise self._no_connection(error) from None
+        extra = await get_async_extra_dejson(connection)
         return await asyncio.to_thread(SynapseLivyConnection.from_airflow, connection, extra)
 
     def _no_connection(self, error: Exception) -> SynapseLivyConfigurationError:

@@ -6,9 +6,8 @@ import asyncio
 import reprlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -172,12 +171,20 @@ class SynapseSparkSessionTrigger(BaseTrigger):
 
     async def _end_of_wait(self, reader: _Reader) -> TriggerEvent:
         verdict, seen = await self._wait(reader)
-        links = (await reader.open()).links(seen.session) if seen else {}
+        links = await self._links(seen.session, reader) if seen else {}
         if verdict is Verdict.SUCCESS and seen and self.end_from_trigger:
             event = await self._end(seen.session, links)
             if event:
                 return event
         return TriggerEvent(_payload(verdict, seen, links))
+
+    async def _links(self, session: SparkSession, reader: _Reader) -> dict[str, str]:
+        """Give the links, which are not worth a failure."""
+        try:
+            return (await reader.open()).links(session)
+        except Exception:
+            self.log.warning("The links to the Spark session can't be made.", exc_info=True)
+            return {}
 
     def _reader(self) -> _Reader:
         hook = SynapseLivyHook(
@@ -190,9 +197,9 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     async def _wait(self, reader: _Reader) -> tuple[Verdict, SparkSessionAnswer | None]:
         wait = self._new_wait()
         if self.deadline is not None:
-            await asyncio.sleep(max(0.0, min(self.poke_interval, self.deadline - wait.now())))
-        while (verdict := await self._look(reader, wait)) is Verdict.WAIT:  # noqa: ASYNC110  (not an event's job)
-            await asyncio.sleep(wait.pause)
+            wait.pause = max(0.0, min(self.poke_interval, self.deadline - wait.now()))
+        while (verdict := await self._look(reader, wait)) is Verdict.WAIT:
+            pass
         return verdict, wait.seen
 
     def _new_wait(self) -> Wait:
@@ -228,7 +235,7 @@ class SynapseSparkSessionTrigger(BaseTrigger):
     async def _look(self, reader: _Reader, wait: Wait) -> Verdict:
         answer = None
         with wait.forgiving():
-            answer = await (await reader.open()).read(patience=wait.patience(wait.now()))
+            answer = await reader.read(wait)
         return wait.observe(answer, wait.now())
 
     async def _end(self, session: SparkSession, links: dict[str, str]) -> TriggerEvent | None:
@@ -251,18 +258,45 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         XCom.set(key=key, value=value, _mapped_length=len(value) if key == RETURN_VALUE else None, **ids)
 
 
-class _Reader(AsyncExitStack):
-    """Opens the hook's reader with the first look, so that silent_fail covers the reading of the connection, too."""
+class _Reader:
+    """
+    Opens the hook's reader with the first look, so that silent_fail covers the reading of the connection, too.
+
+    After an error it is opened anew: the connection may have been corrected.
+    """
+
+    __slots__ = ("_hook", "_opened", "_session_id")
 
     def __init__(self, hook: SynapseLivyHook, session_id: object) -> None:
-        super().__init__()
         self._hook = hook
         self._session_id = session_id
         self._opened: SparkSessionReader | None = None
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        opened, self._opened = self._opened, None
+        if opened:
+            await opened.close()
+
+    async def read(self, wait: Wait) -> SparkSessionAnswer:
+        pause = wait.pause
+        if self._opened is None:
+            # Others' looks don't count before the first: a task must have been deferred for a while when it goes on.
+            await asyncio.sleep(pause)
+            pause = 0.0
+        try:
+            reader = await self.open()
+            now = wait.now()
+            return await reader.read(after=pause, patience=wait.patience(now + pause), quiet=wait.quiet(now))
+        except Exception:
+            await self.__aexit__()
+            raise
+
     async def open(self) -> SparkSessionReader:
         if self._opened is None:
-            self._opened = await self.enter_async_context(self._hook.async_reader(self._session_id))
+            self._opened = await self._hook.open_reader(self._session_id)
         return self._opened
 
 
