@@ -11,6 +11,8 @@ UI_INSTALLED := $(VENV)/.installed-ui
 CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
 
+BENCH := .venv/bench
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -58,6 +60,10 @@ lint: $(INSTALLED)  ## Types, style and format
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+.PHONY: bench
+bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neighbours; takes half an hour
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
 .PHONY: constraints
 constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
 	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --group ui --extra emulator \
@@ -67,6 +73,13 @@ constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what
 .PHONY: clean
 clean:  ## Remove all that was made
 	rm -rf .venv .airflow .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+
+$(BENCH)/.installed: pyproject.toml constraints/bench.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/bench.txt uv
+	$(BENCH)/bin/uv pip install --quiet --python $(BENCH)/bin/python --constraint constraints/bench.txt \
+		--build-constraint constraints/bench.txt --editable '.[emulator]' --group bench
+	touch $@
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

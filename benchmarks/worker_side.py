@@ -1,0 +1,102 @@
+"""What a task on a worker pays: the CPU of one look, and the import of the sensor's module."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+_LOOKS = 300
+_IMPORTS = 5
+
+_HEAVY = ("azure", "aiohttp", "requests")
+
+#: Airflow's own import is not charged, and what it has loaded is nobody's.
+_TIMED_IMPORT = """
+import sys, time
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperatorLink, BaseSensorOperator, XCom, conf
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs
+before = {{name.partition(".")[0] for name in sys.modules}}
+began = time.process_time()
+import {module}
+took = time.process_time() - began
+loaded = {{name.partition(".")[0] for name in sys.modules}} - before
+print(took, *sorted(loaded & {heavy}))
+"""
+
+_SENSOR = "airflow_provider_synapse_livy.sensors.spark_session"
+_AZURE = "airflow.providers.microsoft.azure.operators.synapse"
+
+
+def _cpu_of(look: Callable[[], Any]) -> float:
+    """Give the milliseconds of CPU that a look takes, once all is warm."""
+    for _ in range(10):
+        look()
+    began = time.process_time()
+    for _ in range(_LOOKS):
+        look()
+        time.sleep(0.005)  # stays below the service's limit
+    return 1000 * (time.process_time() - began) / _LOOKS
+
+
+def _ours() -> Callable[[], Any]:
+    from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+
+    hook = SynapseLivyHook("ours", spark_pool_name="pool0")
+    return lambda: hook.get_spark_session(0)
+
+
+def _sdk(url: str) -> Callable[[], Any]:
+    from azure.identity import ClientSecretCredential
+    from azure.synapse.spark import SparkClient
+
+    from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
+
+    authority = {"authority": url, "disable_instance_discovery": True}
+    credential = ClientSecretCredential(TENANT_ID, CLIENT_ID, CLIENT_SECRET, **authority)
+    client = SparkClient(credential, url, "pool0")
+    return lambda: client.spark_session.get_spark_session(0, detailed=True)
+
+
+def _import(module: str) -> tuple[float, list[str]]:
+    """Give the milliseconds of CPU that an import takes beyond Airflow's own, and what it loads that is heavy."""
+    program = _TIMED_IMPORT.format(module=module, heavy=set(_HEAVY))
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        .stdout.split("\n")[-2]
+        .split()
+        for _ in range(_IMPORTS)
+    ]
+    return 1000 * median(float(took) for took, *_ in runs), runs[0][1:]
+
+
+def main() -> None:
+    """Measure, and print the result as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--ca-file", required=True)
+    arguments = parser.parse_args()
+    import os
+
+    import requests
+
+    os.environ["REQUESTS_CA_BUNDLE"] = arguments.ca_file
+    requests.post(f"{arguments.url}/bench/sessions", json={"n": 1, "pools": 1}, timeout=10)
+    (ours, ours_loaded), (azure, _) = _import(_SENSOR), _import(_AZURE)
+    result = {
+        "look": _cpu_of(_ours()),
+        "sdk_look": _cpu_of(_sdk(arguments.url)),
+        "import": ours,
+        "azure_import": azure,
+        "loaded": ours_loaded,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
