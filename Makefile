@@ -50,6 +50,12 @@ test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## The connection form and the Test button
 test-wheel: $(INSTALLED)  ## The wheel, in a venv of its own: it has all that the README's test of a DAG needs
 	$(BIN)/python -m pytest -m wheel $(ARGS)
 
+.PHONY: test-distributed
+test-distributed: .venv/distributed/.installed  ## A distributed Airflow, with PostgreSQL, Redis and Celery; minutes
+	@command -v redis-server >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null || \
+		(apt-get update && apt-get install --yes --no-install-recommends postgresql redis-server)
+	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
+
 .PHONY: soak
 soak: $(INSTALLED)  ## 500 waits while one request in five fails: minutes, and figures
 	@AIRFLOW_HOME=$(CURDIR)/.airflow/soak $(BIN)/python dev/soak.py
@@ -67,7 +73,7 @@ bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neig
 .PHONY: constraints
 constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
 	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --group ui --extra emulator \
-		--constraint $(CONSTRAINTS:.txt=.in) \
+		$(if $(filter 3.3,$(AIRFLOW)),--group distributed) --constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
 
 .PHONY: clean
@@ -79,6 +85,13 @@ $(BENCH)/.installed: pyproject.toml constraints/bench.txt
 	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints/bench.txt uv
 	$(BENCH)/bin/uv pip install --quiet --python $(BENCH)/bin/python --constraint constraints/bench.txt \
 		--build-constraint constraints/bench.txt --editable '.[emulator]' --group bench
+	touch $@
+
+.venv/distributed/.installed: pyproject.toml constraints/airflow-3.3.txt
+	$(PYTHON) -m venv .venv/distributed
+	.venv/distributed/bin/python -m pip install --quiet --disable-pip-version-check -c constraints/airflow-3.3.txt uv
+	.venv/distributed/bin/uv pip install --quiet --python .venv/distributed/bin/python -c constraints/airflow-3.3.txt \
+		--build-constraint constraints/airflow-3.3.txt --editable '.[emulator]' --group dev --group distributed
 	touch $@
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)

@@ -197,10 +197,18 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """Give a function that sets the clock of this machine, by so many seconds."""
+def setting_the_clock(monkeypatch):
+    """Give a function that makes an answer during which this machine's clock is set, by so many seconds."""
     now = time.time
-    return lambda seconds: monkeypatch.setattr(time, "time", lambda: now() + seconds)
+
+    def make(seconds):
+        def answer(connection):
+            monkeypatch.setattr(time, "time", lambda: now() + seconds)
+            connection.sendall(QUEUED)
+
+        return answer
+
+    return make
 
 
 #: A rescheduled task is another process each time, which has nothing but the time of the day.
@@ -209,14 +217,9 @@ IN_ONE_PROCESS = [mode for mode in MODES if mode != "reschedule"]
 
 @pytest.mark.parametrize("mode", IN_ONE_PROCESS)
 @pytest.mark.parametrize("seconds", [DAY, -DAY])
-def test_waits_survive_a_clock_that_is_set(mode, seconds, clock, monkeypatch):
+def test_waits_survive_a_clock_that_is_set(mode, seconds, setting_the_clock, monkeypatch):
     """A clock that is set forward or back in mid-wait does not end the wait."""
-
-    def jump(connection):
-        clock(seconds)
-        connection.sendall(QUEUED)
-
-    with ScriptedServer(QUEUED, QUEUED, jump, GOOD) as server:
+    with ScriptedServer(QUEUED, QUEUED, setting_the_clock(seconds), GOOD) as server:
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
         outcome = run(mode, target_states={"idle"})
     assert (outcome.state, len(server.requests)) == ("success", 4)
@@ -224,14 +227,9 @@ def test_waits_survive_a_clock_that_is_set(mode, seconds, clock, monkeypatch):
 
 @pytest.mark.parametrize("mode", IN_ONE_PROCESS)
 @pytest.mark.parametrize("seconds", [DAY, -DAY])
-def test_timeouts_survive_a_clock_that_is_set(mode, seconds, clock, monkeypatch):
+def test_timeouts_survive_a_clock_that_is_set(mode, seconds, setting_the_clock, monkeypatch):
     """Nor does it draw the wait out."""
-
-    def jump(connection):
-        clock(seconds)
-        connection.sendall(QUEUED)
-
-    with ScriptedServer(QUEUED, QUEUED, jump, QUEUED) as server:
+    with ScriptedServer(QUEUED, QUEUED, setting_the_clock(seconds), QUEUED) as server:
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
         began = time.monotonic()
         outcome = run(mode, target_states={"idle"}, timeout=1)
