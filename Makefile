@@ -30,7 +30,7 @@ ui: $(INSTALLED)  ## The same, and Airflow's UI stays open to click through
 .PHONY: test
 test: $(INSTALLED)  ## The tests, with branch coverage; AIRFLOW=2.11 takes another version
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses auto -o faulthandler_timeout=120 $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -39,7 +39,7 @@ test-matrix:  ## All modes end alike, in a real Airflow on PostgreSQL; VERSIONS=
 	$(foreach version,$(VERSIONS),$(MAKE) test-outcomes AIRFLOW=$(version) &&) true
 
 .PHONY: test-outcomes
-test-outcomes: $(INSTALLED)  ## The same for one version of Airflow
+test-outcomes: $(INSTALLED) services  ## The same for one version of Airflow
 	$(BIN)/python -m pytest tests/real_airflow $(ARGS)
 
 .PHONY: test-ui
@@ -51,10 +51,13 @@ test-wheel: $(INSTALLED)  ## The wheel, in a venv of its own: it has all that th
 	$(BIN)/python -m pytest -m wheel $(ARGS)
 
 .PHONY: test-distributed
-test-distributed: .venv/distributed/.installed  ## A distributed Airflow, with PostgreSQL, Redis and Celery; minutes
+test-distributed: .venv/distributed/.installed services  ## A distributed Airflow, with PostgreSQL, Redis and Celery
+	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
+
+.PHONY: services
+services:
 	@command -v redis-server >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null || \
 		(apt-get update && apt-get install --yes --no-install-recommends postgresql redis-server)
-	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
 
 .PHONY: soak
 soak: $(INSTALLED)  ## 500 waits while one request in five fails: minutes, and figures

@@ -32,6 +32,7 @@ class TunnelProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._tunnelled: list[socket.socket] = []
 
     def __enter__(self) -> Self:
         self._threads[0].start()
@@ -40,6 +41,8 @@ class TunnelProxy:
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for client in self._tunnelled:  # a client may keep its connection for another request
+            _shut(client)
         for thread in self._threads:
             thread.join()
 
@@ -62,6 +65,7 @@ class TunnelProxy:
                 return
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             with self._context.wrap_socket(client, server_side=True) as inner, self._connect() as outer:
+                self._tunnelled.append(inner)
                 back = threading.Thread(target=_pump, args=[outer, inner], daemon=True)
                 back.start()
                 _pump(inner, outer)
@@ -86,5 +90,10 @@ def _pump(source: Any, sink: Any) -> None:
         while piece := source.recv(65536):
             sink.sendall(piece)
     for end in (source, sink):
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(end, socket.SHUT_RDWR)
+        _shut(end)
+
+
+def _shut(connection: socket.socket) -> None:
+    """Break a connection off, without the farewell of TLS."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
