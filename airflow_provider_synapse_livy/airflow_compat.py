@@ -29,6 +29,7 @@ __all__ = [
     "forget_xcom",
     "form_widget",
     "is_deferral_timeout",
+    "is_of_earlier_try",
     "recall",
     "remember",
     "remember_start",
@@ -118,6 +119,17 @@ def is_deferral_timeout(error: Exception) -> bool:
     if isinstance(error, TaskDeferralError):
         return str(error) == "Trigger timeout"
     return type(error).__name__ == "TaskDeferralTimeout"
+
+
+def is_of_earlier_try(event: Any, context: Context) -> bool:
+    """
+    Tell whether a trigger's event ended the try before: Airflow 3.0 resumes a retry with it, instead of beginning anew.
+
+    :param event: the event.
+    :param context: Airflow's context of the task.
+    """
+    told = event.get("try_number") if isinstance(event, dict) else None
+    return _VERSION == (3, 0) and told is not None and told != context["ti"].try_number
 
 
 def recall(context: Context) -> Mapping[str, Any]:

@@ -101,7 +101,7 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
     ),
     "timeout": _field(
         "Timeout",
-        "Seconds to wait for a connection, and for each piece of an answer; 30 if left blank.",
+        "Seconds to wait for a connection, and as long again for the answer; 30 if left blank.",
         {"type": ["number", "null"], "minimum": 0.1},
     ),
     "endpoint_suffix": _field(

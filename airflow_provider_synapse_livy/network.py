@@ -28,7 +28,7 @@ class Network:
     How to reach others.
 
     :param ca_bundle: the file or folder of certificates to trust; False trusts any.
-    :param timeout: how many seconds to wait for a connection, and for each piece of an answer.
+    :param timeout: how many seconds to wait for a connection, and as long again for the answer.
     :param proxies: the proxies by what they are for, in the terms of requests; None for those of the environment.
     """
 

@@ -71,15 +71,16 @@ class SlowSecrets(BaseSecretsBackend):
     watchdog: Watchdog
 
     def get_connection(self, conn_id, team_name=None):
-        """Look for a connection."""
-        self.watchdog.hang()
+        """Look for a connection, and long for the one of this test: Airflow keeps a backend for all that follow."""
+        if conn_id == "far_away":
+            self.watchdog.hang()
 
 
 def test_connection_is_read(monkeypatch):
     """While a secrets backend looks for the connection, the loop turns."""
     monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", f"{SlowSecrets.__module__}.{SlowSecrets.__qualname__}")
     SlowSecrets.watchdog = watchdog = Watchdog()
-    (event,) = asyncio.run(watchdog.watch(make_trigger(synapse_livy_conn_id="nowhere")))
+    (event,) = asyncio.run(watchdog.watch(make_trigger(synapse_livy_conn_id="far_away")))
     assert event["error"]["kind"] == "SynapseLivyConfigurationError"
     assert watchdog.proofs
     assert all(watchdog.proofs)

@@ -27,6 +27,7 @@ from airflow_provider_synapse_livy.airflow_compat import (
     earlier_start,
     forget_xcom,
     is_deferral_timeout,
+    is_of_earlier_try,
     recall,
     remember,
     remember_start,
@@ -178,8 +179,8 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         :param context: Airflow's context of the task.
         :param event: the event.
         """
-        if event == BEGIN_ON_WORKER:
-            self.log.info("start_from_trigger: the wait begins on a worker, as any does that is not the task's first.")
+        if event == BEGIN_ON_WORKER or is_of_earlier_try(event, context):
+            self.log.info("The wait begins on a worker.")
             forget_xcom(context, RETURN_VALUE)
             return self._wait(context)
         verdict, answer, self._links = read_event(event)

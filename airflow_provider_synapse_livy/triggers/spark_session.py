@@ -127,11 +127,11 @@ class SynapseSparkSessionTrigger(BaseTrigger):
                 async with self._reader() as reader:
                     event = await self._end_of_wait(reader)
         except SynapseLivyError as error:
-            event = event or TriggerEvent({"error": error.to_dict()})
+            event = event or self._event({"error": error.to_dict()})
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait for Spark session %s broke off.", self.session_id)
             words = f"The wait for Spark session {self.session_id} broke off: {type(error).__name__}: {error}"
-            event = event or TriggerEvent({"error": SynapseLivyError(words).to_dict()})
+            event = event or self._event({"error": SynapseLivyError(words).to_dict()})
         yield event
 
     def get_template_env(self, dag: Any = None) -> Any:
@@ -176,7 +176,10 @@ class SynapseSparkSessionTrigger(BaseTrigger):
             event = await self._end(seen.session, links)
             if event:
                 return event
-        return TriggerEvent(_payload(verdict, seen, links))
+        return self._event(_payload(verdict, seen, links))
+
+    def _event(self, payload: dict[str, Any]) -> TriggerEvent:
+        return TriggerEvent(payload | {"try_number": getattr(self.task_instance, "try_number", None)})
 
     async def _links(self, session: SparkSession, reader: _Reader) -> dict[str, str]:
         """Give the links, which are not worth a failure."""

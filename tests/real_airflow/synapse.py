@@ -38,8 +38,9 @@ class TimedSynapse(ThreadingHTTPServer):
     def answer(self, pool: str, asker: str) -> Answer:
         """Give what a session of the pool shows by now."""
         with self._lock:
+            now = time.monotonic()
             self.askers[pool].add(asker)
-            passed = time.monotonic() - self._began.setdefault(pool, time.monotonic())
+            passed = now - self._began.setdefault(pool, now)
             self.last_look[pool] = passed
         return [answer for answer in ANSWERS[pool.partition(".")[0]] if answer.after <= passed][-1]
 
