@@ -158,7 +158,7 @@ def check(answer: SparkSessionAnswer, rules: WaitRules) -> None:
     assert judge(session, rules, settled=True) is not Verdict.SUCCESS or is_proof(session.to_dict(), rules)
     wait = Wait(rules, began=0.0, timeout=100.0, poke_interval=10.0)
     assert (wait.observe(answer, 50.0) is Verdict.SUCCESS) <= is_proof(session.to_dict(), rules)
-    for told in (describe_failure(answer, rules), describe_timeout(answer, rules, 100.0), str(session)):
+    for told in (describe_failure(answer, rules), describe_timeout(answer, rules, "timeout", 100.0), str(session)):
         told.encode()
 
 

@@ -107,11 +107,9 @@ ENDINGS = {
 }
 
 #: A session that can't be found for a while, after which nothing comes of it: a retry goes on with the first deadline.
-LOST_AND_FOUND = (*_shows(), Answer(5.0, 404, b""), Answer(40.0, 200, json.dumps(bodies.NOT_STARTED).encode()))
+FOUND_AFTER = 40.0
+LOST_AND_FOUND = (*_shows(), Answer(5.0, 404, b""), Answer(FOUND_AFTER, 200, json.dumps(bodies.NOT_STARTED).encode()))
 LOST_AND_FOUND_TIMEOUT = 60.0
-
-#: A deadline that a retry has begun anew can't be before this: it begins when the session is found again, or later.
-NEW_DEADLINE = 40.0 + LOST_AND_FOUND_TIMEOUT
 
 #: A session that is ready in a task's first life, and gone when the task is cleared and runs again.
 IDLE_THEN_GONE = (Answer(0.0, 200, json.dumps(bodies.IDLE).encode()), Answer(20.0, 404, b""))
