@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from urllib.parse import urlsplit
 
 from airflow_provider_synapse_livy.emulator.tls import server_context
@@ -66,10 +67,7 @@ class TunnelProxy:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             with self._context.wrap_socket(client, server_side=True) as inner, self._connect() as outer:
                 self._tunnelled.append(inner)
-                back = threading.Thread(target=_pump, args=[outer, inner], daemon=True)
-                back.start()
-                _pump(inner, outer)
-                back.join()
+                _carry(inner, outer)
 
     def _connect(self) -> ssl.SSLSocket:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -85,12 +83,17 @@ def _head(connection: socket.socket) -> str:
     return head.decode()
 
 
-def _pump(source: Any, sink: Any) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        while piece := source.recv(65536):
-            sink.sendall(piece)
-    for end in (source, sink):
-        _shut(end)
+def _carry(inner: ssl.SSLSocket, outer: ssl.SSLSocket) -> None:
+    """Give each end what the other sends; all in one thread, since OpenSSL crashes where two share a connection."""
+    across = {inner: outer, outer: inner}
+    while True:
+        for end in [end for end in across if end.pending()] or select.select(across, [], [])[0]:
+            end.settimeout(0)  # what has arrived can be TLS's own, with nothing in it to read
+            with contextlib.suppress(ssl.SSLWantReadError):
+                if not (piece := end.recv(65536)):
+                    return
+                across[end].settimeout(None)
+                across[end].sendall(piece)
 
 
 def _shut(connection: socket.socket) -> None:
