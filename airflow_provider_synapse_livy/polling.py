@@ -252,29 +252,36 @@ class _PolledSession:
         """Tell whether it may be looked at now."""
         return not self.busy and any(look.accepts(now) for look in self._looks)
 
-    def hand_out(self, answer: SparkSessionAnswer, now: float, page: SparkSessionPage | None = None) -> bool:
+    def hand_out(self, digest: int, read: Callable[[], SparkSessionAnswer | None], now: float) -> bool:
         """
         Give what was seen to those whose look may be made now, and a change to all.
 
-        :param answer: what was seen.
-        :param now: when.
-        :param page: the page on which it was seen, if it was not read by itself.
-        :return: False if the page is not clear, so that it must be read by itself, where that is told.
+        :param digest: what tells it from what was seen before, which is not kept.
+        :param read: gives what was seen, None if it can't be told from this; only called if it is to be told.
+        :param now: when it was seen.
+        :return: whether it could be told, so that it need not be read by itself.
         """
-        digest = hash(answer.session.model_dump_json())  # what was seen is not kept
         changed = digest != self._digest
-        if changed and page and not page.is_clear:
-            return False
-        self._digest = digest
-        self.changes += changed
         jittered = self._poller.jittered
-        for look in self._take(
-            lambda look: changed or (look.accepts(now) and not look.again(now, jittered(look.interval)))
-        ):
-            if not look.answer.done():
-                look.answer.set_result((answer, self.changes))
+        told = [
+            look
+            for look in self._looks
+            if changed or (look.accepts(now) and not look.again(now, jittered(look.interval)))
+        ]
+        if changed or told:
+            answer = read()
+            if answer is None:
+                return False
+            self._tell(told, answer, changed=changed)
+        self._digest = digest
         self.rest()
         return True
+
+    def _tell(self, looks: list[_Look], answer: SparkSessionAnswer, *, changed: bool) -> None:
+        self.changes += changed
+        for look in self._take(lambda look: look in looks):
+            if not look.answer.done():
+                look.answer.set_result((answer, self.changes))
 
     def fail(self, error: Exception, which: Callable[[_Look], bool]) -> None:
         """
@@ -471,16 +478,17 @@ class PoolPoller:
         )
 
     def _hand_out_page(self, page: SparkSessionPage, missing: dict[int, _PolledSession]) -> set[int]:
-        """Hand out what is on a page, and tell which sessions on it are waited for, now or later."""
+        """Hand out what is on a page, and tell which sessions it was good for, now or later."""
         now = asyncio.get_running_loop().time()
-        waited_for = page.sessions.keys() & self._sessions.keys()
-        for session_id in waited_for:
+        found = set()
+        for session_id in page.items.keys() & self._sessions.keys():
             polled = self._sessions[session_id]
             if polled.busy and session_id not in missing:  # it is being read by itself
-                continue
-            if polled.hand_out(SparkSessionAnswer(page.sessions[session_id], page.activity_id), now, page):
+                found.add(session_id)
+            elif polled.hand_out(page.digest(session_id), partial(page.read, session_id), now):
+                found.add(session_id)
                 missing.pop(session_id, None)
-        return waited_for
+        return found
 
     def _judge_list(self, *, pays: bool, missing: Iterable[_PolledSession]) -> None:
         """Do without the list for a while if it did not pay, and else with the sessions that were not in it."""
@@ -529,7 +537,7 @@ class PoolPoller:
             session.fail(error, lambda look: look.due <= began)
             session.rest()
         else:
-            session.hand_out(answer, loop.time())
+            session.hand_out(answer.digest, lambda: answer, loop.time())
 
     def _between_tries(self, session: _PolledSession, retry_state: RetryCallState) -> None:
         """Give the error to those whose time is up before the next try."""

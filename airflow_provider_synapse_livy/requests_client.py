@@ -87,7 +87,9 @@ class LivyClient:
 
     def _send(self, request: LivyRequest) -> LivyAnswer:
         # Not by session.send: it reads the whole body of a redirect, and the address in it, even if not to follow it.
-        prepared = self.session.prepare_request(requests.Request("GET", request.url, headers=REQUEST_HEADERS))
+        # Nor prepared by the session, whose care for cookies and for the settings of each request takes as long again.
+        headers = {**self.session.headers, **REQUEST_HEADERS}
+        prepared = requests.Request("GET", request.url, headers=headers, auth=self.session.auth).prepare()
         adapter = self.session.get_adapter(request.url)
         try:
             with adapter.send(prepared, stream=True, proxies=self.session.proxies) as response:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -53,7 +54,7 @@ class Verdict(StrEnum):
     TIMEOUT = "timeout"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WaitRules:
     """
     What is waited for.
@@ -85,9 +86,12 @@ class WaitRules:
         results = _names(
             "accepted_results", accepted_results, frozenset(SparkSessionResultType) - {SparkSessionResultType.UNCERTAIN}
         )
-        if target_states is None:
-            return cls(None, results, accept_idle_timeout)
-        return cls(_names("target_states", target_states, frozenset(LivyState)), results, accept_idle_timeout)
+        states = None if target_states is None else _names("target_states", target_states, frozenset(LivyState))
+        return _shared_rules(states, results, accept_idle_timeout)
+
+
+#: A thousand waits for the same share one set of rules, which would take as much memory as all else of a wait.
+_shared_rules = lru_cache(WaitRules)
 
 
 def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:
@@ -130,7 +134,7 @@ def _accepted(session: SparkSession, rules: WaitRules) -> bool:
     return session.outcome in rules.accepted_results or (rules.accept_idle_timeout and session.idle_timed_out)
 
 
-@dataclass
+@dataclass(slots=True)
 class Wait:
     """
     One wait for one session.

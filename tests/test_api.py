@@ -140,7 +140,7 @@ def test_path_parts_that_no_quoting_holds_are_refused(part, name):
 
 def test_answer_with_the_session():
     """The answer gives the session, and the id under which Microsoft's support finds the request."""
-    session, activity_id = read(bodies.IDLE)
+    session, activity_id, _ = read(bodies.IDLE)
     assert (session.id, session.state, activity_id) == (12, "idle", ACTIVITY_ID)
 
 
@@ -327,11 +327,19 @@ def test_page():
     """A page gives the sessions that say all, by their ids; what is no session makes the others no less readable."""
     others = [bodies.PLAIN, {"id": 1}, {"id": "x"}, None, 7, bodies.session(id=2, jobType="SparkBatch")]
     found = page([bodies.session(id=9), *others, bodies.DEAD])
-    assert found.sessions == {
+    read = {session_id: found.read(session_id) for session_id in found.items}
+    assert {session_id: answer.session for session_id, answer in read.items() if answer} == {
         9: SparkSession.from_dict(bodies.session(id=9)),
         12: SparkSession.from_dict(bodies.DEAD),
     }
-    assert found.activity_id == "activity-1"
+    assert {answer.activity_id for answer in read.values() if answer} == {"activity-1"}
+
+
+def test_digest():
+    """What tells a change is the same in a page as in a look at the session alone, and another for another state."""
+    alone = read_spark_session(request_for(9), LivyAnswer(200, {}, bodies.as_json(bodies.session(id=9))))
+    assert page([bodies.session(id=9)]).digest(9) == alone.digest
+    assert page([bodies.session(id=9, state="busy")]).digest(9) != alone.digest
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ def read(body: bytes, status: int = 200, headers: Any = None) -> SparkSessionAns
     """Read an answer, and see that whatever is wrong with it is told decently; None if something is."""
     answer = LivyAnswer(status, headers or {}, body)
     try:
-        read_spark_session_list(LIST, answer)
+        page = read_spark_session_list(LIST, answer)
+        for session_id in page.items:
+            assert page.digest(session_id) == getattr(page.read(session_id), "digest", page.digest(session_id))
     except SynapseLivyError as error:
         check_error(error)
     try:

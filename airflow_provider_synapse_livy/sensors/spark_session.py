@@ -405,7 +405,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         self, context: Context, verdict: Verdict, answer: SparkSessionAnswer | None, *, cut_short: bool = False
     ) -> dict[str, Any]:
         """End the task: with the session, or with the one error that fits, and the session in XCom all the same."""
-        session, activity_id = answer or (None, None)
+        session, activity_id = answer[:2] if answer else (None, None)
         if verdict is Verdict.SUCCESS and session:
             return session.to_dict()
         task_instance = context.get("ti")  # which unit tests of DAGs leave out

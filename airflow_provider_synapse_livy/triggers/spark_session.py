@@ -318,7 +318,7 @@ class Ended(NamedTuple):
 
 
 def _payload(verdict: Verdict, seen: SparkSessionAnswer | None, links: Mapping[str, str]) -> dict[str, Any]:
-    session, activity_id = seen or (None, None)
+    session, activity_id = seen[:2] if seen else (None, None)
     return {
         "verdict": str(verdict),
         "session": session.to_dict() if session else None,
