@@ -204,13 +204,21 @@ def start_of_run(context: Context) -> float | None:
     return started.timestamp() if started else None
 
 
-def form_widget(*, label: str, description: str, schema: Mapping[str, Any]) -> Any:
+#: What Airflow 2's form shows in the place of a secret; where it comes back, Airflow keeps what it had.
+_SECRET_PLACEHOLDER = "RATHER_LONG_SENSITIVE_FIELD_PLACEHOLDER"
+
+#: Extra fields that hold a secret at times. Airflow 2's form knows a secret by its widget, later ones by its name.
+_MAY_BE_SECRET = ("proxies",)
+
+
+def form_widget(name: str, *, label: str, description: str, schema: Mapping[str, Any]) -> Any:
     """
     Make what Airflow before 3.2 shows a field of the connection form with; later versions read the provider info.
 
     Airflow 2.11 shows no form at all if it has a drop-down, so the help of a choice names what there is to choose from.
 
-    :param label: the field's label.
+    :param name: the field's name.
+    :param label: its label.
     :param description: its help.
     :param schema: the JSON schema of its value.
     """
@@ -221,6 +229,21 @@ def form_widget(*, label: str, description: str, schema: Mapping[str, Any]) -> A
         description += f" One of {', '.join(schema['enum'])}."
     if "boolean" in schema["type"]:
         return BooleanField(label, description=description)
-    if schema.get("format") == "password":
-        return PasswordField(label, description=description, widget=BS3PasswordFieldWidget())
+    if schema.get("format") == "password" or name in _MAY_BE_SECRET:
+        return _kept_secret(PasswordField)(label, description=description, widget=_shown(BS3PasswordFieldWidget()))
     return StringField(label, description=description, widget=BS3TextFieldWidget())
+
+
+def _shown(widget: Any) -> Any:
+    widget.hide_value = False  # no argument, since Airflow 3.0 and 3.1 put widgets in its place that take none
+    return widget
+
+
+def _kept_secret(field: Any) -> Any:
+    """Have a secret survive a form that is saved: a password field of WTForms comes back empty, which deletes it."""
+
+    class KeptSecretField(field):  # type: ignore[misc]
+        def _value(self) -> str:
+            return _SECRET_PLACEHOLDER if self.data else ""
+
+    return KeptSecretField

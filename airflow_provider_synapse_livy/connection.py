@@ -112,8 +112,8 @@ class SynapseLivyConnection:
         if chosen is not None:
             return chosen
         raise SynapseLivyConfigurationError(
-            f"No Spark pool is named. Give the task spark_pool_name, or write it into the connection "
-            f'{self.conn_id} (field "Spark pool", extra "spark_pool_name").'
+            f"Connection {self.conn_id}: no Spark pool is named. Give the task spark_pool_name, or write it into the "
+            'field "Spark pool" (extra "spark_pool_name").'
         )
 
 

@@ -46,8 +46,10 @@ class ConnectionTest:
     def _try(self) -> str:
         self.step = "Settings"
         connection = self.read()
+        if connection.identity.auth_type is AuthType.TOKEN:  # which to have proves nothing, without a pool to try it on
+            connection.pool(self.spark_pool_name)
         self.step = "Token"
-        self._try_token(connection)
+        self.token = token_source(connection.identity).get()
         where = f"{connection.endpoint} ({connection.cloud.name})"
         pool = self.spark_pool_name or connection.spark_pool_name
         if pool is None:
@@ -58,12 +60,6 @@ class ConnectionTest:
         self.step = "Synapse"
         self._try_list(connection, pool)
         return f"{where} listed the sessions of the Spark pool {pool} for {_bearer(self.token)}."
-
-    def _try_token(self, connection: SynapseLivyConnection) -> None:
-        """Get a token. A ready-made one without a pool to try it on would prove nothing, so there it is a failure."""
-        if connection.identity.auth_type is AuthType.TOKEN:
-            connection.pool(self.spark_pool_name)
-        self.token = token_source(connection.identity).get()
 
     def _try_list(self, connection: SynapseLivyConnection, pool: str) -> None:
         """Ask for a list of one. Whoever presses the button waits for it: what may pass later is told now."""

@@ -13,7 +13,7 @@ from airflow_provider_synapse_livy.network import Network, is_loopback
 from airflow_provider_synapse_livy.settings import Settings
 from airflow_provider_synapse_livy.workspace import Workspace
 
-__all__ = ["AUTO", "AuthType", "Identity", "authority_url", "is_pem", "read_identity"]
+__all__ = ["AUTO", "AuthType", "Identity", "authority_url", "is_pem", "is_token", "read_identity"]
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,8 @@ class _Reader:
     def chosen(self) -> AuthType:
         """Choose the kind of identity by what is filled in, and say so."""
         password = self.settings.password
-        if password and not is_pem(password) and self.settings.text("certificate_path"):
+        certificate = self.settings.text("certificate_path") or self.settings.text("certificate_private_key")
+        if password and not is_pem(password) and certificate:
             raise self.settings.error(
                 'a client secret and a certificate are filled in. Say which to use in the extra "auth_type". '
                 'The password of a certificate is the extra "certificate_password".'
@@ -120,7 +121,7 @@ class _Reader:
             AuthType.CUSTOM: self.settings.text("credential"),
             AuthType.WORKLOAD_IDENTITY: self.settings.text("federated_credential_file"),
             AuthType.CLIENT_CERTIFICATE: self.certificate(),
-            AuthType.CLIENT_SECRET: self.settings.login or password,
+            AuthType.CLIENT_SECRET: self.has_secret(),
         }
         auth_type = next((kind for kind, value in filled.items() if value), AuthType.DEFAULT)
         log.info(
@@ -128,6 +129,11 @@ class _Reader:
             self.settings.connection.conn_id, auth_type, _BECAUSE[auth_type],
         )  # fmt: skip
         return auth_type
+
+    def has_secret(self) -> bool:
+        """Tell whether a secret is meant; half of one is an error, but to the azure provider as good as none."""
+        halves = (self.settings.login, self.settings.password)
+        return all(halves) if self.settings.connection.conn_type == "azure_synapse" else any(halves)
 
     def value(self, name: str, auth_type: AuthType) -> str:
         """Give what a kind of identity uses, from the fields, and for workload identities from the environment."""
@@ -184,7 +190,7 @@ class _Reader:
         )
 
     def check_token(self, auth_type: AuthType) -> None:
-        if auth_type is AuthType.TOKEN and not re.fullmatch(r"[!-~]+", self.settings.password):
+        if auth_type is AuthType.TOKEN and not is_token(self.settings.password):
             raise self.settings.error("the bearer token has spaces, line breaks or other characters that no token has.")
 
 
@@ -204,6 +210,15 @@ def is_pem(text: str) -> bool:
     :param text: what it may be.
     """
     return "-----BEGIN " in text
+
+
+def is_token(value: object) -> bool:
+    """
+    Tell whether something can stand in a header as a bearer token. HTTP libraries quote in their errors what can't.
+
+    :param value: what it may be.
+    """
+    return isinstance(value, str) and re.fullmatch(r"[!-~]+", value) is not None
 
 
 def _with_line_breaks(pem: str) -> str:

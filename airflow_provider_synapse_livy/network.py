@@ -56,11 +56,13 @@ class Network:
 
         :param url: the address.
         """
-        from requests.utils import get_environ_proxies, select_proxy
+        from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
         if is_loopback(url):
             return None
-        return select_proxy(url, get_environ_proxies(url) if self.proxies is None else dict(self.proxies))
+        proxy = select_proxy(url, get_environ_proxies(url) if self.proxies is None else dict(self.proxies))
+        # The environment's may have no scheme.
+        return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
 
     def broken_connection(self, subject: str, url: str, error: BaseException) -> SynapseLivyError:
         """

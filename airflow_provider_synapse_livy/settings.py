@@ -18,6 +18,7 @@ class AirflowConnection(Protocol):
     """What is read of Airflow's own connection object."""
 
     conn_id: str
+    conn_type: str | None
     host: str | None
     port: int | None
     login: str | None
@@ -69,11 +70,13 @@ class Settings:
         """
         Give an extra field that is true or false, also in a string as URIs write it; false where it is missing.
 
+        The Test button of Airflow 2 says "y" for a box that is ticked.
+
         :param name: its name.
         """
         value = self.text(name) or "false"
-        if value.lower() in ("true", "false"):
-            return value.lower() == "true"
+        if value.lower() in ("true", "false", "y"):
+            return value.lower() != "false"
         raise self.error(f'the extra "{name}" is {value!r}. Write true or false.')
 
     @property

@@ -10,7 +10,9 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from airflow_provider_synapse_livy.api import causes
 from airflow_provider_synapse_livy.clouds import CLOUDS
@@ -20,7 +22,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.identity import AuthType, Identity, authority_url, is_pem
+from airflow_provider_synapse_livy.identity import AuthType, Identity, authority_url, is_pem, is_token
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
@@ -161,17 +163,38 @@ def request_token(identity: Identity) -> AccessToken:
     :param identity: who asks.
     :raises SynapseLivyError: the kind that fits, if there is none.
     """
-    statuses: list[int] = []
+    last = _LastRequest()
     try:
         # A credential lives for one request: its own cache would hand out the very token that was refused.
-        credential = _CREDENTIALS[identity.auth_type](identity, _options(identity, statuses))
+        credential = _CREDENTIALS[identity.auth_type](identity, _options(identity, last))
         with closing(cast("Any", credential)) if hasattr(credential, "close") else nullcontext():
-            return credential.get_token(identity.scope)
+            return _checked(credential.get_token(identity.scope))
     except Exception as error:  # noqa: BLE001  (whatever a credential raises, there is no token)
-        raise _explained(error, identity, statuses[-1] if statuses else None) from None
+        raise _explained(error, identity, last) from None
 
 
-def _options(identity: Identity, statuses: list[int]) -> dict[str, Any]:
+def _checked(given: Any) -> AccessToken:
+    """See that a credential gave a token, of its own kind or ours. What is none is not quoted: it may hold one."""
+    if is_token(getattr(given, "token", None)) and isinstance(getattr(given, "expires_on", None), int | float):
+        return cast("AccessToken", given)
+    raise ValueError("it is no AccessToken, or has spaces, line breaks or other characters that no token has.")
+
+
+@dataclass
+class _LastRequest:
+    """The last request that a credential sent, and the answer's status if there was one."""
+
+    url: str = ""
+    status: int | None = None
+
+    def sent(self, request: Any) -> None:
+        self.url, self.status = request.http_request.url, None
+
+    def answered(self, response: Any) -> None:
+        self.status = response.http_response.status_code
+
+
+def _options(identity: Identity, last: _LastRequest) -> dict[str, Any]:
     """Give the options of all of azure-identity's credentials that send requests of their own."""
     network = identity.network
     proxy = network.proxy(authority_url(identity.authority))
@@ -186,24 +209,41 @@ def _options(identity: Identity, statuses: list[int]) -> dict[str, Any]:
         "use_env_settings": False,
         "proxies": {"https": proxy} if proxy else None,
         "retry_total": 0,
-        "raw_response_hook": lambda response: statuses.append(response.http_response.status_code),
+        "raw_request_hook": last.sent,
+        "raw_response_hook": last.answered,
         "logger": _http_log,
     }
 
 
-def _explained(error: Exception, identity: Identity, status: int | None) -> SynapseLivyError:
+def _explained(error: Exception, identity: Identity, last: _LastRequest) -> SynapseLivyError:
     """Say what a credential could not do. azure-identity's messages name tenants, clients and codes, but no secrets."""
     giver = _GIVERS.get(identity.auth_type, identity.credential or f"Microsoft Entra ID at {identity.authority}")
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = _words(error)
     code = next(iter(re.findall(r"AADSTS\d+", words)), None)
     message = f"{giver} gave no token ({identity.auth_type}): {words} {AADSTS_REMEDIES.get(code or '', '')}".rstrip()
+    status = last.status or _status(error)
+    if status is None and (broken := _broken_connection(error)):
+        url = last.url or authority_url(identity.authority)
+        return identity.network.broken_connection("The token for Synapse", url, broken)
+    if _passes(error, identity, last.url, status):
+        return SynapseLivyUnavailableError(message, status=status, code=code)
     if isinstance(error, ValueError | OSError) and status is None:  # what is not even sent
         return SynapseLivyConfigurationError(message)
-    if status is None and (broken := _broken_connection(error)):
-        url = authority_url(identity.authority)
-        return identity.network.broken_connection("The token for Synapse", url, broken)
-    kind = SynapseLivyUnavailableError if _is_outage(status) else SynapseLivyAuthenticationError
-    return kind(message, status=status, code=code)
+    return SynapseLivyAuthenticationError(message, status=status, code=code)
+
+
+def _status(error: Exception) -> int | None:
+    """Give the status that an error of azure-core carries: credentials of one's own do not tell us what they send."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _words(error: Exception) -> str:
+    """Give an error's words, or those of Microsoft Entra ID, which MSAL leaves out if it refuses the tenant."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    refusals = (re.search(r'AADSTS\d+: [^"\\\r\n]*', str(cause)) for cause in causes(error))
+    refusal = None if "AADSTS" in words else next(filter(None, refusals), None)
+    return refusal[0] if refusal else words
 
 
 def _broken_connection(error: Exception) -> BaseException | None:
@@ -214,5 +254,14 @@ def _broken_connection(error: Exception) -> BaseException | None:
     return next((cause.inner_exception for cause in broken), None)
 
 
-def _is_outage(status: int | None) -> bool:
-    return status is not None and (status in (408, 429) or status >= 500)
+def _passes(error: Exception, identity: Identity, url: str, status: int | None) -> bool:
+    """Tell whether what kept a token away may pass."""
+    import requests
+
+    if status is None:
+        # A chain of credentials keeps none of its causes. Of those it tries, one that asks the authority is in use.
+        is_unanswered = urlsplit(url).netloc == urlsplit(authority_url(identity.authority)).netloc
+        return is_unanswered or isinstance(error, requests.ConnectionError | requests.Timeout | ConnectionError)
+    # While a machine is updated, its endpoint for managed identities says that it is not there.
+    absent = (404, 410) if identity.auth_type is AuthType.MANAGED_IDENTITY else ()
+    return status in (408, 429, *absent) or status >= 500

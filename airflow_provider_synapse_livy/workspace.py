@@ -97,7 +97,7 @@ class _Reader:
         if url.scheme != "https":
             raise self.host_error("would send the token unencrypted. http is for loopback addresses only.")
         suffix = self.settings.text("endpoint_suffix")
-        if "." not in host and ":" not in host:
+        if "." not in host and ":" not in host and not (custom and self.is_url()):
             host = f"{host}.{self.suffix() or (self.named_cloud() or PUBLIC_CLOUD).endpoint_suffix}"
         workspace, _, below = host.partition(".")
         is_name = re.fullmatch(r"[a-z0-9-]+", workspace) is not None
@@ -112,6 +112,10 @@ class _Reader:
         if not re.fullmatch(r"[a-z0-9.:-]+", host):
             raise self.host_error("is not the name of a host.")
         return f"[{host}]" if ":" in host else host
+
+    def is_url(self) -> bool:
+        """Tell whether the host was written with its scheme, as what it is and not as the name of a workspace."""
+        return "://" in (self.settings.connection.host or "")
 
     def suffix(self) -> str | None:
         value = (self.settings.text("endpoint_suffix") or "").strip(".").lower()
@@ -156,7 +160,7 @@ class _Reader:
                 f'the workspace is in {cloud.name}, but the extra "authority" is {value}, which is the one of '
                 f"{other.name}. Correct one of them."
             )
-        return value.rstrip("/")
+        return name if name == cloud.authority else value.rstrip("/")
 
     def scope(self, cloud: Cloud) -> str:
         """Read what a token is asked for. A resource without a permission stands for all that the identity has."""

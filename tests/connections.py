@@ -14,6 +14,7 @@ class Fields:
     """The fields of an Airflow connection; the default is a working service principal."""
 
     conn_id: str = "synapse_livy_default"
+    conn_type: str = "synapse_livy"
     host: str | None = "https://ws.dev.azuresynapse.net"
     port: int | None = None
     login: str | None = "client"
@@ -30,7 +31,6 @@ def connection(**changes: Any) -> SynapseLivyConnection:
 def to_emulator(emulator: Any, spark_pool_name: str | None = "etl", **extra: Any) -> SynapseLivyConnection:
     """Read the connection to a local Synapse."""
     fields = json.loads(emulator.airflow_connection(spark_pool_name, **extra))
-    del fields["conn_type"]
     return connection(**{"login": None, **fields})
 
 

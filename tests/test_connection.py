@@ -148,6 +148,18 @@ CHINA = "ws.dev.azuresynapse.azure.cn"
             "login.microsoftonline.us",
         ),
         (
+            {"host": "ws", "authority": "https://login.microsoftonline.com/"},
+            PUBLIC,
+            "https://dev.azuresynapse.net/.default",
+            "login.microsoftonline.com",  # as Microsoft's own, which azure-identity looks up
+        ),
+        (
+            {"host": "https://livy-gateway:8443", "allow_custom_host": "y"},
+            "https://livy-gateway:8443",
+            "https://dev.azuresynapse.net/.default",
+            "login.microsoftonline.com",
+        ),
+        (
             {"host": "https://[fd00::1]", "allow_custom_host": True},
             "https://[fd00::1]",
             "https://dev.azuresynapse.net/.default",
@@ -258,6 +270,8 @@ def test_extras():
         ({"login": "", "password": "", "extra": {"tenantId": ""}}, AuthType.DEFAULT),
         ({"login": None, "password": None}, AuthType.DEFAULT),
         ({"extra": {"auth_type": "auto", "tenantId": "t"}}, AuthType.CLIENT_SECRET),
+        ({"conn_type": "azure_synapse"}, AuthType.CLIENT_SECRET),
+        ({"conn_type": "azure_synapse", "password": None}, AuthType.DEFAULT),  # as the azure provider has it
         (
             {"extra": {"auth_type": "client_certificate", "tenantId": "t", "certificate_path": "/c.pem"}},
             AuthType.CLIENT_CERTIFICATE,
@@ -395,6 +409,12 @@ def test_proxies_that_are_none(value):
     with pytest.raises(SynapseLivyConfigurationError, match='"proxies".*http://proxy.example:3128') as caught:
         connection(extra={"tenantId": "t", "proxies": value})
     assert "s3cr3t-value" not in str(caught.value)
+
+
+def test_proxy_without_a_scheme(monkeypatch):
+    """The environment may name a proxy without its scheme, as curl and requests take it, for both transports."""
+    monkeypatch.setenv("https_proxy", "proxy.example:3128")
+    assert connection().network.proxy("https://ws.dev.azuresynapse.net") == "http://proxy.example:3128"
 
 
 def test_loopback_has_no_proxy(monkeypatch):

@@ -9,11 +9,11 @@ import time
 import pytest
 from connections import connection, to_emulator
 from running import run
-from scripted_server import ScriptedServer, http
+from scripted_server import ScriptedServer, http, reset
 
 from airflow_provider_synapse_livy.credentials import TokenSource, token_source
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
-from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
+from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID, Entra
 from airflow_provider_synapse_livy.emulator.tls import server_context
 from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyAuthenticationError,
@@ -60,7 +60,7 @@ def test_ready_made_token():
     [
         ({"password": "wrong"}, "AADSTS7000215.*Invalid client secret"),
         ({"login": "nobody"}, "AADSTS700016.*'nobody' was not found"),
-        ({"tenantId": "elsewhere"}, "elsewhere"),
+        ({"tenantId": "elsewhere"}, "AADSTS90002: Tenant 'elsewhere' not found. Correct the tenant id"),
     ],
 )
 def test_refusals(tls_synapse, changes, words):
@@ -75,6 +75,30 @@ def test_unreachable_token_endpoint(tls_synapse):
         authority = gone.url.replace("http:", "https:")
     with pytest.raises(SynapseLivyUnavailableError, match=f"The token for Synapse: {authority} refused the connection"):
         TokenSource(service_principal(tls_synapse, authority=authority)).get()
+
+
+def test_token_endpoint_that_breaks_off(tmp_path):
+    """If the request for the token breaks off, though the one before it was answered, that may pass."""
+    ca_file = tmp_path / "ca.pem"
+    with ScriptedServer(reset, tls=server_context(ca_file, "127.0.0.1")) as entra:
+        _, endpoints = Entra.openid_configuration(entra.url, TENANT_ID)
+        entra.script.insert(0, http(200, endpoints))
+        extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
+        identity = connection(host="http://localhost", extra=extra).identity
+        with pytest.raises(SynapseLivyUnavailableError, match=f"{entra.url} broke the connection off"):
+            TokenSource(identity).get()
+    assert [request.split(" ")[0] for request in entra.requests] == ["GET", "POST"]
+
+
+def test_default_chain_whose_authority_is_gone(monkeypatch):
+    """The chain keeps no cause, but if what it chose gets no answer from Microsoft Entra ID, that may pass as well."""
+    with ScriptedServer(http(200)) as gone:
+        authority = gone.url.replace("http:", "https:")
+    for name, value in {"TENANT_ID": TENANT_ID, "CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": CLIENT_SECRET}.items():
+        monkeypatch.setenv(f"AZURE_{name}", value)
+    extra = {"auth_type": "default", "authority": authority, "allow_custom_host": True}
+    with pytest.raises(SynapseLivyUnavailableError, match="^DefaultAzureCredential gave no token"):
+        TokenSource(connection(host="http://localhost", login=None, password=None, extra=extra).identity).get()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

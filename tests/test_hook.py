@@ -158,7 +158,7 @@ def test_test_connection_with_nothing_to_try(connect, synapse):
     connect(synapse.airflow_connection(None))
     worked, words = SynapseLivyHook().test_connection()
     assert not worked
-    assert "No Spark pool is named" in words
+    assert "Settings: no Spark pool is named" in words
 
 
 def test_test_connection_of_a_token_that_says_nothing(connect, synapse):

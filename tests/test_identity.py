@@ -17,11 +17,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
-from scripted_server import ScriptedServer, http
+from scripted_server import ScriptedServer, http, reset
 
 from airflow_provider_synapse_livy.credentials import TokenSource
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, TENANT_ID, WORKLOAD_SUBJECT
-from airflow_provider_synapse_livy.exceptions import SynapseLivyAuthenticationError, SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.exceptions import (
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyUnavailableError,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -196,6 +200,19 @@ def test_managed_identity_that_is_refused(monkeypatch):
         managed_identity(monkeypatch, refusal, extra={"auth_type": "managed_identity"})
 
 
+@pytest.mark.parametrize("status", [404, 410, 429, 500])
+def test_managed_identity_of_a_machine_in_trouble(monkeypatch, status):
+    """While a machine is updated, its endpoint for managed identities may be away or overloaded, which passes."""
+    with pytest.raises(SynapseLivyUnavailableError, match="^The managed identity's endpoint .* gave no token"):
+        managed_identity(monkeypatch, http(status, b"away"), extra={"auth_type": "managed_identity"})
+
+
+def test_managed_identity_endpoint_is_named(monkeypatch):
+    """If the machine's endpoint can't be reached, it is the one that is named, and not Microsoft Entra ID."""
+    with pytest.raises(SynapseLivyUnavailableError, match="^The token for Synapse: http://127.0.0.1:[0-9]+ broke"):
+        managed_identity(monkeypatch, reset, extra={"auth_type": "managed_identity"})
+
+
 def fake_az(monkeypatch, folder, script):
     """Put an Azure CLI on the PATH that does what a script says, and keeps its arguments."""
     az = folder / "az"
@@ -222,12 +239,13 @@ def test_azure_cli_that_is_not_logged_in(monkeypatch, tmp_path):
         TokenSource(identity(extra={"auth_type": "azure_cli"})).get()
 
 
-CREDENTIALS = """
+CREDENTIALS = r"""
+import requests
 from azure.core.credentials import AccessToken
 
 class Credential:
     def get_token(self, *scopes, **options):
-        return AccessToken(f"for {scopes[0]}", 9999999999)
+        return AccessToken(f"for-{scopes[0]}", 9999999999)
 
 def credential():
     return Credential()
@@ -239,6 +257,19 @@ class Async:
 def broken():
     raise RuntimeError("the vault is sealed")
 
+class Unreachable:
+    def get_token(self, *scopes, **options):
+        requests.get("http://127.0.0.1:1")
+
+class Token:
+    def __init__(self, *token):
+        self.token = token
+
+    def get_token(self, *scopes, **options):
+        return AccessToken(*self.token)
+
+with_line_break = lambda: Token("s3cr3t-value\n", 9999999999)
+without_end = lambda: Token("s3cr3t-value", "tomorrow")
 nothing = lambda: None
 number = 5
 """
@@ -251,7 +282,7 @@ def test_credential_of_ones_own(monkeypatch, tmp_path, name, joint):
     (tmp_path / "own_credentials.py").write_text(CREDENTIALS)
     monkeypatch.syspath_prepend(tmp_path)
     who = identity(extra={"credential": f"own_credentials{joint}{name}"})
-    assert TokenSource(who).get() == "for https://dev.azuresynapse.net/.default"
+    assert TokenSource(who).get() == "for-https://dev.azuresynapse.net/.default"
 
 
 @pytest.mark.parametrize(
@@ -264,14 +295,18 @@ def test_credential_of_ones_own(monkeypatch, tmp_path, name, joint):
         ("own_credentials.nothing", SynapseLivyConfigurationError, "gave NoneType, which has no get_token"),
         ("own_credentials.Async", SynapseLivyConfigurationError, "gave Async, .*without await"),
         ("own_credentials.broken", SynapseLivyAuthenticationError, "the vault is sealed"),
+        ("own_credentials.Unreachable", SynapseLivyUnavailableError, "Connection refused"),
+        ("own_credentials.with_line_break", SynapseLivyConfigurationError, "it is no AccessToken, or has"),
+        ("own_credentials.without_end", SynapseLivyConfigurationError, "it is no AccessToken, or has"),
     ],
 )
 def test_credential_of_ones_own_that_is_none(monkeypatch, tmp_path, path, kind, words):
     """What is wrong with a dotted path, or with what it gives, is said with the path."""
     (tmp_path / "own_credentials.py").write_text(CREDENTIALS)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(kind, match=f"^{path} gave no token .custom.: .*{words}"):
+    with pytest.raises(kind, match=f"^{path} gave no token .custom.: .*{words}") as caught:
         TokenSource(identity(extra={"auth_type": "custom", "credential": path})).get()
+    assert "s3cr3t-value" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -295,10 +330,11 @@ def test_certificates_that_are_none():
     assert "s3cr3t-value" not in str(caught.value)
 
 
-def test_secret_and_certificate_at_once():
+@pytest.mark.parametrize("certificate", ["certificate_path", "certificate_private_key"])
+def test_secret_and_certificate_at_once(certificate):
     """Which of two to use is not guessed."""
     with pytest.raises(SynapseLivyConfigurationError, match="a client secret and a certificate.*auth_type"):
-        identity(login="client", password="secret", extra={"tenantId": "t", "certificate_path": "/c.pem"})
+        identity(login="client", password="secret", extra={"tenantId": "t", certificate: "-----BEGIN X-----"})
 
 
 @pytest.mark.parametrize("token", ["Bearer abc", "abc\ndef", "ä"])

@@ -121,7 +121,26 @@ def test_form_of_older_airflow_is_the_same():
     assert {name for name, kind in kinds.items() if kind == "BooleanField"} == {
         "send_certificate_chain", "allow_custom_host"
     }  # fmt: skip
-    assert {name for name, kind in kinds.items() if kind == "PasswordField"} == SECRETS - {"proxies"}
+    assert {name for name, kind in kinds.items() if kind == "KeptSecretField"} == SECRETS
+
+
+def test_secrets_survive_the_form_of_airflow_2():
+    """What Airflow 2's form shows of a secret is what makes Airflow keep the secret, when the form comes back."""
+    wtforms = pytest.importorskip("wtforms")
+    pytest.importorskip("flask_appbuilder")
+    from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER
+
+    class Form(wtforms.Form):
+        filled = SynapseLivyHook.get_connection_form_widgets()["certificate_password"]
+        blank = SynapseLivyHook.get_connection_form_widgets()["certificate_private_key"]
+        proxies = SynapseLivyHook.get_connection_form_widgets()["proxies"]
+
+    form = Form(data={"filled": "s3cr3t-value", "blank": "", "proxies": {"https": "http://proxy.example:1"}})
+    shown = {field.name: field() for field in form}
+    assert f'value="{SENSITIVE_FIELD_PLACEHOLDER}"' in shown["filled"]
+    assert f'value="{SENSITIVE_FIELD_PLACEHOLDER}"' in shown["proxies"]
+    assert 'value=""' in shown["blank"]
+    assert "s3cr3t-value" not in "".join(shown.values())
 
 
 LIST_FORM = """

@@ -44,14 +44,16 @@ class Entra:
         self.forms: list[dict[str, Any]] = []
 
     @staticmethod
-    def openid_configuration(base_url: str, tenant: str) -> dict[str, Any]:
+    def openid_configuration(base_url: str, tenant: str) -> tuple[int, dict[str, Any]]:
         """
-        Describe a tenant's endpoints.
+        Describe a tenant's endpoints: with the answer's status and body.
 
         :param base_url: the emulator's address.
         :param tenant: the tenant.
         """
-        return {
+        if tenant != TENANT_ID:
+            return _no_tenant(tenant)
+        return 200, {
             "issuer": f"{base_url}/{tenant}/v2.0",
             "authorization_endpoint": f"{base_url}/{tenant}/oauth2/v2.0/authorize",
             "token_endpoint": f"{base_url}/{tenant}/oauth2/v2.0/token",
@@ -66,7 +68,7 @@ class Entra:
         """
         self.forms.append(form)
         if tenant != TENANT_ID:
-            return _refusal(400, "invalid_request", f"AADSTS90002: Tenant '{tenant}' not found.")
+            return _no_tenant(tenant)
         if form.get("client_id") != CLIENT_ID:
             words = f"AADSTS700016: Application '{form.get('client_id')}' was not found in the directory."
             return _refusal(400, "unauthorized_client", words)
@@ -125,6 +127,10 @@ def _is_accepted(assertion: Any) -> bool:
         return claims["sub"] in (CLIENT_ID, WORKLOAD_SUBJECT) and claims["exp"] > time.time()
     except (IndexError, KeyError, TypeError, ValueError):
         return False
+
+
+def _no_tenant(tenant: str) -> tuple[int, dict[str, Any]]:
+    return _refusal(400, "invalid_tenant", f"AADSTS90002: Tenant '{tenant}' not found.")
 
 
 def _refusal(status: int, error: str, description: str) -> tuple[int, dict[str, Any]]:

@@ -179,7 +179,8 @@ class SynapseServer:
 
     async def _openid_configuration(self, request: web.Request) -> web.Response:
         base_url = f"{request.scheme}://{request.host}"
-        return web.json_response(self.entra.openid_configuration(base_url, request.match_info["tenant"]))
+        status, body = self.entra.openid_configuration(base_url, request.match_info["tenant"])
+        return web.json_response(body, status=status)
 
     async def _token(self, request: web.Request) -> web.Response:
         status, body = self.entra.token(request.match_info["tenant"], dict(await request.post()))

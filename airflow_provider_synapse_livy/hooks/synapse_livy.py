@@ -259,7 +259,7 @@ class SynapseLivyHook(BaseHook):
         """Make the widgets that Airflow before 3.2 asks for; later versions read the provider info alone."""
         from airflow_provider_synapse_livy.airflow_compat import form_widget
 
-        return {name: form_widget(**field) for name, field in CONNECTION_FIELDS.items()}
+        return {name: form_widget(name, **field) for name, field in CONNECTION_FIELDS.items()}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
