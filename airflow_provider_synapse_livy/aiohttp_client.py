@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -52,6 +53,7 @@ class AsyncLivyClient:
         self._sleep = sleep
         # A thread of its own for what blocks: a token endpoint that hangs holds up this connection alone.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="synapse-livy-token")
+        self._renewal: asyncio.Future[str] | None = None
 
     @classmethod
     async def open(
@@ -78,6 +80,8 @@ class AsyncLivyClient:
 
     async def close(self) -> None:
         """Close the connections to the workspace."""
+        if self._renewal:
+            self._renewal.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
         await self._session.close()
 
@@ -100,15 +104,38 @@ class AsyncLivyClient:
         return await retrying(self._attempt, request, read)
 
     async def _attempt(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
-        token = self._tokens.peek() or await self._in_thread(self._tokens.get)
+        token = await self.authenticate()
         answer = await self._send(request, token)
         if answer.status == 401:
-            token = await self._in_thread(self._tokens.renew, token)
-            answer = await self._send(request, token)
+            answer = await self._send(request, await self._another_than(token))
         return read(request, answer)
 
-    async def _in_thread(self, function: Callable[..., str], *args: str) -> str:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+    async def authenticate(self) -> str:
+        """
+        Give a token that is good. Who come while one is asked for share the answer, which may be that there is none.
+
+        A token is replaced early, and nobody waits for that.
+
+        :raises SynapseLivyError: if there is none.
+        """
+        if token := self._tokens.peek():
+            return token
+        renewal = self._renew(self._tokens.get)
+        if token := self._tokens.at_hand():
+            return token
+        return await asyncio.shield(renewal)
+
+    async def _another_than(self, rejected: str) -> str:
+        """Give another token than the one that Synapse refused, which is what a request under way may still bring."""
+        renew = partial(self._tokens.renew, rejected)
+        token = await asyncio.shield(self._renew(renew))
+        return token if token != rejected else await asyncio.shield(self._renew(renew))
+
+    def _renew(self, ask: Callable[[], str]) -> asyncio.Future[str]:
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.get_running_loop().run_in_executor(self._thread, ask)
+            self._renewal.add_done_callback(_note_exception)
+        return self._renewal
 
     async def _send(self, request: LivyRequest, token: str) -> LivyAnswer:
         headers = {"Authorization": f"Bearer {token}"}
@@ -117,6 +144,12 @@ class AsyncLivyClient:
                 return LivyAnswer(response.status, response.headers, await _read_body(response))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._network.broken_connection(request.subject, request.url, error) from None
+
+
+def _note_exception(future: asyncio.Future[str]) -> None:
+    """Take note of an error that nobody may be waiting for, so that asyncio does not log it as forgotten."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:

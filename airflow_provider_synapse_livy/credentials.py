@@ -12,7 +12,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyUnavailableError
+from airflow_provider_synapse_livy.exceptions import SynapseLivyError
 from airflow_provider_synapse_livy.identity import Identity
 from airflow_provider_synapse_livy.token_request import request_token
 
@@ -43,6 +43,11 @@ class TokenSource:
         """Give the token if it is still good, without ever waiting; None where :meth:`get` would ask for one."""
         held = self._held
         return held.token if held and time.time() < held.refresh_at else None
+
+    def at_hand(self) -> str | None:
+        """Give the token that there is while it is good, even if it is time for a new one; None if there is none."""
+        held = self._held
+        return held.token if held and time.time() < held.good_until else None
 
     def get(self) -> str:
         """
@@ -86,7 +91,7 @@ class TokenSource:
     def _fetch_early(self, old: _HeldToken) -> str:
         try:
             return self._fetch()
-        except SynapseLivyUnavailableError as error:
+        except SynapseLivyError as error:
             left = old.good_until - time.time()
             log.warning("%s The token at hand is good for another %.0f s.", error, left)
             self._held = old._replace(refresh_at=time.time() + min(_RETRY_EARLY, left / 2))

@@ -78,6 +78,14 @@ _SECOND_CHANCE = 60.0
 #: Seconds to pause after a 429 that does not say how long.
 _UNASKED_PAUSE = 1.0
 
+#: Seconds to pause if there is no token to be had.
+_TOKEN_PAUSE = 3.0
+
+#: Seconds after which the rest of a long list, or of a slow one, is not read: its sessions would wait for too long.
+_LONGEST_RUN = 60.0
+
+_TOO_LATE = "Synapse gave no answer in the time that there was. See whether it hangs, or raise the sensor's timeout."
+
 
 @dataclass(slots=True, eq=False)
 class _Look:
@@ -88,6 +96,7 @@ class _Look:
     :param interval: how many seconds after it the next one is, if this one tells nothing new.
     :param quiet_until: until when what has not changed need not be told; then, nothing is tried again.
     :param patience: for how many seconds after it is due to try again what may pass.
+    :param until: when to stop trying, however often it is put off.
     :param answer: what it shows, and how often the session was seen to change until then.
     """
 
@@ -95,12 +104,8 @@ class _Look:
     interval: float
     quiet_until: float
     patience: float
+    until: float
     answer: asyncio.Future[tuple[SparkSessionAnswer, int]]
-
-    @property
-    def until(self) -> float:
-        """When to stop trying."""
-        return self.due + self.patience
 
     @property
     def slack(self) -> float:
@@ -121,7 +126,7 @@ class _Look:
         if now >= self.quiet_until:
             return False
         self.due = min(now + interval, self.quiet_until)
-        self.patience = min(self.patience, self.quiet_until - self.due)
+        self.until = min(self.due + self.patience, self.quiet_until)
         return True
 
 
@@ -192,7 +197,8 @@ class Watch:
         if self._changes != self._session.changes:  # there was one that this wait has not been told of
             quiet = 0.0
         now = asyncio.get_running_loop().time()
-        look = _Look(now + max(self._poller.jittered(after), _GATHER), after, now + quiet, patience, _future())
+        due = now + max(self._poller.jittered(after), _GATHER)
+        look = _Look(due, after, now + quiet, patience, due + patience, _future())
         try:
             answer, self._changes = await self._session.asked_for(look)
         finally:
@@ -212,7 +218,7 @@ class _PolledSession:
     :param request: the request for it alone.
     """
 
-    __slots__ = ("_digest", "_looks", "_poller", "busy", "changes", "readers", "request", "unlisted_until")
+    __slots__ = ("_digest", "_looks", "_poller", "busy", "changes", "readers", "request", "trouble", "unlisted_until")
 
     def __init__(self, poller: PoolPoller, request: SparkSessionRequest) -> None:
         self._poller = poller
@@ -222,6 +228,7 @@ class _PolledSession:
         self.request = request
         self.readers = 0
         self.busy = False
+        self.trouble: SynapseLivyError | None = None  # in the pause between two tries
         self.unlisted_until = 0.0
 
     def asked_for(self, look: _Look) -> asyncio.Future[tuple[SparkSessionAnswer, int]]:
@@ -239,6 +246,25 @@ class _PolledSession:
     def due(self) -> float:
         """When the next look is to be made; never, while one is being made."""
         return min((look.due for look in self._looks), default=math.inf) if not self.busy else math.inf
+
+    @property
+    def alarm(self) -> float:
+        """When something is to be done about it: a look, or, while one is being made, an end to the wait for it."""
+        return min((self._limit(look) for look in self._looks), default=math.inf) if self.busy else self.due
+
+    def _limit(self, look: _Look) -> float:
+        """Tell when a look has been waited for too long: between two tries at its end, else when any try has ended."""
+        return look.until if self.trouble else look.until + self._poller.longest_try
+
+    def give_up(self, now: float) -> None:
+        """
+        Give an error to those who have waited too long for what is being done.
+
+        :param now: the time.
+        """
+        if self.busy and self.alarm <= now:
+            error = self.trouble or SynapseLivyUnavailableError(f"{self.request.subject}: {_TOO_LATE}")
+            self.fail(error, lambda look: self._limit(look) <= now)
 
     def slack(self, now: float) -> float:
         """Tell for how many seconds to look ahead for others, if looks at this one are due."""
@@ -330,6 +356,9 @@ class PoolPoller:
         self._livy_api_version = livy_api_version
         self._limit = workspace_limit(connection.endpoint)
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._queue = asyncio.Lock()
+        #: How many seconds a request may take with all that belongs to it: a token and an answer, and a way to each.
+        self.longest_try = 4 * connection.network.timeout
         self._sessions: dict[int, _PolledSession] = {}
         self._early = 0.0
         self._alarm = math.inf
@@ -410,7 +439,7 @@ class PoolPoller:
     async def _rest(self) -> None:
         """Sleep until a look is due."""
         self._wake.clear()
-        self._alarm = min((session.due for session in self._sessions.values()), default=math.inf)
+        self._alarm = min((session.alarm for session in self._sessions.values()), default=math.inf)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._alarm):
                 await self._wake.wait()
@@ -418,6 +447,8 @@ class PoolPoller:
     def _start(self, client: AsyncLivyClient, tasks: asyncio.TaskGroup) -> None:
         """Begin to make the looks that are due, and with them those that are about to be."""
         now = asyncio.get_running_loop().time()
+        for session in self._sessions.values():
+            session.give_up(now)
         due = [session for session in self._sessions.values() if session.due <= now]
         if not due:
             return
@@ -442,6 +473,11 @@ class PoolPoller:
     async def _look_at(
         self, client: AsyncLivyClient, due: Collection[_PolledSession], listed: Collection[_PolledSession]
     ) -> None:
+        try:
+            await client.authenticate()  # its trouble is neither the list's nor that of the workspace
+        except SynapseLivyError as error:
+            self._do_without_token(dict.fromkeys((*due, *listed)), error)
+            return
         missing = set(await self._look_in_list(client, listed)) if listed else set()
         singly = (set(due) - set(listed)) | (set(due) & missing)
         for session in missing - singly:  # which were not due yet
@@ -454,9 +490,12 @@ class PoolPoller:
         """Read the list, page by page, as long as it pays; give the sessions that were not in it."""
         missing = {session.request.session_id: session for session in listed}
         pages, found, spare = 0, set[int](), 1 + len(self._sessions) // 10
+        was_in_trouble = self._list_in_trouble
+        clock = asyncio.get_running_loop().time
+        end = clock() + _LONGEST_RUN
         try:
-            while missing and (pages - spare) * _FEW <= len(found):
-                page = await self._attempt(client, self._page_request(pages), read_spark_session_list)
+            while missing and (pages - spare) * _FEW <= len(found) and clock() < end:
+                page = await self._attempt(client, self._page_request(pages), read_spark_session_list, end - clock())
                 pages += 1
                 found |= self._hand_out_page(page, missing)
                 if page.is_last:
@@ -464,6 +503,8 @@ class PoolPoller:
         except SynapseLivyError as error:
             if not self._is_of_the_list_alone(error, missing.values()):
                 return ()
+            if isinstance(error, SynapseLivyUnavailableError) and not was_in_trouble:
+                return missing.values()  # it may have passed when the list is needed next
             found = set()
         self._judge_list(pays=len(found) > pages * _FEW, missing=missing.values())
         return missing.values()
@@ -508,17 +549,29 @@ class PoolPoller:
             self._postpone(missing, now + (getattr(error, "retry_after", None) or _UNASKED_PAUSE), error)
             return False
         if isinstance(error, SynapseLivyAuthenticationError | SynapseLivyConfigurationError):
-            for session in missing:
-                session.fail(error, lambda look: look.due <= now)
-                session.rest()
+            self._fail(missing, error)
             return False
         if not self._list_in_trouble:
             log.info("%s The sessions that are waited for are read one by one.", error)
         self._list_in_trouble = True
         return True
 
+    def _do_without_token(self, sessions: Iterable[_PolledSession], error: SynapseLivyError) -> None:
+        if isinstance(error, SynapseLivyUnavailableError):
+            self._postpone(sessions, asyncio.get_running_loop().time() + _TOKEN_PAUSE, error)
+        else:
+            self._fail(sessions, error)
+
+    def _fail(self, sessions: Iterable[_PolledSession], error: SynapseLivyError) -> None:
+        """Give an error to those who wait for the looks that are being made."""
+        now = asyncio.get_running_loop().time()
+        for session in sessions:
+            session.fail(error, lambda look: look.due <= now)
+            session.rest()
+
     def _postpone(self, sessions: Iterable[_PolledSession], until: float, error: SynapseLivyError) -> None:
-        """Look again when the workspace has had its pause; whoever can't wait for that gets the error."""
+        """Look again when the pause that is due has passed; whoever can't wait for that gets the error."""
+        self._tell_trouble(error)
         for session in sessions:
             session.fail(error, lambda look: look.until < until)
             session.postpone(until)
@@ -530,7 +583,7 @@ class PoolPoller:
         patience = session.patience(began)
         retries = retry_description(patience) | {"before_sleep": partial(self._between_tries, session)}
         try:
-            answer: SparkSessionAnswer = await AsyncRetrying(sleep=asyncio.sleep, **retries)(
+            answer: SparkSessionAnswer = await AsyncRetrying(sleep=partial(self._pause, session), **retries)(
                 self._attempt, client, session.request, read_spark_session, patience
             )
         except SynapseLivyError as error:
@@ -544,8 +597,16 @@ class PoolPoller:
         again = asyncio.get_running_loop().time() + retry_state.upcoming_sleep
         error = retry_state.outcome and retry_state.outcome.exception()
         if isinstance(error, SynapseLivyError):
+            session.trouble = error
             session.fail(error, lambda look: look.until < again)
             self._tell_trouble(error)
+
+    async def _pause(self, session: _PolledSession, seconds: float) -> None:
+        self.expect(session.alarm)  # for who comes meanwhile, and has less time
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            session.trouble = None
 
     async def _attempt(
         self,
@@ -556,7 +617,8 @@ class PoolPoller:
     ) -> _Result:
         """Send a request once, when it is its turn."""
         async with self._slot(patience):
-            await self._limit.turn(request.subject)
+            async with self._queue:  # one at a time, so that a pool whose time is up all at once takes not all turns
+                await self._limit.turn(request.subject)
             try:
                 result = await client.call(request, read, patience=0)
             except SynapseLivyUnavailableError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -9,8 +10,9 @@ import time
 import pytest
 from connections import connection, to_emulator
 from running import run
-from scripted_server import ScriptedServer, http, reset
+from scripted_server import ScriptedServer, http, nothing, reset
 
+from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient
 from airflow_provider_synapse_livy.credentials import TokenSource, token_source
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID, Entra
@@ -254,6 +256,26 @@ def test_old_token_is_given_while_a_new_one_is_asked_for(tmp_path):
         hung.set()
         renewing.join()
     assert tokens.peek() == first  # for a while, since there was no new one to be had
+
+
+def test_triggerer_goes_on_with_the_old_token(tls_synapse, tmp_path):
+    """On an event loop as well, nobody waits for a new token as long as the old one is good."""
+    livy_connection = to_emulator(tls_synapse, tenantId=TENANT_ID, timeout=17)  # an identity of its own
+    tokens = token_source(livy_connection.identity)
+    first = tokens.get()
+
+    async def ask_twice():
+        client = await AsyncLivyClient.open(livy_connection)
+        try:
+            return [await asyncio.wait_for(client.authenticate(), 5) for _ in range(2)]
+        finally:
+            await client.close()
+
+    with ScriptedServer(nothing, tls=server_context(tmp_path / "ca.pem")) as entra:
+        changes = {"authority": entra.url, "verify": str(tmp_path / "ca.pem"), "timeout": 1}
+        tokens._identity = service_principal(tls_synapse, **changes)
+        tokens._held = tokens._held._replace(refresh_at=0)
+        assert asyncio.run(ask_twice()) == [first, first]
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])

@@ -13,9 +13,11 @@ from collections import Counter
 import bodies
 import pytest
 from aiohttp import web
-from connections import to_emulator, to_server
+from connections import connection, to_emulator, to_server
+from scripted_server import ScriptedServer, nothing
 
 from airflow_provider_synapse_livy import aiohttp_client, polling
+from airflow_provider_synapse_livy.emulator.tls import server_context
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
@@ -341,6 +343,7 @@ def test_item_that_lacks_something_is_confirmed(changes):
             workspace.states = {5: "idle"}
             answer = await tasks[5]
             assert (answer.session.result, answer.session.tags) == ("Succeeded", {})
+            assert answer.session.scheduler_info
             await cancel(tasks)
 
     run(scenario)
@@ -464,6 +467,95 @@ def test_each_wait_has_its_own_patience():
             workspace.on_list = workspace.on_single = None
             workspace.states = dict.fromkeys(ids, "idle")
             await asyncio.gather(*patient)
+
+    run(scenario)
+
+
+def test_who_comes_between_two_tries_has_its_own_patience():
+    """A wait that comes while the next try at its session is far off is not held up beyond its own time."""
+
+    async def scenario():
+        async with Workspace([1]) as workspace:
+            workspace.on_single = always(503, **{"Retry-After": "15"})
+            patient = asyncio.create_task(wait(to(workspace), 1, patience=20))
+            await asyncio.sleep(0.3)
+            hasty = wait(to(workspace), 1, patience=0.5)
+            with pytest.raises(SynapseLivyUnavailableError, match="answered 503"):
+                await asyncio.wait_for(hasty, 5)
+            assert not patient.done()
+            await cancel([patient])
+
+    run(scenario)
+
+
+def test_list_that_is_throttled_for_good_ends_the_waits():
+    """If only the list is throttled, and never ceases to be, the waits end when their time is up, with that error."""
+
+    async def scenario():
+        async with Workspace(range(20)) as workspace:
+            workspace.on_list = always(429, **{"Retry-After": "1"})
+            ended = await asyncio.gather(
+                *(wait(to(workspace), number, patience=3) for number in range(20)), return_exceptions=True
+            )
+            assert {error.status for error in ended} == {429}
+
+    run(scenario)
+
+
+def test_fault_of_one_page_does_not_cost_the_list():
+    """A page that fails once has the sessions read singly that once, and the list is used again after it."""
+    ids = list(range(20))
+
+    async def scenario():
+        async with Workspace(ids) as workspace:
+            workspace.on_list = always(503)
+            tasks = [asyncio.create_task(wait(to(workspace), number, interval=0.3)) for number in ids]
+            while not workspace.asked["single"]:
+                await asyncio.sleep(0.01)
+            workspace.on_list = None
+            await asyncio.sleep(1)
+            await cancel(tasks)
+            assert workspace.asked["single"] == 20
+            assert workspace.asked["list"] >= 3
+
+    run(scenario)
+
+
+def test_list_that_is_slow_keeps_nobody_beyond_its_time():
+    """Whoever is on the last pages of a slow list gets an error when its time is up, and not when they are read."""
+    near, far = list(range(80)), list(range(80, 100))
+
+    async def scenario():
+        async with Workspace([*near, *range(10_000, 10_520), *far]) as workspace:
+
+            async def slow(_):
+                await asyncio.sleep(0.25)
+
+            workspace.on_list = slow
+            connection = to(workspace, timeout=0.3)
+            tasks = [asyncio.create_task(wait(connection, number, interval=30, patience=0.5)) for number in near + far]
+            await asyncio.wait(tasks[80:], timeout=4)
+            assert all("no answer in the time that there was" in str(task.exception()) for task in tasks[80:])
+            assert not any(task.done() for task in tasks[:80])
+            await cancel(tasks)
+
+    run(scenario)
+
+
+def test_token_that_is_not_to_be_had_is_asked_for_once_for_all(tmp_path):
+    """While the token endpoint hangs, all who wait share its requests, and end when their time is up."""
+
+    async def scenario():
+        ca_file = tmp_path / "ca.pem"
+        with ScriptedServer(nothing, tls=server_context(ca_file, "127.0.0.1")) as entra:
+            extra = {"tenantId": "t", "authority": entra.url, "verify": str(ca_file), "timeout": 1}
+            hung = connection(host="https://127.0.0.1:1", login="hung", extra=extra)
+            ended = await asyncio.gather(
+                *(wait(hung, number, patience=2) for number in range(100)), return_exceptions=True
+            )
+        assert {type(error) for error in ended} == {SynapseLivyUnavailableError}
+        assert {"The token for Synapse" in str(error) for error in ended} == {True}
+        assert len(entra.requests) <= 3
 
     run(scenario)
 

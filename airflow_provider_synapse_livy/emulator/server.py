@@ -33,7 +33,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Seen(NamedTuple):
-    """A request that the emulator has seen, and the status that it answered with."""
+    """A request that the emulator has seen, and the status that it answered with: 0 if it broke the connection off."""
 
     method: str
     path: str
@@ -96,7 +96,8 @@ class SynapseServer:
     @web.middleware
     async def _watch(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         response = await handler(request)
-        self.seen.append(Seen(request.method, request.path, response.status))
+        has_broken_off = request.transport is None or request.transport.is_closing()
+        self.seen.append(Seen(request.method, request.path, 0 if has_broken_off else response.status))
         return response
 
     @web.middleware

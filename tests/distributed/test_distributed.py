@@ -99,10 +99,12 @@ def release(synapse, sessions):
 
 
 def is_asked(synapse, sessions):
-    """Count how often sessions were asked for."""
-    paths = {f"/sparkPools/{pool}/sessions/{number}" for number, pool, _ in sessions}
-    asked = (f"/sparkPools{request.path.rpartition('/sparkPools')[2]}" for request in synapse.seen)
-    return Counter(path for path in asked if path in paths)
+    """Count how often sessions were asked for, by themselves or by the first page of their pool's list."""
+    asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.seen)
+    counts = {
+        (pool, number): asked[f"/{pool}/sessions/{number}"] + asked[f"/{pool}/sessions"] for number, pool, _ in sessions
+    }
+    return {session: count for session, count in counts.items() if count}
 
 
 def wait_until_asked(synapse, sessions, times=2, timeout=180):
