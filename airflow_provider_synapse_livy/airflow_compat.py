@@ -230,20 +230,17 @@ def form_widget(name: str, *, label: str, description: str, schema: Mapping[str,
     if "boolean" in schema["type"]:
         return BooleanField(label, description=description)
     if schema.get("format") == "password" or name in _MAY_BE_SECRET:
-        return _kept_secret(PasswordField)(label, description=description, widget=_shown(BS3PasswordFieldWidget()))
+        return PasswordField(label, description=description, widget=_kept_secret(BS3PasswordFieldWidget))
     return StringField(label, description=description, widget=BS3TextFieldWidget())
 
 
-def _shown(widget: Any) -> Any:
-    widget.hide_value = False  # no argument, since Airflow 3.0 and 3.1 put widgets in its place that take none
-    return widget
-
-
-def _kept_secret(field: Any) -> Any:
+def _kept_secret(password_widget: Any) -> Any:
     """Have a secret survive a form that is saved: a password field of WTForms comes back empty, which deletes it."""
 
-    class KeptSecretField(field):  # type: ignore[misc]
-        def _value(self) -> str:
-            return _SECRET_PLACEHOLDER if self.data else ""
+    class KeptSecretWidget(password_widget):  # type: ignore[misc]
+        def __call__(self, field: Any, **kwargs: Any) -> Any:
+            return super().__call__(field, **kwargs | {"value": _SECRET_PLACEHOLDER if field.data else ""})
 
-    return KeptSecretField
+    widget = KeptSecretWidget()
+    widget.hide_value = False  # which WTForms sets when a widget is made
+    return widget
