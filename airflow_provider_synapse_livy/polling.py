@@ -51,7 +51,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.rate_limit import workspace_limit
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.retry import retry_description
 
 __all__ = ["PoolPoller", "Watch"]
 
@@ -63,7 +63,7 @@ _Result = TypeVar("_Result")
 #: Up to so many sessions are read singly. A page of the list costs about as much as that.
 _FEW = 3
 
-#: How many requests of one pool may be under way at once, so that a pool that hangs takes nothing from the others.
+#: How many sessions of one pool may be read at once, beside its list: a pool that hangs takes nothing from the others.
 _AT_ONCE = 3
 
 #: Seconds to wait for company when a look is asked for at once.
@@ -363,6 +363,8 @@ class PoolPoller:
         self._early = 0.0
         self._alarm = math.inf
         self._wake = asyncio.Event()
+        self._reads_list = False
+        self._queued: set[_PolledSession] = set()
         self._list_again_at = 0.0
         self._list_again_for = 0
         self._in_trouble = False
@@ -455,7 +457,12 @@ class PoolPoller:
         listed = self._choose_for_list(due, now)
         for session in (*due, *listed):
             session.busy = True
-        tasks.create_task(self._look_at(client, due, listed))
+        if listed and self._reads_list:
+            self._queued.update(listed)
+            due, listed = [session for session in due if session not in self._queued], []
+        self._reads_list |= bool(listed)
+        if due:
+            tasks.create_task(self._look_at(client, due, listed))
         self._early = random.uniform(0, _JITTER)  # noqa: S311  (no secret)
 
     def _choose_for_list(self, due: Collection[_PolledSession], now: float) -> list[_PolledSession]:
@@ -474,11 +481,12 @@ class PoolPoller:
         self, client: AsyncLivyClient, due: Collection[_PolledSession], listed: Collection[_PolledSession]
     ) -> None:
         try:
-            await client.authenticate()  # its trouble is neither the list's nor that of the workspace
-        except SynapseLivyError as error:
-            self._do_without_token(dict.fromkeys((*due, *listed)), error)
-            return
-        missing = set(await self._look_in_list(client, listed)) if listed else set()
+            if not await self._has_token(client, {*due, *listed}):
+                return
+            missing = set(await self._look_in_list(client, listed)) if listed else set()
+        finally:
+            if listed:
+                self._end_list()
         singly = (set(due) - set(listed)) | (set(due) & missing)
         for session in missing - singly:  # which were not due yet
             session.rest()
@@ -495,7 +503,7 @@ class PoolPoller:
         end = clock() + _LONGEST_RUN
         try:
             while missing and (pages - spare) * _FEW <= len(found) and clock() < end:
-                page = await self._attempt(client, self._page_request(pages), read_spark_session_list, end - clock())
+                page = await self._send(client, self._page_request(pages), read_spark_session_list)
                 pages += 1
                 found |= self._hand_out_page(page, missing)
                 if page.is_last:
@@ -508,6 +516,13 @@ class PoolPoller:
             found = set()
         self._judge_list(pays=len(found) > pages * _FEW, missing=missing.values())
         return missing.values()
+
+    def _end_list(self) -> None:
+        """Let those go on whose page had passed when they came; all read the list together, one after the other."""
+        self._reads_list = False
+        queued, self._queued = self._queued, set()
+        for session in queued:
+            session.rest()
 
     def _page_request(self, number: int) -> SparkSessionPageRequest:
         return list_spark_sessions_request(
@@ -524,11 +539,12 @@ class PoolPoller:
         found = set()
         for session_id in page.items.keys() & self._sessions.keys():
             polled = self._sessions[session_id]
-            if polled.busy and session_id not in missing:  # it is being read by itself
+            if polled.busy and session_id not in missing and polled not in self._queued:  # it is being read by itself
                 found.add(session_id)
             elif polled.hand_out(page.digest(session_id), partial(page.read, session_id), now):
                 found.add(session_id)
                 missing.pop(session_id, None)
+                self._queued.discard(polled)
         return found
 
     def _judge_list(self, *, pays: bool, missing: Iterable[_PolledSession]) -> None:
@@ -556,11 +572,17 @@ class PoolPoller:
         self._list_in_trouble = True
         return True
 
-    def _do_without_token(self, sessions: Iterable[_PolledSession], error: SynapseLivyError) -> None:
-        if isinstance(error, SynapseLivyUnavailableError):
+    async def _has_token(self, client: AsyncLivyClient, sessions: Collection[_PolledSession]) -> bool:
+        """Get a token first, for trouble with that is neither the list's nor that of the workspace; settle it here."""
+        try:
+            await client.authenticate()
+        except SynapseLivyUnavailableError as error:
             self._postpone(sessions, asyncio.get_running_loop().time() + _TOKEN_PAUSE, error)
-        else:
+        except SynapseLivyError as error:
             self._fail(sessions, error)
+        else:
+            return True
+        return False
 
     def _fail(self, sessions: Iterable[_PolledSession], error: SynapseLivyError) -> None:
         """Give an error to those who wait for the looks that are being made."""
@@ -584,7 +606,7 @@ class PoolPoller:
         retries = retry_description(patience) | {"before_sleep": partial(self._between_tries, session)}
         try:
             answer: SparkSessionAnswer = await AsyncRetrying(sleep=partial(self._pause, session), **retries)(
-                self._attempt, client, session.request, read_spark_session, patience
+                self._attempt, client, session.request, patience
             )
         except SynapseLivyError as error:
             session.fail(error, lambda look: look.due <= began)
@@ -609,22 +631,23 @@ class PoolPoller:
             session.trouble = None
 
     async def _attempt(
-        self,
-        client: AsyncLivyClient,
-        request: _Request,
-        read: Callable[[_Request, LivyAnswer], _Result],
-        patience: float = RETRY_SECONDS,
+        self, client: AsyncLivyClient, request: SparkSessionRequest, patience: float
+    ) -> SparkSessionAnswer:
+        async with self._slot(patience):
+            return await self._send(client, request, read_spark_session)
+
+    async def _send(
+        self, client: AsyncLivyClient, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]
     ) -> _Result:
         """Send a request once, when it is its turn."""
-        async with self._slot(patience):
-            async with self._queue:  # one at a time, so that a pool whose time is up all at once takes not all turns
-                await self._limit.turn(request.subject)
-            try:
-                result = await client.call(request, read, patience=0)
-            except SynapseLivyUnavailableError as error:
-                if error.status == 429:
-                    self._limit.hold(error.retry_after or _UNASKED_PAUSE)
-                raise
+        async with self._queue:  # one at a time, so that a pool whose time is up all at once does not take all turns
+            await self._limit.turn(request.subject)
+        try:
+            result = await client.call(request, read, patience=0)
+        except SynapseLivyUnavailableError as error:
+            if error.status == 429:
+                self._limit.hold(error.retry_after or _UNASKED_PAUSE)
+            raise
         self._in_trouble = False
         return result
 

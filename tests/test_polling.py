@@ -218,6 +218,33 @@ def test_many_waits_cost_few_requests():
     run(scenario)
 
 
+def test_list_is_read_once_at_a_time():
+    """Waits that come while the list is read take what is still to come of it, and start no reading of their own."""
+    ids = list(range(200))
+
+    async def scenario():
+        async with Workspace(ids) as workspace:
+            under_way = [0, 0]
+
+            async def slow(_):
+                under_way[0] += 1
+                under_way[1] = max(under_way)
+                await asyncio.sleep(0.05)
+                under_way[0] -= 1
+
+            workspace.on_list = slow
+            connection, tasks = to(workspace), []
+            for session_id in ids:
+                tasks.append(asyncio.create_task(wait(connection, session_id, interval=0.5)))
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(1)
+            workspace.states = dict.fromkeys(ids, "idle")
+            await asyncio.gather(*tasks)
+            assert under_way[1] == 1
+
+    run(scenario)
+
+
 def test_waits_that_come_one_by_one_are_brought_in_step():
     """Waits that began at different times look together before long."""
     ids = list(range(20))
