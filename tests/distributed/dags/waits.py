@@ -26,8 +26,12 @@ def sessions(kind: str) -> Any:
 
 
 with DAG("waits", max_active_tasks=1000, max_active_runs=10):
-    for mode in ("poke", "reschedule"):
-        SynapseSparkSessionSensor.partial(task_id=mode, mode=mode, **READY).expand_kwargs(sessions(mode))
+    SynapseSparkSessionSensor.partial(task_id="poke", **READY).expand_kwargs(sessions("poke"))
+    # A task that is rescheduled must not be due again before the scheduler has heard that its last look has ended: it
+    # would be failed for that (apache/airflow#71580).
+    SynapseSparkSessionSensor.partial(
+        task_id="reschedule", mode="reschedule", **READY | {"poke_interval": 20}
+    ).expand_kwargs(sessions("reschedule"))
     SynapseSparkSessionSensor.partial(task_id="deferrable", deferrable=True, **READY).expand_kwargs(
         sessions("deferrable")
     )
