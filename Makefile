@@ -70,7 +70,7 @@ lint: $(INSTALLED)  ## Types, style and format
 	$(BIN)/ruff format --check
 
 .PHONY: bench
-bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neighbours; takes an hour
+bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neighbours; takes more than an hour
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: constraints
