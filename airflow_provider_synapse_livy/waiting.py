@@ -90,7 +90,7 @@ class WaitRules:
         return _shared_rules(states, results, accept_idle_timeout)
 
 
-#: A thousand waits for the same share one set of rules, which would take as much memory as all else of a wait.
+#: Equal rules are made once: a triggerer may hold thousands of waits for the same.
 _shared_rules = lru_cache(WaitRules)
 
 
