@@ -14,14 +14,14 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
-from airflow_provider_synapse_livy.connection import CLOUDS
+from airflow_provider_synapse_livy.connection.synapse_livy import CLOUDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
 
-    from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+    from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
     from airflow_provider_synapse_livy.models import SparkSession
 
 __all__ = [

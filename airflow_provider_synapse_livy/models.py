@@ -21,7 +21,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
-from airflow_provider_synapse_livy.strict_json import check_numbers, read_json
+from airflow_provider_synapse_livy.livy.strict_json import check_numbers, read_json
 
 __all__ = [
     "LivyState",

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 
 
 @dataclass

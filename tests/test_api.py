@@ -16,15 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from airflow_provider_synapse_livy.api import (
-    LivyAnswer,
-    broken_connection,
-    list_spark_sessions_request,
-    read_spark_session,
-    read_spark_session_list,
-    spark_session_request,
-    validate_session_id,
-)
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
@@ -33,6 +24,15 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
     SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.livy.responses import (
+    LivyAnswer,
+    broken_connection,
+    list_spark_sessions_request,
+    read_spark_session,
+    read_spark_session_list,
+    spark_session_request,
+    validate_session_id,
 )
 from airflow_provider_synapse_livy.models import SparkSession
 

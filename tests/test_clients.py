@@ -15,15 +15,15 @@ from connections import connection, to_emulator, to_server
 from scripted_server import ScriptedServer, http
 from tunnel_proxy import TunnelProxy
 
-from airflow_provider_synapse_livy import aiohttp_client
-from airflow_provider_synapse_livy.aiohttp_client import shared_client
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.requests_client import LivyClient
+from airflow_provider_synapse_livy.transport import async_client as aiohttp_client
+from airflow_provider_synapse_livy.transport.async_client import shared_client
+from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 GOOD = http(200, bodies.IDLE, x_ms_activity_id="activity-1")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from yarl import URL
 
-from airflow_provider_synapse_livy.connection import AuthType
+from airflow_provider_synapse_livy.connection.synapse_livy import AuthType
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
 
 PUBLIC = "https://ws.dev.azuresynapse.net"

@@ -50,7 +50,7 @@ SOURCES = {
 READ = """
 import dataclasses, json, sys
 from airflow.models import Connection
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 for name in sys.argv[1:]:
     kept = Connection.get_connection_from_secrets(name)
     read = SynapseLivyConnection.from_airflow(kept, kept.extra_dejson)

@@ -12,8 +12,6 @@ from connections import connection, to_emulator
 from running import run
 from scripted_server import ScriptedServer, http, nothing, reset
 
-from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient
-from airflow_provider_synapse_livy.credentials import TokenSource, token_source
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID, Entra
 from airflow_provider_synapse_livy.emulator.tls import server_context
@@ -23,6 +21,8 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient
+from airflow_provider_synapse_livy.transport.tokens import TokenSource, token_source
 
 
 def service_principal(emulator, *, login=CLIENT_ID, password=CLIENT_SECRET, **extra):

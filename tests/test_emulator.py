@@ -19,7 +19,7 @@ from airflow_provider_synapse_livy.emulator import SCENARIOS, SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
 from airflow_provider_synapse_livy.emulator.sessions import timestamp
 from airflow_provider_synapse_livy.models import SparkSession
-from airflow_provider_synapse_livy.waiting import Wait, WaitRules
+from airflow_provider_synapse_livy.waiting.wait import Wait, WaitRules
 
 VERSION = "livyApi/versions/2020-12-01"
 

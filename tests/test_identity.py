@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from scripted_server import ScriptedServer, http, reset
 
-from airflow_provider_synapse_livy.credentials import TokenSource
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, TENANT_ID, WORKLOAD_SUBJECT
 from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.transport.tokens import TokenSource
 
 
 @pytest.fixture(autouse=True)

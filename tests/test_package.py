@@ -14,10 +14,10 @@ import jsonschema
 import pytest
 
 import airflow_provider_synapse_livy
-from airflow_provider_synapse_livy.clouds import CLOUDS
+from airflow_provider_synapse_livy.connection.clouds import CLOUDS
+from airflow_provider_synapse_livy.connection.identity import AUTO, AuthType
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.identity import AUTO, AuthType
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 
 MODULES = [
@@ -181,14 +181,14 @@ LIGHT = [
     "",
     ".get_provider_info",
     ".models",
-    ".exceptions",
-    ".api",
-    ".waiting",
-    ".retry",
-    ".strict_json",
-    ".rate_limit",
-    ".polling",
-    ".connection",
+    ".livy.errors",
+    ".livy.responses",
+    ".livy.strict_json",
+    ".waiting.wait",
+    ".transport.retry",
+    ".transport.rate_limit",
+    ".polling.poller",
+    ".connection.synapse_livy",
     ".emulator",
 ]
 

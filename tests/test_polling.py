@@ -16,7 +16,6 @@ from aiohttp import web
 from connections import connection, to_emulator, to_server
 from scripted_server import ScriptedServer, nothing
 
-from airflow_provider_synapse_livy import aiohttp_client, polling
 from airflow_provider_synapse_livy.emulator.tls import server_context
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionNotFoundError,
@@ -24,7 +23,9 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.polling import Watch
+from airflow_provider_synapse_livy.polling import poller as polling
+from airflow_provider_synapse_livy.polling.poller import Watch
+from airflow_provider_synapse_livy.transport import async_client as aiohttp_client
 
 LIST = re.compile(r"/sparkPools/(?P<pool>[^/]+)/sessions$")
 SINGLE = re.compile(r"/sparkPools/(?P<pool>[^/]+)/sessions/(?P<id>\d+)$")

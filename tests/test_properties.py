@@ -12,7 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_synapse_livy.api import (
+from airflow_provider_synapse_livy.exceptions import (
+    InvalidSparkSessionIdError,
+    SynapseLivyError,
+    SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.livy.responses import (
     LivyAnswer,
     SparkSessionAnswer,
     list_spark_sessions_request,
@@ -21,14 +26,9 @@ from airflow_provider_synapse_livy.api import (
     spark_session_request,
     validate_session_id,
 )
-from airflow_provider_synapse_livy.exceptions import (
-    InvalidSparkSessionIdError,
-    SynapseLivyError,
-    SynapseLivyUnavailableError,
-)
 from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkSessionResultType
 from airflow_provider_synapse_livy.triggers.spark_session import read_event
-from airflow_provider_synapse_livy.waiting import (
+from airflow_provider_synapse_livy.waiting.wait import (
     Verdict,
     Wait,
     WaitRules,

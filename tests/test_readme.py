@@ -17,15 +17,16 @@ from conftest import PROJECT
 from connections import Fields, to_server
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from airflow_provider_synapse_livy import api, exceptions
-from airflow_provider_synapse_livy.api import LivyAnswer, read_spark_session
-from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnection
+from airflow_provider_synapse_livy import exceptions
+from airflow_provider_synapse_livy.connection.synapse_livy import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.emulator import SCENARIOS
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_synapse_livy.livy import responses as api
+from airflow_provider_synapse_livy.livy.responses import LivyAnswer, read_spark_session
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
-from airflow_provider_synapse_livy.token_request import AADSTS_REMEDIES
-from airflow_provider_synapse_livy.waiting import WaitRules, judge
+from airflow_provider_synapse_livy.transport.entra import AADSTS_REMEDIES
+from airflow_provider_synapse_livy.waiting.wait import WaitRules, judge
 
 README = (PROJECT / "README.md").read_text()
 

@@ -20,7 +20,7 @@ from connections import airflow_connection
 from running import MODES, TaskInstance, make_sensor, run
 from scripted_server import ScriptedServer, http
 
-from airflow_provider_synapse_livy.airflow_compat import STARTS_FROM_TRIGGER, AirflowRescheduleException
+from airflow_provider_synapse_livy.airflow_compat.task_state import STARTS_FROM_TRIGGER, AirflowRescheduleException
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
     SparkSessionFailedError,

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import DAG, TaskDeferred
 from running import TaskInstance, TaskStateStore, make_sensor, started_trigger
 from test_trigger import events, make_trigger
 
-from airflow_provider_synapse_livy.airflow_compat import STARTS_FROM_TRIGGER
+from airflow_provider_synapse_livy.airflow_compat.task_state import STARTS_FROM_TRIGGER
 from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError
 from airflow_provider_synapse_livy.triggers.spark_session import BEGIN_ON_WORKER, SynapseSparkSessionTrigger
 

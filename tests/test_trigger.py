@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from airflow_provider_synapse_livy import aiohttp_client
 from airflow_provider_synapse_livy.hooks import synapse_livy
+from airflow_provider_synapse_livy.transport import async_client as aiohttp_client
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
 

@@ -7,10 +7,10 @@ import logging
 import bodies
 import pytest
 
-from airflow_provider_synapse_livy.api import SparkSessionAnswer
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer
 from airflow_provider_synapse_livy.models import SparkSession
-from airflow_provider_synapse_livy.waiting import (
+from airflow_provider_synapse_livy.waiting.wait import (
     SETTLE_TIMEOUT,
     Verdict,
     Wait,

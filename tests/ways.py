@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient
-from airflow_provider_synapse_livy.api import read_spark_session
-from airflow_provider_synapse_livy.requests_client import LivyClient
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS
+from airflow_provider_synapse_livy.livy.responses import read_spark_session
+from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient
+from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS
+from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 
 class Worker:

@@ -14,18 +14,18 @@ from weakref import WeakKeyDictionary
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_synapse_livy.airflow_compat import connection_turn
-from airflow_provider_synapse_livy.api import (
+from airflow_provider_synapse_livy.airflow_compat.task_state import connection_turn
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_synapse_livy.hooks.connection_check import ConnectionTest
+from airflow_provider_synapse_livy.links import session_links
+from airflow_provider_synapse_livy.livy.responses import (
     SparkSessionAnswer,
     SparkSessionRequest,
     read_spark_session,
 )
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
-from airflow_provider_synapse_livy.connection_test import ConnectionTest
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_synapse_livy.links import session_links
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS
+from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import requests
 
     from airflow_provider_synapse_livy.models import SparkSession
-    from airflow_provider_synapse_livy.polling import Watch
-    from airflow_provider_synapse_livy.requests_client import LivyClient
+    from airflow_provider_synapse_livy.polling.poller import Watch
+    from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 __all__ = ["SparkSessionReader", "SynapseLivyHook"]
 
@@ -175,7 +175,7 @@ class SynapseLivyHook(BaseHook):
         :raises SynapseLivyError: likewise.
         """
         # Off the loop, which would stand still for a quarter of a second.
-        polling = await asyncio.to_thread(importlib.import_module, "airflow_provider_synapse_livy.polling")
+        polling = await asyncio.to_thread(importlib.import_module, "airflow_provider_synapse_livy.polling.poller")
         connection = await self._read_connection_async()
         pool = connection.pool(self.spark_pool_name)
         version = connection.livy_api_version if self.livy_api_version is None else self.livy_api_version
@@ -217,7 +217,7 @@ class SynapseLivyHook(BaseHook):
 
     @cached_property
     def _client(self) -> LivyClient:
-        from airflow_provider_synapse_livy.requests_client import LivyClient
+        from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
         return LivyClient(self._connection)
 
@@ -257,7 +257,7 @@ class SynapseLivyHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Make the widgets that Airflow before 3.2 asks for; later versions read the provider info alone."""
-        from airflow_provider_synapse_livy.airflow_compat import form_widget
+        from airflow_provider_synapse_livy.airflow_compat.task_state import form_widget
 
         return {name: form_widget(name, **field) for name, field in CONNECTION_FIELDS.items()}
 

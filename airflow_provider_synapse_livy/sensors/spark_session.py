@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.triggers.base import StartTriggerArgs
 
-from airflow_provider_synapse_livy.airflow_compat import (
+from airflow_provider_synapse_livy.airflow_compat.task_state import (
     STARTS_FROM_TRIGGER,
     AirflowRescheduleException,
     earlier_start,
@@ -33,7 +33,7 @@ from airflow_provider_synapse_livy.airflow_compat import (
     remember_start,
     start_of_run,
 )
-from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
+from airflow_provider_synapse_livy.airflow_compat.trigger_templates import can_be_rendered_in_triggerer
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkSessionTimeoutError,
@@ -41,14 +41,14 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, SPARK_SESSION_LINKS, push_links
-from airflow_provider_synapse_livy.start_templates import can_be_rendered_in_triggerer
+from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.triggers.spark_session import (
     BACKSTOP,
     BEGIN_ON_WORKER,
     SynapseSparkSessionTrigger,
     read_event,
 )
-from airflow_provider_synapse_livy.waiting import (
+from airflow_provider_synapse_livy.waiting.wait import (
     SETTLE_TIMEOUT,
     Verdict,
     Wait,

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Self
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_synapse_livy.api import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.exceptions import SynapseLivyAnswerError, SynapseLivyError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SparkSessionReader, SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, end_of_task_xcoms
+from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer, validate_session_id
 from airflow_provider_synapse_livy.models import SparkSession
-from airflow_provider_synapse_livy.waiting import SETTLE_TIMEOUT, Verdict, Wait, WaitRules
+from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT, Verdict, Wait, WaitRules
 
 __all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "Ended", "SynapseSparkSessionTrigger", "read_event"]
 

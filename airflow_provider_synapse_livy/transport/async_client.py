@@ -14,15 +14,15 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from tenacity import AsyncRetrying
 
-from airflow_provider_synapse_livy.api import (
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.livy.responses import (
     LONGEST_BODY,
     REQUEST_HEADERS,
     LivyAnswer,
     LivyRequest,
 )
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
-from airflow_provider_synapse_livy.credentials import token_source
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.transport.tokens import token_source
 
 __all__ = ["AsyncLivyClient", "shared_client"]
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from airflow_provider_synapse_livy.api import causes
-from airflow_provider_synapse_livy.clouds import CLOUDS
-from airflow_provider_synapse_livy.exceptions import (
+from airflow_provider_synapse_livy.connection.clouds import CLOUDS
+from airflow_provider_synapse_livy.connection.identity import AuthType, Identity, authority_url, is_pem, is_token
+from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.identity import AuthType, Identity, authority_url, is_pem, is_token
+from airflow_provider_synapse_livy.livy.responses import causes
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 
 __all__ = ["AirflowConnection", "Settings"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyUnavailableError
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyUnavailableError
+from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS
 
 __all__ = ["REQUESTS_PER_SECOND", "RateLimit", "workspace_limit"]
 

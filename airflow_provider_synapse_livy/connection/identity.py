@@ -9,9 +9,9 @@ import textwrap
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from airflow_provider_synapse_livy.network import Network, is_loopback
-from airflow_provider_synapse_livy.settings import Settings
-from airflow_provider_synapse_livy.workspace import Workspace
+from airflow_provider_synapse_livy.connection.fields import Settings
+from airflow_provider_synapse_livy.connection.network import Network, is_loopback
+from airflow_provider_synapse_livy.connection.workspace import Workspace
 
 __all__ = ["AUTO", "AuthType", "Identity", "authority_url", "is_pem", "is_token", "read_identity"]
 

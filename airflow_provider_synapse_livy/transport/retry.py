@@ -1,7 +1,7 @@
 """
 When a request is sent again: one description, which tenacity runs for both the worker and the triggerer.
 
-What may be retried is decided where answers are read (:mod:`~airflow_provider_synapse_livy.api`) and where
+What may be retried is decided where answers are read (:mod:`~airflow_provider_synapse_livy.livy.responses`) and where
 connections break (the transports): whatever ends as a :class:`SynapseLivyUnavailableError` is, all else is not.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyUnavailableError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyUnavailableError
 
 __all__ = ["RETRY_SECONDS", "retry_description"]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from airflow_provider_synapse_livy.api import broken_connection
-from airflow_provider_synapse_livy.exceptions import SynapseLivyError
-from airflow_provider_synapse_livy.settings import Settings
+from airflow_provider_synapse_livy.connection.fields import Settings
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
+from airflow_provider_synapse_livy.livy.responses import broken_connection
 
 __all__ = ["Network", "is_loopback", "read_network"]
 

@@ -17,15 +17,15 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import ConnectionPool
 from urllib3.exceptions import HTTPError
 
-from airflow_provider_synapse_livy.api import (
+from airflow_provider_synapse_livy.connection.synapse_livy import Network, SynapseLivyConnection
+from airflow_provider_synapse_livy.livy.responses import (
     LONGEST_BODY,
     REQUEST_HEADERS,
     LivyAnswer,
     LivyRequest,
 )
-from airflow_provider_synapse_livy.connection import Network, SynapseLivyConnection
-from airflow_provider_synapse_livy.credentials import TokenSource, token_source
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.transport.tokens import TokenSource, token_source
 
 __all__ = ["LivyClient"]
 

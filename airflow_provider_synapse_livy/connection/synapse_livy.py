@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_synapse_livy.api import (
+from airflow_provider_synapse_livy.connection.clouds import CLOUDS, Cloud
+from airflow_provider_synapse_livy.connection.fields import AirflowConnection, Settings
+from airflow_provider_synapse_livy.connection.identity import AuthType, Identity, read_identity
+from airflow_provider_synapse_livy.connection.network import Network, is_loopback, read_network
+from airflow_provider_synapse_livy.connection.workspace import read_workspace
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.responses import (
     DEFAULT_LIVY_API_VERSION,
     SparkSessionRequest,
     spark_session_request,
 )
-from airflow_provider_synapse_livy.clouds import CLOUDS, Cloud
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.identity import AuthType, Identity, read_identity
-from airflow_provider_synapse_livy.network import Network, is_loopback, read_network
-from airflow_provider_synapse_livy.settings import AirflowConnection, Settings
-from airflow_provider_synapse_livy.workspace import read_workspace
 
 __all__ = ["CLOUDS", "AuthType", "Cloud", "Identity", "Network", "SynapseLivyConnection", "is_loopback"]
 

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from airflow_provider_synapse_livy.clouds import CLOUDS, PUBLIC_CLOUD, Cloud, scope_of
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.network import is_loopback
-from airflow_provider_synapse_livy.settings import Settings
+from airflow_provider_synapse_livy.connection.clouds import CLOUDS, PUBLIC_CLOUD, Cloud, scope_of
+from airflow_provider_synapse_livy.connection.fields import Settings
+from airflow_provider_synapse_livy.connection.network import is_loopback
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 
 __all__ = ["Workspace", "read_workspace"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_synapse_livy.api import list_spark_sessions_request, read_spark_session_list
-from airflow_provider_synapse_livy.connection import AuthType, SynapseLivyConnection
-from airflow_provider_synapse_livy.credentials import token_source
+from airflow_provider_synapse_livy.connection.synapse_livy import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.exceptions import SynapseLivyError
+from airflow_provider_synapse_livy.livy.responses import list_spark_sessions_request, read_spark_session_list
+from airflow_provider_synapse_livy.transport.tokens import token_source
 
 __all__ = ["ConnectionTest"]
 
@@ -63,7 +63,7 @@ class ConnectionTest:
 
     def _try_list(self, connection: SynapseLivyConnection, pool: str) -> None:
         """Ask for a list of one. Whoever presses the button waits for it: what may pass later is told now."""
-        from airflow_provider_synapse_livy.requests_client import LivyClient
+        from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
         request = list_spark_sessions_request(
             endpoint=connection.endpoint,

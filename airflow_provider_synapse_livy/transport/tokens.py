@@ -12,9 +12,9 @@ import threading
 import time
 from typing import NamedTuple
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyError
-from airflow_provider_synapse_livy.identity import Identity
-from airflow_provider_synapse_livy.token_request import request_token
+from airflow_provider_synapse_livy.connection.identity import Identity
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
+from airflow_provider_synapse_livy.transport.entra import request_token
 
 __all__ = ["TokenSource", "token_source"]
 

@@ -20,8 +20,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from airflow_provider_synapse_livy.api import SparkSessionAnswer
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer
 from airflow_provider_synapse_livy.models import (
     LivyState,
     PluginCurrentState,
@@ -30,7 +30,7 @@ from airflow_provider_synapse_livy.models import (
     SparkSession,
     SparkSessionResultType,
 )
-from airflow_provider_synapse_livy.retry import RETRY_SECONDS
+from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS
 
 __all__ = ["SETTLE_TIMEOUT", "Verdict", "Wait", "WaitRules", "describe_failure", "describe_timeout", "judge"]
 

@@ -11,7 +11,7 @@ on its being there: a session that is not found in it in good time, or not in fu
     PoolPoller   makes the looks that fall due together: few singly, many by pages of the list
     RateLimit    spaces the requests to the workspace
 
-How a wait goes on is not decided here, but by each wait for itself (:mod:`~airflow_provider_synapse_livy.waiting`).
+How a wait goes on is not decided here, but by each wait for itself (``waiting/``).
 """
 
 from __future__ import annotations
@@ -30,8 +30,14 @@ from weakref import WeakKeyDictionary
 
 from tenacity import AsyncRetrying, RetryCallState
 
-from airflow_provider_synapse_livy.aiohttp_client import AsyncLivyClient, shared_client
-from airflow_provider_synapse_livy.api import (
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.livy.errors import (
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.livy.responses import (
     LARGEST_PAGE,
     LivyAnswer,
     LivyRequest,
@@ -43,15 +49,9 @@ from airflow_provider_synapse_livy.api import (
     read_spark_session,
     read_spark_session_list,
 )
-from airflow_provider_synapse_livy.connection import SynapseLivyConnection
-from airflow_provider_synapse_livy.exceptions import (
-    SynapseLivyAuthenticationError,
-    SynapseLivyConfigurationError,
-    SynapseLivyError,
-    SynapseLivyUnavailableError,
-)
-from airflow_provider_synapse_livy.rate_limit import workspace_limit
-from airflow_provider_synapse_livy.retry import retry_description
+from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient, shared_client
+from airflow_provider_synapse_livy.transport.rate_limit import workspace_limit
+from airflow_provider_synapse_livy.transport.retry import retry_description
 
 __all__ = ["PoolPoller", "Watch"]
 

@@ -27,7 +27,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from airflow_provider_synapse_livy.exceptions import (
+from airflow_provider_synapse_livy.livy.errors import (
     InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
     SynapseLivyAnswerError,
@@ -37,8 +37,8 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyPermissionError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.livy.strict_json import AmbiguousJsonError, is_cut_short, read_json, without_nul
 from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
-from airflow_provider_synapse_livy.strict_json import AmbiguousJsonError, is_cut_short, read_json, without_nul
 
 __all__ = [
     "DEFAULT_LIVY_API_VERSION",

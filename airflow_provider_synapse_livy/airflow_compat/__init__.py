@@ -1,0 +1,12 @@
+"""
+What the supported versions of Airflow do differently, each difference with its reason, and nowhere else.
+
+Terms: a *try* is one run of a task from start to end, its deferrals included; a *life* is all tries between two
+clearings of the task.
+
+- ``versions`` moved names, what starts in the triggerer, deferrals that timed out
+- ``task_state`` what a task remembers from one of its runs to the next
+- ``connections`` reading a connection on an event loop
+- ``form_widgets`` the connection form before Airflow 3.2
+- ``trigger_templates`` which templates the triggerer renders as a worker does
+"""

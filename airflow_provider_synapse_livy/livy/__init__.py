@@ -1,0 +1,14 @@
+"""
+The Livy API of Synapse: no I/O, no Airflow, no clock.
+
+Terms: a *resource* is a kind of thing that Livy runs and describes, such as a Spark session; a *record* is one
+description of it; a *snapshot* is a record together with the response that it came in; a *pool* is a Spark pool of a
+workspace, at one version of the API.
+
+- ``resources`` what there is to ask for, as data
+- ``requests`` what one request is: method, URL, body, whether it may be sent again
+- ``statuses`` what each HTTP status means: which error, whether it may pass, what to do
+- ``responses`` reading responses: a record, a page of a list, an error body, ``Retry-After``
+- ``errors`` the exceptions that need no Airflow
+- ``strict_json`` JSON that Airflow and PostgreSQL can hold
+"""
