@@ -10,7 +10,7 @@ What can go wrong, by what to do about it.
     ├── SynapseLivyPermissionError         the identity or the address is not allowed in (403)
     ├── SparkSessionNotFoundError          no such session or pool (404)
     ├── SynapseLivyUnavailableError        no answer, or one of trouble that passes, for minutes: try later
-    ├── SynapseLivyAnswerError             an answer that the documentation does not know
+    ├── SynapseLivyResponseError             an answer that the documentation does not know
     ├── SparkSessionFailedError            the session ended badly; also an AirflowFailException
     └── SparkSessionTimeoutError           the wait ran out of time; also an AirflowSensorTimeout
 
@@ -26,11 +26,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
-    SynapseLivyAnswerError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyPermissionError,
+    SynapseLivyResponseError,
     SynapseLivyUnavailableError,
 )
 
@@ -39,11 +39,11 @@ __all__ = [
     "SparkSessionFailedError",
     "SparkSessionNotFoundError",
     "SparkSessionTimeoutError",
-    "SynapseLivyAnswerError",
     "SynapseLivyAuthenticationError",
     "SynapseLivyConfigurationError",
     "SynapseLivyError",
     "SynapseLivyPermissionError",
+    "SynapseLivyResponseError",
     "SynapseLivyUnavailableError",
 ]
 

@@ -20,9 +20,9 @@ from scripted_server import Action, http, nothing, reset, then_reset, trickle
 
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionNotFoundError,
-    SynapseLivyAnswerError,
     SynapseLivyError,
     SynapseLivyPermissionError,
+    SynapseLivyResponseError,
 )
 
 GOOD = http(200, bodies.IDLE, x_ms_activity_id="activity-1")
@@ -44,7 +44,7 @@ class Fault:
 
     action: Action
     words: str
-    error: type[SynapseLivyError] = SynapseLivyAnswerError
+    error: type[SynapseLivyError] = SynapseLivyResponseError
 
 
 @functools.cache
@@ -116,7 +116,9 @@ LASTING: dict[str, Fault] = {
     "403": Fault(http(403), "answered 403.*Synapse Compute Operator", SynapseLivyPermissionError),
     "404": Fault(http(404), "answered 404.*whether the workspace has this pool", SparkSessionNotFoundError),
     "404, in gzip garbage": Fault(
-        http(404, b"no gzip", Content_Encoding="gzip"), "404 .a body that can't be unpacked", SparkSessionNotFoundError
+        http(404, b"no gzip", Content_Encoding="gzip"),
+        "404 .a body that can't be decompressed",
+        SparkSessionNotFoundError,
     ),
     "407": Fault(http(407), "answered 407.*look at the host and at proxies"),
     "HTML": Fault(http(200, b"<html><title>Log in</title>"), "not JSON .an HTML page, 'Log in'"),

@@ -19,15 +19,15 @@ from yarl import URL
 from airflow_provider_synapse_livy.exceptions import (
     InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
-    SynapseLivyAnswerError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
+    SynapseLivyResponseError,
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy.responses import (
-    LivyAnswer,
-    broken_connection,
+    LivyResponse,
+    connection_error,
     list_spark_sessions_request,
     read_spark_session,
     read_spark_session_list,
@@ -49,7 +49,7 @@ def request_for(session_id=12, **changes):
 def read(body, status=200, **headers):
     """Read an answer to the request for session 12."""
     raw = body if isinstance(body, bytes) else bodies.as_json(body)
-    return read_spark_session(request_for(), LivyAnswer(status, {"X-MS-Activity-Id": ACTIVITY_ID} | headers, raw))
+    return read_spark_session(request_for(), LivyResponse(status, {"X-MS-Activity-Id": ACTIVITY_ID} | headers, raw))
 
 
 @pytest.mark.parametrize("given", [0, 12, "0", "12", " 12\n", 2**31 - 1])
@@ -157,7 +157,7 @@ STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"Excepti
 @pytest.mark.parametrize(
     ("status", "body", "error", "code", "words"),
     [
-        pytest.param(400, TRACE, SynapseLivyAnswerError, None, "was not expected .400..*livy_api_version", id="400"),
+        pytest.param(400, TRACE, SynapseLivyResponseError, None, "was not expected .400..*livy_api_version", id="400"),
         pytest.param(
             401,
             {"code": "InvalidTokenAuthenticationAudience", "message": "Audience validation failed."},
@@ -228,8 +228,8 @@ STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"Excepti
         pytest.param(409, b"{}", SynapseLivyUnavailableError, None, "is being changed", id="409"),
         pytest.param(423, b"{}", SynapseLivyUnavailableError, None, "is locked", id="423"),
         pytest.param(430, b"{}", SynapseLivyUnavailableError, None, "limits are reached", id="430"),
-        pytest.param(204, b"", SynapseLivyAnswerError, None, "an empty body", id="204"),
-        pytest.param(418, b"short and stout", SynapseLivyAnswerError, None, "short and stout", id="unknown status"),
+        pytest.param(204, b"", SynapseLivyResponseError, None, "an empty body", id="204"),
+        pytest.param(418, b"short and stout", SynapseLivyResponseError, None, "short and stout", id="unknown status"),
     ],
 )
 def test_errors(status, body, error, code, words):
@@ -246,7 +246,7 @@ def test_errors(status, body, error, code, words):
 
 def test_redirects_are_errors():
     """A redirect is named, and not followed, since it would carry the token along."""
-    with pytest.raises(SynapseLivyAnswerError, match="302 .*redirect, .*, to https://elsewhere.example") as caught:
+    with pytest.raises(SynapseLivyResponseError, match="302 .*redirect, .*, to https://elsewhere.example") as caught:
         read(b"", 302, location="https://elsewhere.example/" + "x" * 10_000)
     assert len(str(caught.value)) < 1000
 
@@ -267,7 +267,7 @@ def test_redirects_are_errors():
 )
 def test_answers_that_are_no_session(body, words):
     """A 200 without the session that was asked for is an error that says what came instead, and never a session."""
-    with pytest.raises(SynapseLivyAnswerError, match=words) as caught:
+    with pytest.raises(SynapseLivyResponseError, match=words) as caught:
         read(body)
     assert (caught.value.status, caught.value.activity_id) == (200, ACTIVITY_ID)
 
@@ -310,7 +310,7 @@ def test_list_request():
     )
     path = "livyApi/versions/2020-12-01/sparkPools/etl/sessions"
     assert request.url == f"{ENDPOINT}/{path}?from=0&size=1&detailed=false"
-    read_spark_session_list(request, LivyAnswer(200, {}, b'{"from": 0, "total": 0, "sessions": []}'))
+    read_spark_session_list(request, LivyResponse(200, {}, b'{"from": 0, "total": 0, "sessions": []}'))
 
 
 def page(items, size=20, **fields):
@@ -319,7 +319,7 @@ def page(items, size=20, **fields):
         endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", start=40, size=size, detailed=True
     )
     assert request.url.endswith(f"/sessions?from=40&size={size}&detailed=true")
-    answer = LivyAnswer(200, {"x-ms-activity-id": "activity-1"}, bodies.as_json({"sessions": items} | fields))
+    answer = LivyResponse(200, {"x-ms-activity-id": "activity-1"}, bodies.as_json({"sessions": items} | fields))
     return read_spark_session_list(request, answer)
 
 
@@ -337,7 +337,7 @@ def test_page():
 
 def test_digest():
     """What tells a change is the same in a page as in a look at the session alone, and another for another state."""
-    alone = read_spark_session(request_for(9), LivyAnswer(200, {}, bodies.as_json(bodies.session(id=9))))
+    alone = read_spark_session(request_for(9), LivyResponse(200, {}, bodies.as_json(bodies.session(id=9))))
     assert page([bodies.session(id=9)]).digest(9) == alone.digest
     assert page([bodies.session(id=9, state="busy")]).digest(9) != alone.digest
 
@@ -357,8 +357,8 @@ def test_answers_that_are_no_list(body):
     request = list_spark_sessions_request(
         endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", size=1
     )
-    with pytest.raises(SynapseLivyAnswerError, match="not a list of sessions"):
-        read_spark_session_list(request, LivyAnswer(200, {}, body))
+    with pytest.raises(SynapseLivyResponseError, match="not a list of sessions"):
+        read_spark_session_list(request, LivyResponse(200, {}, body))
 
 
 def wrapped(cause: Exception) -> Exception:
@@ -383,7 +383,7 @@ def wrapped(cause: Exception) -> Exception:
 )
 def test_broken_connections(cause, error, words):
     """A connection that breaks may mend, and is tried again, but for a certificate that is not trusted."""
-    caught = broken_connection("Spark session 12 in pool etl", f"{ENDPOINT}/livyApi", wrapped(cause))
+    caught = connection_error("Spark session 12 in pool etl", f"{ENDPOINT}/livyApi", wrapped(cause))
     assert type(caught) is error
     assert str(caught).startswith("Spark session 12 in pool etl: ")
     assert f"{ENDPOINT} " in str(caught).replace(":", " ").replace("https ", "https:")

@@ -59,7 +59,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
+def fields(tmp_path_factory):
     """Keep the connection everywhere, and give what is read of it, by where it is kept."""
     home = tmp_path_factory.mktemp("airflow")
     (home / "connections.json").write_text(json.dumps({"backend": SOURCES["backend"]}))
@@ -87,14 +87,14 @@ def settings(tmp_path_factory):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_settings_are_the_same_from_every_source(settings, source):
+def test_settings_are_the_same_from_every_source(fields, source):
     """Types, line breaks and special characters survive every way to keep a connection."""
-    assert settings[source] == settings["variable_json"]
+    assert fields[source] == fields["variable_json"]
 
 
-def test_settings_are_what_was_written(settings):
+def test_settings_are_what_was_written(fields):
     """What all agree on is what was written."""
-    read = settings["variable_json"]
+    read = fields["variable_json"]
     identity = read["identity"]
     assert (read["spark_pool_name"], read["livy_api_version"]) == ("etl", "2020-12-01")
     assert (identity["certificate"], identity["certificate_password"]) == (PEM, "p@ss/w:rd")

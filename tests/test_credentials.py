@@ -22,7 +22,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient
-from airflow_provider_synapse_livy.transport.tokens import TokenSource, token_source
+from airflow_provider_synapse_livy.transport.tokens import TokenCache, token_cache
 
 
 def service_principal(emulator, *, login=CLIENT_ID, password=CLIENT_SECRET, **extra):
@@ -33,7 +33,7 @@ def service_principal(emulator, *, login=CLIENT_ID, password=CLIENT_SECRET, **ex
 
 def test_client_secret(tls_synapse):
     """A client secret gets a token that Synapse takes."""
-    token = TokenSource(service_principal(tls_synapse)).get()
+    token = TokenCache(service_principal(tls_synapse)).get()
     assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
 
 
@@ -44,16 +44,16 @@ def test_default_chain(tls_synapse, monkeypatch):
     monkeypatch.setenv("AZURE_CLIENT_SECRET", CLIENT_SECRET)
     extra = {"authority": tls_synapse.url, "verify": str(tls_synapse.ca_file), "allow_custom_host": True}
     identity = connection(host=tls_synapse.url, login=None, password=None, extra=extra).identity
-    token = TokenSource(identity).get()
+    token = TokenCache(identity).get()
     assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
 
 
 def test_ready_made_token():
     """A token that was obtained elsewhere is handed on as it is; there is no other to renew it with."""
     identity = connection(host="http://localhost", login=None, password="abc", extra={"auth_type": "token"}).identity
-    tokens = TokenSource(identity)
+    tokens = TokenCache(identity)
     assert tokens.get() == "abc"
-    assert tokens.peek() == "abc"
+    assert tokens.fresh_token() == "abc"
     assert tokens.renew(rejected="abc") == "abc"
 
 
@@ -68,7 +68,7 @@ def test_ready_made_token():
 def test_refusals(tls_synapse, changes, words):
     """If Microsoft Entra ID refuses, its words are told, and nothing is tried again."""
     with pytest.raises(SynapseLivyAuthenticationError, match=f"gave no token .client_secret.: .*{words}"):
-        TokenSource(service_principal(tls_synapse, **changes)).get()
+        TokenCache(service_principal(tls_synapse, **changes)).get()
 
 
 def test_unreachable_token_endpoint(tls_synapse):
@@ -76,7 +76,7 @@ def test_unreachable_token_endpoint(tls_synapse):
     with ScriptedServer(http(200)) as gone:
         authority = gone.url.replace("http:", "https:")
     with pytest.raises(SynapseLivyUnavailableError, match=f"The token for Synapse: {authority} refused the connection"):
-        TokenSource(service_principal(tls_synapse, authority=authority)).get()
+        TokenCache(service_principal(tls_synapse, authority=authority)).get()
 
 
 def test_token_endpoint_that_breaks_off(tmp_path):
@@ -88,7 +88,7 @@ def test_token_endpoint_that_breaks_off(tmp_path):
         extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
         identity = connection(host="http://localhost", extra=extra).identity
         with pytest.raises(SynapseLivyUnavailableError, match=f"{entra.url} broke the connection off"):
-            TokenSource(identity).get()
+            TokenCache(identity).get()
     assert [request.split(" ")[0] for request in entra.requests] == ["GET", "POST"]
 
 
@@ -100,7 +100,7 @@ def test_default_chain_whose_authority_is_gone(monkeypatch):
         monkeypatch.setenv(f"AZURE_{name}", value)
     extra = {"auth_type": "default", "authority": authority, "allow_custom_host": True}
     with pytest.raises(SynapseLivyUnavailableError, match="^DefaultAzureCredential gave no token"):
-        TokenSource(connection(host="http://localhost", login=None, password=None, extra=extra).identity).get()
+        TokenCache(connection(host="http://localhost", login=None, password=None, extra=extra).identity).get()
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -111,7 +111,7 @@ def test_token_endpoint_in_trouble(tmp_path, status):
         extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
         identity = connection(host="http://localhost", extra=extra).identity
         with pytest.raises(SynapseLivyUnavailableError, match="gave no token") as caught:
-            TokenSource(identity).get()
+            TokenCache(identity).get()
     assert caught.value.status == status
     assert len(entra.requests) == 1  # when to try again is decided elsewhere
 
@@ -124,7 +124,7 @@ def test_redirects_of_the_token_endpoint_are_not_followed(tmp_path):
         with ScriptedServer(redirect, tls=server_context(ca_file)) as entra:
             extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
             with pytest.raises(SynapseLivyError, match="gave no token"):
-                TokenSource(connection(host="http://localhost", extra=extra).identity).get()
+                TokenCache(connection(host="http://localhost", extra=extra).identity).get()
     assert len(entra.requests) == 1
     assert other.requests == []
 
@@ -135,28 +135,28 @@ def test_certificate_of_the_token_endpoint(tls_synapse):
     with pytest.raises(
         SynapseLivyConfigurationError, match="The token for Synapse: the certificate of .* is not trusted"
     ):
-        TokenSource(identity).get()
+        TokenCache(identity).get()
 
 
 @pytest.mark.parametrize("extra", [{"tenantId": "not a tenant"}, {"authority": "http://127.0.0.1"}])
 def test_what_azure_identity_refuses_itself(tls_synapse, extra):
     """A tenant or authority that can't be one is an error of the configuration."""
     with pytest.raises(SynapseLivyConfigurationError, match="gave no token"):
-        TokenSource(service_principal(tls_synapse, **extra)).get()
+        TokenCache(service_principal(tls_synapse, **extra)).get()
 
 
 def test_token_is_kept_until_shortly_before_its_end(monkeypatch):
     """A token is used again until five minutes before its end, and replaced then."""
     now = [1_000_000.0]
     with SynapseEmulator(tls=True, token_lifetime=3600) as synapse:
-        tokens = TokenSource(service_principal(synapse))
+        tokens = TokenCache(service_principal(synapse))
         first = tokens.get()
         monkeypatch.setattr("time.time", lambda: now[0])
-        good_until = tokens._held.refresh_at
-        now[0] = good_until - 1
-        assert (tokens.peek(), tokens.get()) == (first, first)
-        now[0] = good_until
-        assert tokens.peek() is None
+        expires_at = tokens._held.refresh_at
+        now[0] = expires_at - 1
+        assert (tokens.fresh_token(), tokens.get()) == (first, first)
+        now[0] = expires_at
+        assert tokens.fresh_token() is None
         assert tokens.get() != first
         assert synapse.server.entra.issued == 2
 
@@ -166,14 +166,14 @@ def test_short_lived_tokens_are_kept_for_half_their_life(lifetime, margin):
     """The margin is five minutes, or half the token's life if that is shorter, so that it is used at all."""
     with SynapseEmulator(tls=True, token_lifetime=lifetime) as synapse:
         began = time.time()
-        tokens = TokenSource(service_principal(synapse))
+        tokens = TokenCache(service_principal(synapse))
         tokens.get()
         assert tokens._held.refresh_at == pytest.approx(began + lifetime - margin, abs=10)
 
 
 def test_renewal_spares_a_token_that_is_new_already(tls_synapse):
     """Of many who were refused with the same token, the first renews it; the others get the new one."""
-    tokens = TokenSource(service_principal(tls_synapse))
+    tokens = TokenCache(service_principal(tls_synapse))
     rejected = tokens.get()
     renewed = tokens.renew(rejected)
     assert renewed != rejected
@@ -182,7 +182,7 @@ def test_renewal_spares_a_token_that_is_new_already(tls_synapse):
 
 def test_many_renew_once(tls_synapse):
     """Fifty threads that were refused together make one request for a new token."""
-    tokens = TokenSource(service_principal(tls_synapse))
+    tokens = TokenCache(service_principal(tls_synapse))
     rejected = tokens.get()
     issued = tls_synapse.server.entra.issued
     threads = [threading.Thread(target=tokens.renew, args=[rejected]) for _ in range(50)]
@@ -199,13 +199,13 @@ def test_log_is_not_flooded(tls_synapse, caplog):
     caplog.set_level(logging.INFO, logger="azure")
     caplog.set_level(logging.INFO)
     caplog.clear()
-    TokenSource(identity).get()
+    TokenCache(identity).get()
     assert [record.getMessage() for record in caplog.records] == ["ClientSecretCredential.get_token succeeded"]
 
 
 def test_many_ask_once(tls_synapse):
     """Fifty threads that come together on a cold start make one request for a token."""
-    tokens = TokenSource(service_principal(tls_synapse))
+    tokens = TokenCache(service_principal(tls_synapse))
     issued = tls_synapse.server.entra.issued
     threads = [threading.Thread(target=tokens.get) for _ in range(50)]
     for thread in threads:
@@ -219,16 +219,16 @@ def test_process_has_one_source_for_an_identity(tls_synapse):
     """All hooks and triggers with the same identity share its token, whatever else their connections say."""
     one = to_emulator(tls_synapse, "etl").identity
     two = to_emulator(tls_synapse, "adhoc").identity
-    assert token_source(one) is token_source(two)
-    assert token_source(one) is not token_source(service_principal(tls_synapse, login="another"))
+    assert token_cache(one) is token_cache(two)
+    assert token_cache(one) is not token_cache(service_principal(tls_synapse, login="another"))
 
 
 def test_secrets_stay_out_of_errors_and_logs(tls_synapse, caplog):
     """Neither a success nor a failure writes the secret or the token anywhere, at any level of logging."""
     caplog.set_level(logging.DEBUG)
-    token = TokenSource(service_principal(tls_synapse)).get()
+    token = TokenCache(service_principal(tls_synapse)).get()
     with pytest.raises(SynapseLivyAuthenticationError) as caught:
-        TokenSource(service_principal(tls_synapse, password="another-secret")).get()
+        TokenCache(service_principal(tls_synapse, password="another-secret")).get()
     told = caplog.text + str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
     for secret in (CLIENT_SECRET, "another-secret", token):
         assert secret not in told
@@ -243,7 +243,7 @@ def test_old_token_is_given_while_a_new_one_is_asked_for(tmp_path):
         hung.wait(timeout=10)
 
     with SynapseEmulator(tls=True, token_lifetime=3600) as synapse:
-        tokens = TokenSource(service_principal(synapse))
+        tokens = TokenCache(service_principal(synapse))
         first = tokens.get()
     with ScriptedServer(hang, tls=server_context(tmp_path / "ca.pem")) as entra:
         tokens._identity = service_principal(synapse, authority=entra.url, verify=str(tmp_path / "ca.pem"))
@@ -255,13 +255,13 @@ def test_old_token_is_given_while_a_new_one_is_asked_for(tmp_path):
         assert renewing.is_alive()
         hung.set()
         renewing.join()
-    assert tokens.peek() == first  # for a while, since there was no new one to be had
+    assert tokens.fresh_token() == first  # for a while, since there was no new one to be had
 
 
 def test_triggerer_goes_on_with_the_old_token(tls_synapse, tmp_path):
     """On an event loop as well, nobody waits for a new token as long as the old one is good."""
     livy_connection = to_emulator(tls_synapse, tenantId=TENANT_ID, timeout=17)  # an identity of its own
-    tokens = token_source(livy_connection.identity)
+    tokens = token_cache(livy_connection.identity)
     first = tokens.get()
 
     async def ask_twice():

@@ -17,8 +17,8 @@ from scripted_server import ScriptedServer, http
 
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionTimeoutError,
-    SynapseLivyAnswerError,
     SynapseLivyConfigurationError,
+    SynapseLivyResponseError,
 )
 from airflow_provider_synapse_livy.models import SparkSession
 
@@ -172,7 +172,7 @@ def test_redirects_are_not_followed(way, status):
     with (
         ScriptedServer(GOOD) as other,
         ScriptedServer(http(status, location=other.url)) as server,
-        pytest.raises(SynapseLivyAnswerError, match=f"answered {status} .a redirect, .* to {other.url}"),
+        pytest.raises(SynapseLivyResponseError, match=f"answered {status} .a redirect, .* to {other.url}"),
     ):
         way.read(to_server(server.url))
     assert (len(server.requests), other.requests) == (1, [])

@@ -25,7 +25,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyConfigurationError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.transport.tokens import TokenSource
+from airflow_provider_synapse_livy.transport.tokens import TokenCache
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_client_certificate(tls_synapse, tmp_path, key_and_certificate, place):
             fields = {"certificate_private_key": pem.replace("\n", "\\n")}
         case _:
             fields = {"certificate_private_key": as_pem(key, certificate, b"open"), "certificate_password": "open"}
-    token = TokenSource(at_emulator(tls_synapse, **fields)).get()
+    token = TokenCache(at_emulator(tls_synapse, **fields)).get()
     assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
 
 
@@ -123,7 +123,7 @@ def test_client_certificate(tls_synapse, tmp_path, key_and_certificate, place):
 def test_certificate_chain_is_sent_if_asked_for(tls_synapse, key_and_certificate, value):
     """With send_certificate_chain the certificate goes along, for applications that trust its issuer."""
     pem = as_pem(*key_and_certificate)
-    TokenSource(at_emulator(tls_synapse, password=pem, send_certificate_chain=value)).get()
+    TokenCache(at_emulator(tls_synapse, password=pem, send_certificate_chain=value)).get()
     header = tls_synapse.server.entra.forms[-1]["client_assertion"].split(".")[0]
     assert ("x5c" in json.loads(base64.urlsafe_b64decode(header + "=="))) is (value in (True, "true"))
 
@@ -136,7 +136,7 @@ def test_files_without_a_certificate(tls_synapse, tmp_path, text):
         file.write_text(text)
     words = "certificate in PEM or PKCS12" if text else f"No such file.*{file}"
     with pytest.raises(SynapseLivyConfigurationError, match=f"gave no token .client_certificate.: .*{words}"):
-        TokenSource(at_emulator(tls_synapse, certificate_path=str(file))).get()
+        TokenCache(at_emulator(tls_synapse, certificate_path=str(file))).get()
 
 
 @pytest.mark.parametrize("by", ["extra", "AZURE_FEDERATED_TOKEN_FILE"])
@@ -151,7 +151,7 @@ def test_workload_identity(tls_synapse, tmp_path, monkeypatch, by):
         monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
         monkeypatch.setenv("AZURE_TENANT_ID", TENANT_ID)
         who = at_emulator(tls_synapse, auth_type="workload_identity", login=None, tenantId=None)
-    assert tls_synapse.server.entra.refusal(f"Bearer {TokenSource(who).get()}") is None
+    assert tls_synapse.server.entra.refusal(f"Bearer {TokenCache(who).get()}") is None
 
 
 def managed_identity(monkeypatch, answer, **fields):
@@ -160,7 +160,7 @@ def managed_identity(monkeypatch, answer, **fields):
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{endpoint.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "header")
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # which could not reach it
-        token = TokenSource(identity(**fields)).get()
+        token = TokenCache(identity(**fields)).get()
     return token, endpoint.requests[0].split()[1]
 
 
@@ -227,7 +227,7 @@ def test_azure_cli(monkeypatch, tmp_path):
     given = json.dumps({"accessToken": "from-cli", "expiresOn": "2035-01-01 00:00:00.000000", "expires_on": 2051222400})
     asked = fake_az(monkeypatch, tmp_path, f"echo '{given}'")
     who = identity(extra={"auth_type": "azure_cli", "tenantId": "00000000-0000-0000-0000-00000000000a"})
-    assert TokenSource(who).get() == "from-cli"
+    assert TokenCache(who).get() == "from-cli"
     assert "--resource https://dev.azuresynapse.net" in asked.read_text()
     assert "--tenant 00000000-0000-0000-0000-00000000000a" in asked.read_text()
 
@@ -236,7 +236,7 @@ def test_azure_cli_that_is_not_logged_in(monkeypatch, tmp_path):
     """If nobody has logged in, the Azure CLI's remedy is told."""
     fake_az(monkeypatch, tmp_path, "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
     with pytest.raises(SynapseLivyAuthenticationError, match="The Azure CLI gave no token .azure_cli.: .*az login"):
-        TokenSource(identity(extra={"auth_type": "azure_cli"})).get()
+        TokenCache(identity(extra={"auth_type": "azure_cli"})).get()
 
 
 CREDENTIALS = r"""
@@ -282,7 +282,7 @@ def test_credential_of_ones_own(monkeypatch, tmp_path, name, joint):
     (tmp_path / "own_credentials.py").write_text(CREDENTIALS)
     monkeypatch.syspath_prepend(tmp_path)
     who = identity(extra={"credential": f"own_credentials{joint}{name}"})
-    assert TokenSource(who).get() == "for-https://dev.azuresynapse.net/.default"
+    assert TokenCache(who).get() == "for-https://dev.azuresynapse.net/.default"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_credential_of_ones_own_that_is_none(monkeypatch, tmp_path, path, kind, 
     (tmp_path / "own_credentials.py").write_text(CREDENTIALS)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(kind, match=f"^{path} gave no token .custom.: .*{words}") as caught:
-        TokenSource(identity(extra={"auth_type": "custom", "credential": path})).get()
+        TokenCache(identity(extra={"auth_type": "custom", "credential": path})).get()
     assert "s3cr3t-value" not in str(caught.value)
 
 

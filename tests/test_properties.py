@@ -9,7 +9,7 @@ from typing import Any
 
 import bodies
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, fields, given
 from hypothesis import strategies as st
 
 from airflow_provider_synapse_livy.exceptions import (
@@ -18,8 +18,8 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy.responses import (
-    LivyAnswer,
-    SparkSessionAnswer,
+    LivyResponse,
+    Snapshot,
     list_spark_sessions_request,
     read_spark_session,
     read_spark_session_list,
@@ -43,7 +43,7 @@ LIST = list_spark_sessions_request(size=1, **PARTS)
 WEEK = 7 * 24 * 3600
 
 # The same examples each time: a test that fails now and then tells nobody what to mend.
-examples = settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+examples = fields(max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 TELLING = st.sampled_from(
@@ -104,9 +104,9 @@ def mutated(draw):
     return body
 
 
-def read(body: bytes, status: int = 200, headers: Any = None) -> SparkSessionAnswer | None:
+def read(body: bytes, status: int = 200, headers: Any = None) -> Snapshot | None:
     """Read an answer, and see that whatever is wrong with it is told decently; None if something is."""
-    answer = LivyAnswer(status, headers or {}, body)
+    answer = LivyResponse(status, headers or {}, body)
     try:
         page = read_spark_session_list(LIST, answer)
         for session_id in page.items:
@@ -146,7 +146,7 @@ def is_proof(session: dict[str, Any], rules: WaitRules) -> bool:
     return state in ends or (not has_result and not (state == "idle" and is_cancelling))
 
 
-def check(answer: SparkSessionAnswer, rules: WaitRules) -> None:
+def check(answer: Snapshot, rules: WaitRules) -> None:
     """See that a session is judged as the README says, and that all that is made of it can be stored and shown."""
     session = answer.session
     assert session.id == 12
@@ -179,7 +179,7 @@ def test_any_json(status, headers, body):
     assert answer is None or (status, answer.session.id) == (200, 12)
 
 
-@settings(examples, max_examples=1000)
+@fields(examples, max_examples=1000)
 @given(mutated(), RULES)
 def test_mutations_of_real_answers(body, rules):
     """What is still a session is judged as the README says: there is no success without proof."""
@@ -205,7 +205,7 @@ def test_cut_answers(body, data):
     raw = json.dumps(body | {"id": 12}).encode()
     half = raw[: data.draw(st.integers(0, len(raw) - 1))]
     with pytest.raises(SynapseLivyUnavailableError):
-        read_spark_session(REQUEST, LivyAnswer(200, {}, half))
+        read_spark_session(REQUEST, LivyResponse(200, {}, half))
 
 
 @examples

@@ -22,7 +22,7 @@ from airflow_provider_synapse_livy.connection.synapse_livy import AuthType, Syna
 from airflow_provider_synapse_livy.emulator import SCENARIOS
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.livy import responses as api
-from airflow_provider_synapse_livy.livy.responses import LivyAnswer, read_spark_session
+from airflow_provider_synapse_livy.livy.responses import LivyResponse, read_spark_session
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.transport.entra import AADSTS_REMEDIES
@@ -220,7 +220,7 @@ def fails_for_now(status):
     """Tell whether an answer with a status is tried again."""
     request = to_server("http://127.0.0.1:9").spark_session_request(12)
     with pytest.raises(exceptions.SynapseLivyError) as caught:
-        read_spark_session(request, LivyAnswer(status, {}, b""))
+        read_spark_session(request, LivyResponse(status, {}, b""))
     return isinstance(caught.value, exceptions.SynapseLivyUnavailableError)
 
 

@@ -26,11 +26,11 @@ from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkSessionNotFoundError,
     SparkSessionTimeoutError,
-    SynapseLivyAnswerError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyPermissionError,
+    SynapseLivyResponseError,
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.models import SparkSession
@@ -92,7 +92,7 @@ OUTCOMES = {
     "403": ([QUEUED, http(403)], {}, "up_for_retry up_for_retry skipped", SynapseLivyPermissionError),
     "404": ([QUEUED, http(404)], {}, "up_for_retry up_for_retry skipped", SparkSessionNotFoundError),
     "503 for good": ([QUEUED, UNAVAILABLE], {}, "up_for_retry up_for_retry skipped", SynapseLivyUnavailableError),
-    "malformed": ([QUEUED, http(200, b"[]")], {}, "up_for_retry up_for_retry skipped", SynapseLivyAnswerError),
+    "malformed": ([QUEUED, http(200, b"[]")], {}, "up_for_retry up_for_retry skipped", SynapseLivyResponseError),
     "404 at once": ([http(404)], {}, "up_for_retry up_for_retry skipped", SparkSessionNotFoundError),
 }
 
@@ -425,13 +425,13 @@ MALFORMED_EVENTS = [
 def test_malformed_events_are_errors(event, soft_fail):
     """Whatever a trigger sends but proof of a success is an error, never a success and never a skip."""
     sensor = make_sensor("deferrable", **READY, soft_fail=soft_fail)
-    with pytest.raises(SynapseLivyAnswerError, match="event"):
+    with pytest.raises(SynapseLivyResponseError, match="event"):
         sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
 
 
 def test_missing_event_is_an_error():
     """Airflow may resume a task without any event."""
-    with pytest.raises(SynapseLivyAnswerError, match="event None"):
+    with pytest.raises(SynapseLivyResponseError, match="event None"):
         make_sensor("deferrable").resume_execution("execute_complete", None, {"ti": TaskInstance()})
 
 

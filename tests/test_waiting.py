@@ -8,7 +8,7 @@ import bodies
 import pytest
 
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer
+from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.waiting.wait import (
     SETTLE_TIMEOUT,
@@ -30,7 +30,7 @@ def rules(target_states=None, accepted_results=("Succeeded",), *, accept_idle_ti
 
 def answer(body):
     """Give a look at a session."""
-    return SparkSessionAnswer(SparkSession.from_dict(body), "activity-1")
+    return Snapshot(SparkSession.from_dict(body), "activity-1")
 
 
 CANCELLING = bodies.session(schedulerInfo=bodies.scheduler(cancellationRequestedAt="2025-03-01T08:10:00+00:00"))

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 __all__ = [
     "STARTS_FROM_TRIGGER",
     "AirflowRescheduleException",
-    "connection_turn",
-    "earlier_start",
-    "forget_xcom",
+    "connection_lookup_lock",
+    "delete_xcom",
+    "first_started_at",
     "form_widget",
     "is_deferral_timeout",
     "is_of_earlier_try",
-    "recall",
-    "remember",
-    "remember_start",
-    "start_of_run",
+    "load_wait_state",
+    "save_start",
+    "save_wait_state",
+    "try_started_at",
 ]
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDict
 
 
 @asynccontextmanager
-async def connection_turn() -> AsyncIterator[None]:
+async def connection_lookup_lock() -> AsyncIterator[None]:
     """
     Let one trigger after the other look up its connection.
 
@@ -76,11 +76,11 @@ def _life(context: Context) -> dict[str, Any]:
     return {"first_try": _first_try(task_instance), "try_number": task_instance.try_number}
 
 
-def earlier_start(context: Context) -> float | None:
+def first_started_at(context: Context) -> float | None:
     """
     Give the time, in seconds since the epoch, at which this task began, if that was in an earlier run of it.
 
-    It is asked for where :func:`recall` knows nothing. Airflow 2 has all earlier runs in the metadata database, which
+    It is asked for where :func:`load_wait_state` knows nothing. Airflow 2 has all earlier runs in the metadata database, which
     it lets tasks read. Airflow 3 tells of rescheduled runs alone, so there, before 3.3, a retry begins anew.
 
     :param context: Airflow's context of the task.
@@ -132,9 +132,9 @@ def is_of_earlier_try(event: Any, context: Context) -> bool:
     return _VERSION == (3, 0) and told is not None and told != context["ti"].try_number
 
 
-def recall(context: Context) -> Mapping[str, Any]:
+def load_wait_state(context: Context) -> Mapping[str, Any]:
     """
-    Give what earlier runs of this task have left with :func:`remember`; what belongs to one try, to that try alone.
+    Give what earlier runs of this task have left with :func:`save_wait_state`; what belongs to one try, to that try alone.
 
     :param context: Airflow's context of the task.
     """
@@ -150,7 +150,7 @@ def recall(context: Context) -> Mapping[str, Any]:
         return {}
 
 
-def remember(context: Context, *, began: float, trail: list[tuple[str, float]]) -> None:
+def save_wait_state(context: Context, *, began: float, trail: list[tuple[str, float]]) -> None:
     """
     Leave something for later runs of this task. Airflow before 3.3 has no place for it, so there it is lost.
 
@@ -166,7 +166,7 @@ def remember(context: Context, *, began: float, trail: list[tuple[str, float]]) 
         log.warning("What this task has noted can't be kept.", exc_info=True)
 
 
-def forget_xcom(context: Context, key: str) -> None:
+def delete_xcom(context: Context, key: str) -> None:
     """
     Delete what an earlier life of this task has left: if a task starts in the triggerer, Airflow itself does not.
 
@@ -183,18 +183,18 @@ def forget_xcom(context: Context, key: str) -> None:
         log.warning("What an earlier run of this task has left can't be deleted.", exc_info=True)
 
 
-def remember_start(context: Context) -> None:
+def save_start(context: Context) -> None:
     """
     Leave for retries when this task started in the triggerer, which itself has no memory (Airflow 3.3).
 
     :param context: Airflow's context of the task.
     """
-    started = start_of_run(context)
-    if started and not recall(context):
-        remember(context, began=started, trail=[])
+    started = try_started_at(context)
+    if started and not load_wait_state(context):
+        save_wait_state(context, began=started, trail=[])
 
 
-def start_of_run(context: Context) -> float | None:
+def try_started_at(context: Context) -> float | None:
     """
     Give the time, in seconds since the epoch, at which this try began; a deferral does not begin it anew.
 

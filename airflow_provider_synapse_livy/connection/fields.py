@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 
-__all__ = ["AirflowConnection", "Settings"]
+__all__ = ["AirflowConnection", "ConnectionFields"]
 
 #: How extra fields were called before Airflow 2.3, and still are in connections that are as old.
 _OLD_PREFIXES = ("extra__azure_synapse__", "extra__synapse_livy__")
@@ -26,7 +26,7 @@ class AirflowConnection(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConnectionFields:
     """
     Gives the fields of one Airflow connection; null and empty ones count as missing.
 
@@ -38,7 +38,7 @@ class Settings:
     extra: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, connection: AirflowConnection, extra: Mapping[str, Any]) -> Settings:
+    def of(cls, connection: AirflowConnection, extra: Mapping[str, Any]) -> ConnectionFields:
         """
         Take over a connection.
 

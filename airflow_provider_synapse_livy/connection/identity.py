@@ -9,7 +9,7 @@ import textwrap
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from airflow_provider_synapse_livy.connection.fields import Settings
+from airflow_provider_synapse_livy.connection.fields import ConnectionFields
 from airflow_provider_synapse_livy.connection.network import Network, is_loopback
 from airflow_provider_synapse_livy.connection.workspace import Workspace
 
@@ -67,94 +67,94 @@ class Identity:
     credential: str = ""
 
 
-def read_identity(settings: Settings, workspace: Workspace, network: Network) -> Identity:
+def read_identity(fields: ConnectionFields, workspace: Workspace, network: Network) -> Identity:
     """
     Read who asks, and see that what the kind of identity needs is there.
 
-    :param settings: the connection's fields.
+    :param fields: the connection's fields.
     :param workspace: where the token will go.
     :param network: how to reach Microsoft Entra ID.
     :raises SynapseLivyConfigurationError: if something is missing, or the token may not go there.
     """
-    return _Reader(settings).identity(workspace, network)
+    return _Reader(fields).identity(workspace, network)
 
 
 @dataclass(frozen=True)
 class _Reader:
     """Reads the fields that say who asks."""
 
-    settings: Settings
+    fields: ConnectionFields
 
     def identity(self, workspace: Workspace, network: Network) -> Identity:
         auth_type = self.auth_type()
         values = {name: self.value(name, auth_type) for name in _USES[auth_type]}
         for name, where in _NEEDED.get(auth_type, {}).items():
             if not values[name]:
-                raise self.settings.error(f"{auth_type} needs {where}")
+                raise self.fields.error(f"{auth_type} needs {where}")
         self.check_destination(workspace, auth_type)
         self.check_token(auth_type)
-        chain = auth_type is AuthType.CLIENT_CERTIFICATE and self.settings.flag("send_certificate_chain")
+        chain = auth_type is AuthType.CLIENT_CERTIFICATE and self.fields.flag("send_certificate_chain")
         return Identity(
             auth_type, workspace.scope, workspace.authority, network, send_certificate_chain=chain, **values
         )
 
     def auth_type(self) -> AuthType:
-        name = self.settings.text("auth_type")
+        name = self.fields.text("auth_type")
         if name in (None, AUTO):
             return self.chosen()
         try:
             return AuthType(name)
         except ValueError:
             names = ", ".join((AUTO, *AuthType))
-            raise self.settings.error(f'the extra "auth_type" is {name!r}. Write one of {names}.') from None
+            raise self.fields.error(f'the extra "auth_type" is {name!r}. Write one of {names}.') from None
 
     def chosen(self) -> AuthType:
         """Choose the kind of identity by what is filled in, and say so."""
-        password = self.settings.password
-        certificate = self.settings.text("certificate_path") or self.settings.text("certificate_private_key")
+        password = self.fields.password
+        certificate = self.fields.text("certificate_path") or self.fields.text("certificate_private_key")
         if password and not is_pem(password) and certificate:
-            raise self.settings.error(
+            raise self.fields.error(
                 'a client secret and a certificate are filled in. Say which to use in the extra "auth_type". '
                 'The password of a certificate is the extra "certificate_password".'
             )
         filled = {
-            AuthType.CUSTOM: self.settings.text("credential"),
-            AuthType.WORKLOAD_IDENTITY: self.settings.text("federated_credential_file"),
+            AuthType.CUSTOM: self.fields.text("credential"),
+            AuthType.WORKLOAD_IDENTITY: self.fields.text("federated_credential_file"),
             AuthType.CLIENT_CERTIFICATE: self.certificate(),
             AuthType.CLIENT_SECRET: self.has_secret(),
         }
         auth_type = next((kind for kind, value in filled.items() if value), AuthType.DEFAULT)
         log.info(
             "Connection %s: auth_type is %s, because %s.",
-            self.settings.connection.conn_id, auth_type, _BECAUSE[auth_type],
+            self.fields.connection.conn_id, auth_type, _INFERRED_BECAUSE[auth_type],
         )  # fmt: skip
         return auth_type
 
     def has_secret(self) -> bool:
         """Tell whether a secret is meant; half of one is an error, but to the azure provider as good as none."""
-        halves = (self.settings.login, self.settings.password)
-        return all(halves) if self.settings.connection.conn_type == "azure_synapse" else any(halves)
+        halves = (self.fields.login, self.fields.password)
+        return all(halves) if self.fields.connection.conn_type == "azure_synapse" else any(halves)
 
     def value(self, name: str, auth_type: AuthType) -> str:
         """Give what a kind of identity uses, from the fields, and for workload identities from the environment."""
         match name:
             case "secret":
-                return self.settings.password
+                return self.fields.password
             case "certificate":
                 return self.certificate()
             case "tenant_id" | "client_id":
                 return self.id(name, auth_type)
             case "federated_credential_file":
-                return self.settings.text(name) or os.environ.get("AZURE_FEDERATED_TOKEN_FILE", "")
+                return self.fields.text(name) or os.environ.get("AZURE_FEDERATED_TOKEN_FILE", "")
             case _:
-                return self.settings.text(name) or ""
+                return self.fields.text(name) or ""
 
     def id(self, name: str, auth_type: AuthType) -> str:
         fields = {
-            "tenantId": self.settings.text("tenantId"),
-            "workload_identity_tenant_id": self.settings.text("workload_identity_tenant_id"),
-            "login": self.settings.login,
-            "managed_identity_client_id": self.settings.text("managed_identity_client_id"),
+            "tenantId": self.fields.text("tenantId"),
+            "workload_identity_tenant_id": self.fields.text("workload_identity_tenant_id"),
+            "login": self.fields.login,
+            "managed_identity_client_id": self.fields.text("managed_identity_client_id"),
             "AZURE_TENANT_ID": os.environ.get("AZURE_TENANT_ID"),
             "AZURE_CLIENT_ID": os.environ.get("AZURE_CLIENT_ID"),
         }
@@ -162,15 +162,15 @@ class _Reader:
 
     def certificate(self) -> str:
         """Give the file of the certificate, or the certificate that stands in the connection itself."""
-        if path := self.settings.text("certificate_path"):
+        if path := self.fields.text("certificate_path"):
             return path
-        extra = self.settings.text("certificate_private_key")
+        extra = self.fields.text("certificate_private_key")
         if extra and not is_pem(extra):
-            raise self.settings.error(
+            raise self.fields.error(
                 'the extra "certificate_private_key" is no PEM, which has lines such as -----BEGIN CERTIFICATE-----. '
                 'A file is named in the extra "certificate_path".'
             )
-        pem = extra or self.settings.password
+        pem = extra or self.fields.password
         return _with_line_breaks(pem) if is_pem(pem) else ""
 
     def check_destination(self, workspace: Workspace, auth_type: AuthType) -> None:
@@ -183,15 +183,15 @@ class _Reader:
         own = is_loopback(workspace.endpoint) and is_loopback(authority_url(workspace.authority))
         if workspace.is_trusted or auth_type is AuthType.TOKEN or (own and auth_type in _ASK_THE_AUTHORITY):
             return
-        raise self.settings.error(
+        raise self.fields.error(
             f"the host {workspace.endpoint} is outside Microsoft's clouds, and {auth_type} would send it a token for "
             f"{workspace.scope.removesuffix('/.default')}. If that is what you want, set the extra "
             '"allow_custom_host" to true.'
         )
 
     def check_token(self, auth_type: AuthType) -> None:
-        if auth_type is AuthType.TOKEN and not is_token(self.settings.password):
-            raise self.settings.error("the bearer token has spaces, line breaks or other characters that no token has.")
+        if auth_type is AuthType.TOKEN and not is_token(self.fields.password):
+            raise self.fields.error("the bearer token has spaces, line breaks or other characters that no token has.")
 
 
 def authority_url(authority: str) -> str:
@@ -301,7 +301,7 @@ _NEEDED: dict[AuthType, dict[str, str]] = {
 }
 
 #: Why each kind of identity that is chosen by what is filled in is the one.
-_BECAUSE: dict[AuthType, str] = {
+_INFERRED_BECAUSE: dict[AuthType, str] = {
     AuthType.CUSTOM: "a credential class is named",
     AuthType.WORKLOAD_IDENTITY: "a federated credential file is named",
     AuthType.CLIENT_CERTIFICATE: "a certificate is filled in",

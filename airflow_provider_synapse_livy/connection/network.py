@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from airflow_provider_synapse_livy.connection.fields import Settings
+from airflow_provider_synapse_livy.connection.fields import ConnectionFields
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.responses import broken_connection
+from airflow_provider_synapse_livy.livy.responses import connection_error
 
 __all__ = ["Network", "is_loopback", "read_network"]
 
@@ -64,7 +64,7 @@ class Network:
         # The environment's may have no scheme.
         return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
 
-    def broken_connection(self, subject: str, url: str, error: BaseException) -> SynapseLivyError:
+    def connection_error(self, subject: str, url: str, error: BaseException) -> SynapseLivyError:
         """
         Say what a broken connection means, and which proxy and certificates had a part in it.
 
@@ -72,7 +72,7 @@ class Network:
         :param url: where.
         :param error: what the HTTP library raised.
         """
-        return broken_connection(subject, url, error, proxy=self.proxy(url), ca_bundle=self.ca_bundle)
+        return connection_error(subject, url, error, proxy=self.proxy(url), ca_bundle=self.ca_bundle)
 
 
 def is_loopback(url: str) -> bool:
@@ -88,54 +88,54 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def read_network(settings: Settings) -> Network:
+def read_network(fields: ConnectionFields) -> Network:
     """
     Read how to reach others, once for both transports and the token.
 
-    :param settings: the connection's fields.
+    :param fields: the connection's fields.
     :raises SynapseLivyConfigurationError: if a proxy is none, or a bundle that is named holds no certificates.
     """
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    bundle = _ca_bundle(settings)
+    bundle = _ca_bundle(fields)
     network = Network(
         ca_bundle=DEFAULT_CA_BUNDLE_PATH if bundle is True else bundle,
-        timeout=_timeout(settings),
-        proxies=_proxies(settings),
+        timeout=_timeout(fields),
+        proxies=_proxies(fields),
     )
     if isinstance(bundle, str):
-        _check_certificates(settings, network)
+        _check_certificates(fields, network)
     return network
 
 
-def _ca_bundle(settings: Settings) -> str | bool:
-    value = settings.text("verify") or "true"
+def _ca_bundle(fields: ConnectionFields) -> str | bool:
+    value = fields.text("verify") or "true"
     if value.lower() != "true":
         return False if value.lower() == "false" else value
     return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
-def _check_certificates(settings: Settings, network: Network) -> None:
+def _check_certificates(fields: ConnectionFields, network: Network) -> None:
     try:
         network.ssl_context()
     except OSError as error:
-        raise settings.error(
+        raise fields.error(
             f"{network.ca_bundle} holds no certificates ({error}). Name a file or folder of CA certificates, or "
             'true, in the extra "verify", or else in REQUESTS_CA_BUNDLE.'
         ) from None
 
 
-def _timeout(settings: Settings) -> float:
-    value = settings.extra.get("timeout", _TIMEOUT)
+def _timeout(fields: ConnectionFields) -> float:
+    value = fields.extra.get("timeout", _TIMEOUT)
     with suppress(TypeError, ValueError):
         if 0 < (seconds := float(value)) < math.inf:
             return seconds
-    raise settings.error(f'the extra "timeout" is {value!r}. Write a number of seconds.')
+    raise fields.error(f'the extra "timeout" is {value!r}. Write a number of seconds.')
 
 
-def _proxies(settings: Settings) -> tuple[tuple[str, str], ...] | None:
+def _proxies(fields: ConnectionFields) -> tuple[tuple[str, str], ...] | None:
     """Read one proxy for all, or a mapping as requests takes it. Nothing of it is quoted: it may hold a password."""
-    value = settings.extra.get("proxies")
+    value = fields.extra.get("proxies")
     if isinstance(value, str) and value.strip().startswith("{"):
         with suppress(ValueError):
             value = json.loads(value)
@@ -144,7 +144,7 @@ def _proxies(settings: Settings) -> tuple[tuple[str, str], ...] | None:
     proxies = value if isinstance(value, Mapping) else {"all": str(value).strip()}
     if all(_is_proxy(proxy) for proxy in proxies.values()):
         return tuple(sorted(proxies.items()))
-    raise settings.error(
+    raise fields.error(
         'the extra "proxies" holds something else than addresses of proxies. Write one, http://proxy.example:3128, '
         'or several by what they are for, {"https": "http://proxy.example:3128"}.'
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS, Cloud
-from airflow_provider_synapse_livy.connection.fields import AirflowConnection, Settings
+from airflow_provider_synapse_livy.connection.fields import AirflowConnection, ConnectionFields
 from airflow_provider_synapse_livy.connection.identity import AuthType, Identity, read_identity
 from airflow_provider_synapse_livy.connection.network import Network, is_loopback, read_network
 from airflow_provider_synapse_livy.connection.workspace import read_workspace
@@ -57,18 +57,18 @@ class SynapseLivyConnection:
         :param extra: its extra fields; null and empty ones count as missing.
         :raises SynapseLivyConfigurationError: if it can't work; the message says what to write where.
         """
-        settings = Settings.of(connection, extra)
-        workspace = read_workspace(settings)
-        network = read_network(settings)
+        fields = ConnectionFields.of(connection, extra)
+        workspace = read_workspace(fields)
+        network = read_network(fields)
         return cls(
             conn_id=connection.conn_id,
             endpoint=workspace.endpoint,
             cloud=workspace.cloud,
-            spark_pool_name=settings.text("spark_pool_name"),
-            livy_api_version=settings.text("livy_api_version") or DEFAULT_LIVY_API_VERSION,
-            identity=read_identity(settings, workspace, network),
+            spark_pool_name=fields.text("spark_pool_name"),
+            livy_api_version=fields.text("livy_api_version") or DEFAULT_LIVY_API_VERSION,
+            identity=read_identity(fields, workspace, network),
             network=network,
-            workspace_resource_id=_workspace_resource_id(settings),
+            workspace_resource_id=_workspace_resource_id(fields),
         )
 
     @property
@@ -117,11 +117,11 @@ class SynapseLivyConnection:
         )
 
 
-def _workspace_resource_id(settings: Settings) -> str | None:
-    value = settings.text("workspace_resource_id")
+def _workspace_resource_id(fields: ConnectionFields) -> str | None:
+    value = fields.text("workspace_resource_id")
     if value is None or re.fullmatch(_RESOURCE_ID, value, re.IGNORECASE):
         return value
-    raise settings.error(
+    raise fields.error(
         f'the extra "workspace_resource_id" is {value!r}. Write the one that Azure portal > the workspace > '
         "Properties shows, /subscriptions/<id>/resourceGroups/<name>/providers/Microsoft.Synapse/workspaces/<name>."
     )

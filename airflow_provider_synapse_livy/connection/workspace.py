@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS, PUBLIC_CLOUD, Cloud, scope_of
-from airflow_provider_synapse_livy.connection.fields import Settings
+from airflow_provider_synapse_livy.connection.fields import ConnectionFields
 from airflow_provider_synapse_livy.connection.network import is_loopback
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 
@@ -42,25 +42,25 @@ class Workspace:
     is_trusted: bool
 
 
-def read_workspace(settings: Settings) -> Workspace:
+def read_workspace(fields: ConnectionFields) -> Workspace:
     """
     Read where a connection leads.
 
-    :param settings: the connection's fields.
+    :param fields: the connection's fields.
     :raises SynapseLivyConfigurationError: if it leads where no token may go, or to two clouds at once.
     """
-    return _Reader(settings).workspace()
+    return _Reader(fields).workspace()
 
 
 @dataclass(frozen=True)
 class _Reader:
     """Reads the fields that say where a connection leads, which bear on each other."""
 
-    settings: Settings
+    fields: ConnectionFields
 
     def workspace(self) -> Workspace:
         url = self.url()
-        custom = self.settings.flag("allow_custom_host")
+        custom = self.fields.flag("allow_custom_host")
         loopback = is_loopback(url.geturl())
         host = None if loopback else self.host(url, custom=custom)
         cloud = self.cloud(host)
@@ -74,9 +74,9 @@ class _Reader:
         )
 
     def url(self) -> SplitResult:
-        text = (self.settings.connection.host or "").strip()
+        text = (self.fields.connection.host or "").strip()
         if not text:
-            raise self.settings.error(f"the host is missing. {_RIGHT_HOST}")
+            raise self.fields.error(f"the host is missing. {_RIGHT_HOST}")
         scheme, _, rest = text.rpartition("://")
         try:
             url = urlsplit(f"{scheme or 'https'}://{rest}")
@@ -96,13 +96,13 @@ class _Reader:
         host = (url.hostname or "").lower()
         if url.scheme != "https":
             raise self.host_error("would send the token unencrypted. http is for loopback addresses only.")
-        suffix = self.settings.text("endpoint_suffix")
+        suffix = self.fields.text("endpoint_suffix")
         if "." not in host and ":" not in host and not (custom and self.is_url()):
             host = f"{host}.{self.suffix() or (self.named_cloud() or PUBLIC_CLOUD).endpoint_suffix}"
         workspace, _, below = host.partition(".")
         is_name = re.fullmatch(r"[a-z0-9-]+", workspace) is not None
         if suffix and not custom and below != self.suffix():
-            raise self.settings.error(
+            raise self.fields.error(
                 f'the host is {host}, but the extra "endpoint_suffix" is {suffix!r}. Correct one of them.'
             )
         if is_name and (below == self.suffix() or _cloud_of(host)):
@@ -115,13 +115,13 @@ class _Reader:
 
     def is_url(self) -> bool:
         """Tell whether the host was written with its scheme, as what it is and not as the name of a workspace."""
-        return "://" in (self.settings.connection.host or "")
+        return "://" in (self.fields.connection.host or "")
 
     def suffix(self) -> str | None:
-        value = (self.settings.text("endpoint_suffix") or "").strip(".").lower()
+        value = (self.fields.text("endpoint_suffix") or "").strip(".").lower()
         if not value or re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", value):
             return value or None
-        raise self.settings.error(
+        raise self.fields.error(
             f'the extra "endpoint_suffix" is {value!r}. Write what follows the workspace\'s name in its development '
             f"endpoint, as {PUBLIC_CLOUD.endpoint_suffix} does."
         )
@@ -132,31 +132,31 @@ class _Reader:
         return suffix is not None and scope == scope_of(suffix) and suffix not in {c.endpoint_suffix for c in CLOUDS}
 
     def named_cloud(self) -> Cloud | None:
-        name = self.settings.text("cloud_environment")
+        name = self.fields.text("cloud_environment")
         found = next((cloud for cloud in CLOUDS if cloud.name == name), None)
         if name and not found:
             names = ", ".join(cloud.name for cloud in CLOUDS)
-            raise self.settings.error(f'the extra "cloud_environment" is {name!r}. Write one of {names}.')
+            raise self.fields.error(f'the extra "cloud_environment" is {name!r}. Write one of {names}.')
         return found
 
     def cloud(self, host: str | None) -> Cloud:
         """Tell which cloud the workspace is in: the host says it, else ``cloud_environment``. They may not differ."""
         named, by_host = self.named_cloud(), _cloud_of(host)
         if named and by_host and named is not by_host:
-            raise self.settings.error(
+            raise self.fields.error(
                 f'the host {host} is in {by_host.name}, but the extra "cloud_environment" says {named.name}. '
                 "Correct one of them."
             )
         return by_host or named or PUBLIC_CLOUD
 
     def authority(self, cloud: Cloud) -> str:
-        value = self.settings.text("authority")
+        value = self.fields.text("authority")
         if value is None:
             return cloud.authority
         name = value.removeprefix("https://").rstrip("/").lower()
         other = next((other for other in CLOUDS if other.authority == name), cloud)
         if other is not cloud:
-            raise self.settings.error(
+            raise self.fields.error(
                 f'the workspace is in {cloud.name}, but the extra "authority" is {value}, which is the one of '
                 f"{other.name}. Correct one of them."
             )
@@ -164,23 +164,23 @@ class _Reader:
 
     def scope(self, cloud: Cloud) -> str:
         """Read what a token is asked for. A resource without a permission stands for all that the identity has."""
-        value = self.settings.text("scope")
+        value = self.fields.text("scope")
         if value is None:
             suffix = self.suffix()
             return scope_of(suffix) if suffix else cloud.scope
         return value if value.endswith("/.default") else f"{value.rstrip('/')}/.default"
 
     def with_port(self, url: SplitResult, host: str | None) -> str:
-        field = self.settings.connection.port
+        field = self.fields.connection.port
         if url.port and field not in (None, url.port):
-            raise self.settings.error(f"the host says port {url.port}, the field Port {field}. Write it once.")
+            raise self.fields.error(f"the host says port {url.port}, the field Port {field}. Write it once.")
         port = url.port or field
         host = host or url.netloc.removesuffix(f":{url.port}")
         return host if port in (None, 443) else f"{host}:{port}"
 
     def host_error(self, what: str, *more: str) -> SynapseLivyConfigurationError:
-        shown = re.sub(r"[^/]*@", "...@", self.settings.connection.host or "")  # a password could stand there
-        return self.settings.error(" ".join((f"the host {shown!r} {what}", _RIGHT_HOST, *more)))
+        shown = re.sub(r"[^/]*@", "...@", self.fields.connection.host or "")  # a password could stand there
+        return self.fields.error(" ".join((f"the host {shown!r} {what}", _RIGHT_HOST, *more)))
 
 
 def _cloud_of(host: str | None) -> Cloud | None:

@@ -11,13 +11,13 @@ from typing import Any
 from airflow_provider_synapse_livy.connection.synapse_livy import AuthType, SynapseLivyConnection
 from airflow_provider_synapse_livy.exceptions import SynapseLivyError
 from airflow_provider_synapse_livy.livy.responses import list_spark_sessions_request, read_spark_session_list
-from airflow_provider_synapse_livy.transport.tokens import token_source
+from airflow_provider_synapse_livy.transport.tokens import token_cache
 
-__all__ = ["ConnectionTest"]
+__all__ = ["ConnectionCheck"]
 
 
 @dataclass
-class ConnectionTest:
+class ConnectionCheck:
     """
     Tries a connection with one real request: for a list of one session of its pool, or for a token alone.
 
@@ -49,7 +49,7 @@ class ConnectionTest:
         if connection.identity.auth_type is AuthType.TOKEN:  # which to have proves nothing, without a pool to try it on
             connection.pool(self.spark_pool_name)
         self.step = "Token"
-        self.token = token_source(connection.identity).get()
+        self.token = token_cache(connection.identity).get()
         where = f"{connection.endpoint} ({connection.cloud.name})"
         pool = self.spark_pool_name or connection.spark_pool_name
         if pool is None:

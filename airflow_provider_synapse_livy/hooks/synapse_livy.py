@@ -14,14 +14,14 @@ from weakref import WeakKeyDictionary
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_synapse_livy.airflow_compat.task_state import connection_turn
+from airflow_provider_synapse_livy.airflow_compat.task_state import connection_lookup_lock
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
-from airflow_provider_synapse_livy.hooks.connection_check import ConnectionTest
+from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
 from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.livy.responses import (
-    SparkSessionAnswer,
+    Snapshot,
     SparkSessionRequest,
     read_spark_session,
 )
@@ -60,9 +60,7 @@ class SparkSessionReader:
     watch: Watch
     connection: SynapseLivyConnection
 
-    async def read(
-        self, *, after: float = 0.0, patience: float = RETRY_SECONDS, quiet: float = 0.0
-    ) -> SparkSessionAnswer:
+    async def read(self, *, after: float = 0.0, patience: float = RETRY_SECONDS, quiet: float = 0.0) -> Snapshot:
         """
         Read the session, within so many seconds: sooner if it is seen to change, or if others look just before.
 
@@ -129,7 +127,7 @@ class SynapseLivyHook(BaseHook):
         """
         return self.read(session_id, detailed=detailed).session
 
-    def read(self, session_id: object, *, detailed: bool = True, patience: float = RETRY_SECONDS) -> SparkSessionAnswer:
+    def read(self, session_id: object, *, detailed: bool = True, patience: float = RETRY_SECONDS) -> Snapshot:
         """
         Read a Spark session, and the activity id under which Microsoft's support finds the request.
 
@@ -199,7 +197,7 @@ class SynapseLivyHook(BaseHook):
         """
         # The button tests under an id of its own, which would mean nothing to who reads the words.
         unnamed = f"Connection {self.synapse_livy_conn_id}: "
-        trial = ConnectionTest(lambda: self._connection, self.spark_pool_name, self.livy_api_version)
+        trial = ConnectionCheck(lambda: self._connection, self.spark_pool_name, self.livy_api_version)
         worked, words = trial.run()
         words = words.replace(unnamed, "")
         self.log.info("The test of the connection %s: %s", "succeeded" if worked else "failed", words)
@@ -232,7 +230,7 @@ class SynapseLivyHook(BaseHook):
     async def _read_connection_async(self) -> SynapseLivyConnection:
         """Read the connection; those who come together share what the first of them has read."""
         loop = asyncio.get_running_loop()
-        async with connection_turn():
+        async with connection_lookup_lock():
             known = _connections.setdefault(loop, {})
             read_at, connection = known.get(self.synapse_livy_conn_id, (-math.inf, None))
             if connection is None or loop.time() > read_at + _SECONDS_KNOWN:

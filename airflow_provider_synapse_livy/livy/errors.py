@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 __all__ = [
     "InvalidSparkSessionIdError",
     "SparkSessionNotFoundError",
-    "SynapseLivyAnswerError",
     "SynapseLivyAuthenticationError",
     "SynapseLivyConfigurationError",
     "SynapseLivyError",
     "SynapseLivyPermissionError",
+    "SynapseLivyResponseError",
     "SynapseLivyUnavailableError",
 ]
 
@@ -108,5 +108,5 @@ class SynapseLivyUnavailableError(SynapseLivyError):
         self.retry_after = retry_after
 
 
-class SynapseLivyAnswerError(SynapseLivyError):
+class SynapseLivyResponseError(SynapseLivyError):
     """Synapse, or something in its place, gave an answer that is not documented."""

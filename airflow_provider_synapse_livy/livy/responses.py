@@ -30,11 +30,11 @@ from pydantic_core import to_json
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
-    SynapseLivyAnswerError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyPermissionError,
+    SynapseLivyResponseError,
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy.strict_json import AmbiguousJsonError, is_cut_short, read_json, without_nul
@@ -42,17 +42,17 @@ from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, Spa
 
 __all__ = [
     "DEFAULT_LIVY_API_VERSION",
-    "LARGEST_PAGE",
-    "LONGEST_BODY",
+    "MAX_BODY_BYTES",
+    "MAX_PAGE_SIZE",
     "REQUEST_HEADERS",
-    "LivyAnswer",
     "LivyRequest",
-    "SparkSessionAnswer",
+    "LivyResponse",
+    "Snapshot",
     "SparkSessionPage",
     "SparkSessionPageRequest",
     "SparkSessionRequest",
-    "broken_connection",
     "causes",
+    "connection_error",
     "list_spark_sessions_request",
     "read_spark_session",
     "read_spark_session_list",
@@ -65,11 +65,11 @@ DEFAULT_LIVY_API_VERSION = "2020-12-01"
 #: What every request asks for.
 REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 
-#: How many bytes of a body are of use, packed or unpacked; a session has about 2,000, a page of twenty 60,000.
+#: How many bytes of a body are of use, packed or decompressed; a session has about 2,000, a page of twenty 60,000.
 #: The transports read one more at the most, which tells that there are more.
-LONGEST_BODY = 4 * 2**20
+MAX_BODY_BYTES = 4 * 2**20
 #: How many sessions a page may have; also how many it has if nothing else is asked for.
-LARGEST_PAGE = 20
+MAX_PAGE_SIZE = 20
 
 _LARGEST_SESSION_ID = 2**31 - 1
 
@@ -111,13 +111,13 @@ class SparkSessionPageRequest(LivyRequest):
 
 
 @dataclass(frozen=True)
-class LivyAnswer:
+class LivyResponse:
     """
     An answer as it came.
 
     :param status: the HTTP status.
     :param headers: the headers; the letter case of the names does not matter.
-    :param body: the body as it came, packed if it was; no more of it than a byte beyond :data:`LONGEST_BODY`.
+    :param body: the body as it came, packed if it was; no more of it than a byte beyond :data:`MAX_BODY_BYTES`.
     """
 
     status: int
@@ -129,9 +129,9 @@ class LivyAnswer:
         value = next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
         return value and _shorten(value.encode("utf-8", "replace").decode())
 
-    def unpacked(self) -> bytes:
+    def decompressed(self) -> bytes:
         """
-        Give the body unpacked; no more of it than a byte beyond :data:`LONGEST_BODY`, whatever it would unpack to.
+        Give the body decompressed; no more of it than a byte beyond :data:`MAX_BODY_BYTES`, whatever it would unpack to.
 
         :raises ValueError: if it can't be.
         """
@@ -140,15 +140,15 @@ class LivyAnswer:
             return self.body
         unpacking = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         try:
-            body = unpacking.decompress(self.body, LONGEST_BODY + 1)
+            body = unpacking.decompress(self.body, MAX_BODY_BYTES + 1)
         except zlib.error as error:
             raise ValueError(f"this is no gzip: {error}") from None
-        if not unpacking.eof and len(body) <= LONGEST_BODY:
+        if not unpacking.eof and len(body) <= MAX_BODY_BYTES:
             raise ValueError("this gzip has no end")
         return body
 
 
-class SparkSessionAnswer(NamedTuple):
+class Snapshot(NamedTuple):
     """
     A session as an answer described it.
 
@@ -186,7 +186,7 @@ class SparkSessionPage:
         """
         return _digest(self.items[session_id])
 
-    def read(self, session_id: int) -> SparkSessionAnswer | None:
+    def read(self, session_id: int) -> Snapshot | None:
         """
         Give a session; None if the page does not say all that a look at it alone would, or is not clear.
 
@@ -196,9 +196,9 @@ class SparkSessionPage:
             session = SparkSession.from_dict(self.items[session_id])
         except ValueError:
             return None
-        if not (_says_all(session) and self._is_clear):
+        if not (_is_complete(session) and self._is_clear):
             return None
-        return SparkSessionAnswer(session, self.activity_id, self.digest(session_id))
+        return Snapshot(session, self.activity_id, self.digest(session_id))
 
     @cached_property
     def _is_clear(self) -> bool:
@@ -275,7 +275,7 @@ def list_spark_sessions_request(
     spark_pool_name: str,
     livy_api_version: str,
     start: int = 0,
-    size: int = LARGEST_PAGE,
+    size: int = MAX_PAGE_SIZE,
     detailed: bool = False,
 ) -> SparkSessionPageRequest:
     """
@@ -315,7 +315,7 @@ def _bool(value: bool) -> str:
     return str(value).lower()
 
 
-def read_spark_session(request: SparkSessionRequest, answer: LivyAnswer) -> SparkSessionAnswer:
+def read_spark_session(request: SparkSessionRequest, answer: LivyResponse) -> Snapshot:
     """
     Read the answer to the request for a session.
 
@@ -326,50 +326,52 @@ def read_spark_session(request: SparkSessionRequest, answer: LivyAnswer) -> Spar
     document = _read_document(request, answer)
     session = _parse_session(request, answer, document)
     if session.id != request.session_id:
-        raise _not_documented(request, answer, f"with the session {session.id} instead")
+        raise _unexpected_response(request, answer, f"with the session {session.id} instead")
     if session.job_type == SparkJobType.SPARK_BATCH:
-        raise _not_documented(request, answer, "with a Spark batch job, which is no session")
-    return SparkSessionAnswer(session, _activity_id(answer), _digest(document))
+        raise _unexpected_response(request, answer, "with a Spark batch job, which is no session")
+    return Snapshot(session, _activity_id(answer), _digest(document))
 
 
 def _digest(document: dict[str, Any]) -> int:
     return hash(to_json(document))
 
 
-def _parse_session(request: LivyRequest, answer: LivyAnswer, document: Any) -> SparkSession:
+def _parse_session(request: LivyRequest, answer: LivyResponse, document: Any) -> SparkSession:
     try:
         return SparkSession.model_validate(document)
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, e["loc"])) or "the whole" for e in error.errors()}))
-        raise _not_documented(request, answer, f"that is not a Spark session (see {_shorten(fields)})") from None
+        raise _unexpected_response(request, answer, f"that is not a Spark session (see {_shorten(fields)})") from None
 
 
-def _read_body(request: LivyRequest, answer: LivyAnswer) -> bytes:
-    """Give the body of an answer that is a success, unpacked, or raise what it means that there is none."""
+def _read_body(request: LivyRequest, answer: LivyResponse) -> bytes:
+    """Give the body of an answer that is a success, decompressed, or raise what it means that there is none."""
     _raise_for_status(request, answer)
     try:
-        body = answer.unpacked()
+        body = answer.decompressed()
     except ValueError:
-        raise _cut_short(request, answer) from None
-    if max(len(body), len(answer.body)) > LONGEST_BODY:
-        raise _not_documented(request, answer, f"with more than {LONGEST_BODY // 2**20} MB, which nothing of it needs")
+        raise _truncated(request, answer) from None
+    if max(len(body), len(answer.body)) > MAX_BODY_BYTES:
+        raise _unexpected_response(
+            request, answer, f"with more than {MAX_BODY_BYTES // 2**20} MB, which nothing of it needs"
+        )
     return body
 
 
-def _read_document(request: LivyRequest, answer: LivyAnswer) -> Any:
+def _read_document(request: LivyRequest, answer: LivyResponse) -> Any:
     """Give the JSON of an answer that is a success, or raise what it means that there is none."""
     body = _read_body(request, answer)
     try:
         return read_json(body)
     except AmbiguousJsonError as error:
-        raise _not_documented(request, answer, f"with JSON that is not clear: {_shorten(str(error))}") from None
+        raise _unexpected_response(request, answer, f"with JSON that is not clear: {_shorten(str(error))}") from None
     except ValueError as error:
         if is_cut_short(body):
-            raise _cut_short(request, answer) from None
-        raise _not_documented(request, answer, f"that is not JSON ({_own_words(answer)}; {error})") from None
+            raise _truncated(request, answer) from None
+        raise _unexpected_response(request, answer, f"that is not JSON ({_body_excerpt(answer)}; {error})") from None
 
 
-def _cut_short(request: LivyRequest, answer: LivyAnswer) -> SynapseLivyUnavailableError:
+def _truncated(request: LivyRequest, answer: LivyResponse) -> SynapseLivyUnavailableError:
     return SynapseLivyUnavailableError(
         f"{request.subject}: {_BROKEN_OFF.format('Synapse')}", status=answer.status, activity_id=_activity_id(answer)
     )
@@ -386,7 +388,7 @@ class _Page(BaseModel):
         return {item["id"]: item for item in self.sessions if isinstance(item, dict) and type(item.get("id")) is int}
 
 
-def read_spark_session_list(request: SparkSessionPageRequest, answer: LivyAnswer) -> SparkSessionPage:
+def read_spark_session_list(request: SparkSessionPageRequest, answer: LivyResponse) -> SparkSessionPage:
     """
     Read the answer to the request for a page of sessions.
 
@@ -398,13 +400,15 @@ def read_spark_session_list(request: SparkSessionPageRequest, answer: LivyAnswer
     try:
         page = _Page.model_validate_json(without_nul(body))
     except ValueError:
-        raise _not_documented(request, answer, f"that is not a list of sessions ({_own_words(answer)})") from None
+        raise _unexpected_response(
+            request, answer, f"that is not a list of sessions ({_body_excerpt(answer)})"
+        ) from None
     # The total is that of the answer, and nothing else tells the end of the list.
     is_last = not page.sessions or (len(page.sessions) if page.total is None else page.total) < request.size
     return SparkSessionPage(page.items(), is_last, _activity_id(answer), body)
 
 
-def _says_all(session: SparkSession) -> bool:
+def _is_complete(session: SparkSession) -> bool:
     """Tell whether an item of a list can stand for a look at the session alone; if in doubt, it can't."""
     if session.job_type == SparkJobType.SPARK_BATCH or None in (session.state, session.result):
         return False
@@ -422,7 +426,7 @@ class _Meaning(NamedTuple):
 #: :data:`_UNAVAILABLE`, all others in :data:`_UNKNOWN`.
 _MEANING: dict[int, _Meaning] = {
     400: _Meaning(
-        SynapseLivyAnswerError,
+        SynapseLivyResponseError,
         "The request was not understood: compare livy_api_version and spark_pool_name with the workspace's.",
     ),
     401: _Meaning(
@@ -451,7 +455,9 @@ _MEANING: dict[int, _Meaning] = {
     430: _Meaning(SynapseLivyUnavailableError, "Spark's limits are reached; try again later, or more seldom."),
 }
 _UNAVAILABLE = _Meaning(SynapseLivyUnavailableError, "Synapse is in trouble; try again later.")
-_UNKNOWN = _Meaning(SynapseLivyAnswerError, "Something else than Synapse may answer: look at the host and at proxies.")
+_UNKNOWN = _Meaning(
+    SynapseLivyResponseError, "Something else than Synapse may answer: look at the host and at proxies."
+)
 
 #: The one 403 that has nothing to do with roles.
 _FIREWALL_CODE = "ClientIpAddressNotAuthorized"
@@ -461,7 +467,7 @@ _FIREWALL_REMEDY = (
 )
 
 
-def _raise_for_status(request: LivyRequest, answer: LivyAnswer) -> None:
+def _raise_for_status(request: LivyRequest, answer: LivyResponse) -> None:
     """Raise what any answer but 200 means; nothing else ever holds a session."""
     if answer.status == 200:
         return
@@ -474,15 +480,15 @@ def _raise_for_status(request: LivyRequest, answer: LivyAnswer) -> None:
     raise meaning.error(f"{request.subject}: Synapse answered {_event(answer, code, words)}. {remedy}", **details)
 
 
-def _not_documented(request: LivyRequest, answer: LivyAnswer, what: str) -> SynapseLivyAnswerError:
-    return SynapseLivyAnswerError(
+def _unexpected_response(request: LivyRequest, answer: LivyResponse, what: str) -> SynapseLivyResponseError:
+    return SynapseLivyResponseError(
         f"{request.subject}: Synapse answered {_event(answer, None, '')} {what}. {_UNKNOWN.remedy}",
         status=answer.status,
         activity_id=_activity_id(answer),
     )
 
 
-def _event(answer: LivyAnswer, code: str | None, words: str) -> str:
+def _event(answer: LivyResponse, code: str | None, words: str) -> str:
     """Describe an answer: the status, and in parentheses what the service says of it."""
     said = ": ".join(filter(None, (code, words)))
     activity_id = _activity_id(answer)
@@ -490,20 +496,20 @@ def _event(answer: LivyAnswer, code: str | None, words: str) -> str:
     return f"{answer.status} ({note})" if note else str(answer.status)
 
 
-def _activity_id(answer: LivyAnswer) -> str | None:
+def _activity_id(answer: LivyResponse) -> str | None:
     return answer.header("x-ms-activity-id")
 
 
-def _service_error(answer: LivyAnswer) -> tuple[str | None, str]:
+def _service_error(answer: LivyResponse) -> tuple[str | None, str]:
     """Find the code and the words of an error, in any of the shapes and letter cases that the service uses."""
     if 300 <= answer.status < 400:
         return None, _shorten(f"a redirect, which is not followed, to {answer.header('location')}")
     try:
-        document = read_json(answer.unpacked())
+        document = read_json(answer.decompressed())
     except ValueError:
-        return None, _own_words(answer)
+        return None, _body_excerpt(answer)
     if not isinstance(document, dict):
-        return None, _own_words(answer)
+        return None, _body_excerpt(answer)
     fields = _lower_keys(document)
     inner = fields.get("error")
     if isinstance(inner, dict):
@@ -517,12 +523,12 @@ def _lower_keys(document: dict[str, Any]) -> dict[str, Any]:
     return {key.lower(): value for key, value in document.items()}
 
 
-def _own_words(answer: LivyAnswer) -> str:
+def _body_excerpt(answer: LivyResponse) -> str:
     """Quote a body that is not what was expected."""
     try:
-        text = answer.unpacked()[:_LONGEST_LOOK].decode("utf-8", "replace").strip()
+        text = answer.decompressed()[:_LONGEST_LOOK].decode("utf-8", "replace").strip()
     except ValueError as error:
-        return f"a body that can't be unpacked, {error}"
+        return f"a body that can't be decompressed, {error}"
     if not text:
         return "an empty body"
     if text.startswith("<"):
@@ -537,7 +543,7 @@ def _shorten(text: str) -> str:
     return line if len(line) <= _LONGEST_QUOTE else line[:_LONGEST_QUOTE] + "..."
 
 
-def _retry_after(answer: LivyAnswer) -> float | None:
+def _retry_after(answer: LivyResponse) -> float | None:
     """Read ``Retry-After``, in seconds or a date; None where it is neither, past, or further off than is sensible."""
     value = (answer.header("retry-after") or "").strip()
     seconds = float(value) if re.fullmatch("[0-9]+", value) else _until(value, answer.header("date"))
@@ -584,7 +590,7 @@ _BAD_CERTIFICATES = {
 }
 
 
-def broken_connection(
+def connection_error(
     subject: str, url: str, error: BaseException, *, proxy: str | None = None, ca_bundle: str | bool = True
 ) -> SynapseLivyError:
     """

@@ -38,10 +38,10 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy.responses import (
-    LARGEST_PAGE,
-    LivyAnswer,
+    MAX_PAGE_SIZE,
     LivyRequest,
-    SparkSessionAnswer,
+    LivyResponse,
+    Snapshot,
     SparkSessionPage,
     SparkSessionPageRequest,
     SparkSessionRequest,
@@ -105,7 +105,7 @@ class _Look:
     quiet_until: float
     patience: float
     until: float
-    answer: asyncio.Future[tuple[SparkSessionAnswer, int]]
+    answer: asyncio.Future[tuple[Snapshot, int]]
 
     @property
     def slack(self) -> float:
@@ -183,7 +183,7 @@ class Watch:
             del pollers[self._key]
         await self._poller.close()
 
-    async def look(self, *, after: float, patience: float, quiet: float = 0.0) -> SparkSessionAnswer:
+    async def look(self, *, after: float, patience: float, quiet: float = 0.0) -> Snapshot:
         """
         Look at the session, within so many seconds: sooner if it is seen to change, or if others look just before.
 
@@ -206,7 +206,7 @@ class Watch:
         return answer
 
 
-def _future() -> asyncio.Future[tuple[SparkSessionAnswer, int]]:
+def _future() -> asyncio.Future[tuple[Snapshot, int]]:
     return asyncio.get_running_loop().create_future()
 
 
@@ -231,7 +231,7 @@ class _PolledSession:
         self.trouble: SynapseLivyError | None = None  # in the pause between two tries
         self.unlisted_until = 0.0
 
-    def asked_for(self, look: _Look) -> asyncio.Future[tuple[SparkSessionAnswer, int]]:
+    def asked_for(self, look: _Look) -> asyncio.Future[tuple[Snapshot, int]]:
         """Take note of a look, and give what it will show."""
         self._looks.append(look)
         self._poller.expect(look.due)
@@ -278,7 +278,7 @@ class _PolledSession:
         """Tell whether it may be looked at now."""
         return not self.busy and any(look.accepts(now) for look in self._looks)
 
-    def hand_out(self, digest: int, read: Callable[[], SparkSessionAnswer | None], now: float) -> bool:
+    def hand_out(self, digest: int, read: Callable[[], Snapshot | None], now: float) -> bool:
         """
         Give what was seen to those whose look may be made now, and a change to all.
 
@@ -303,7 +303,7 @@ class _PolledSession:
         self.rest()
         return True
 
-    def _tell(self, looks: list[_Look], answer: SparkSessionAnswer, *, changed: bool) -> None:
+    def _tell(self, looks: list[_Look], answer: Snapshot, *, changed: bool) -> None:
         self.changes += changed
         for look in self._take(lambda look: look in looks):
             if not look.answer.done():
@@ -529,7 +529,7 @@ class PoolPoller:
             endpoint=self._connection.endpoint,
             spark_pool_name=self._spark_pool_name,
             livy_api_version=self._livy_api_version,
-            start=number * LARGEST_PAGE,
+            start=number * MAX_PAGE_SIZE,
             detailed=True,
         )
 
@@ -605,7 +605,7 @@ class PoolPoller:
         patience = session.patience(began)
         retries = retry_description(patience) | {"before_sleep": partial(self._between_tries, session)}
         try:
-            answer: SparkSessionAnswer = await AsyncRetrying(sleep=partial(self._pause, session), **retries)(
+            answer: Snapshot = await AsyncRetrying(sleep=partial(self._pause, session), **retries)(
                 self._attempt, client, session.request, patience
             )
         except SynapseLivyError as error:
@@ -630,14 +630,12 @@ class PoolPoller:
         finally:
             session.trouble = None
 
-    async def _attempt(
-        self, client: AsyncLivyClient, request: SparkSessionRequest, patience: float
-    ) -> SparkSessionAnswer:
+    async def _attempt(self, client: AsyncLivyClient, request: SparkSessionRequest, patience: float) -> Snapshot:
         async with self._slot(patience):
             return await self._send(client, request, read_spark_session)
 
     async def _send(
-        self, client: AsyncLivyClient, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]
+        self, client: AsyncLivyClient, request: _Request, read: Callable[[_Request, LivyResponse], _Result]
     ) -> _Result:
         """Send a request once, when it is its turn."""
         async with self._queue:  # one at a time, so that a pool whose time is up all at once does not take all turns

@@ -24,24 +24,24 @@ from airflow.triggers.base import StartTriggerArgs
 from airflow_provider_synapse_livy.airflow_compat.task_state import (
     STARTS_FROM_TRIGGER,
     AirflowRescheduleException,
-    earlier_start,
-    forget_xcom,
+    delete_xcom,
+    first_started_at,
     is_deferral_timeout,
     is_of_earlier_try,
-    recall,
-    remember,
-    remember_start,
-    start_of_run,
+    load_wait_state,
+    save_start,
+    save_wait_state,
+    try_started_at,
 )
 from airflow_provider_synapse_livy.airflow_compat.trigger_templates import can_be_rendered_in_triggerer
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkSessionTimeoutError,
-    SynapseLivyAnswerError,
+    SynapseLivyResponseError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, SPARK_SESSION_LINKS, push_links
-from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer, validate_session_id
+from airflow_provider_synapse_livy.livy.responses import Snapshot, validate_session_id
 from airflow_provider_synapse_livy.triggers.spark_session import (
     BACKSTOP,
     BEGIN_ON_WORKER,
@@ -181,16 +181,16 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         """
         if event == BEGIN_ON_WORKER or is_of_earlier_try(event, context):
             self.log.info("The wait begins on a worker.")
-            forget_xcom(context, RETURN_VALUE)
+            delete_xcom(context, RETURN_VALUE)
             return self._wait(context)
         verdict, answer, self._links = read_event(event)
         if not self._is_proved(verdict, answer):
-            raise SynapseLivyAnswerError(
+            raise SynapseLivyResponseError(
                 f"The trigger's event says {verdict}, but its session does not: {reprlib.repr(event)}"
             )
         return self._conclude(context, verdict, answer)
 
-    def _is_proved(self, verdict: Verdict, answer: SparkSessionAnswer | None) -> bool:
+    def _is_proved(self, verdict: Verdict, answer: Snapshot | None) -> bool:
         """See whether an event's session is the one that was waited for, and where the event says it is."""
         if answer is None:
             return verdict is Verdict.TIMEOUT
@@ -211,7 +211,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         """
         with self._one_outcome(context):
             if self.start_from_trigger and self.retries:
-                remember_start(context)
+                save_start(context)
             try:
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except Exception as error:
@@ -266,18 +266,18 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         """Begin the wait, or go on with the one that an earlier run of this task began."""
         if "ti" not in context:  # as in unit tests of DAGs
             return self._new_wait(time.time())
-        memory = recall(context)
+        memory = load_wait_state(context)
         wait = self._new_wait(
-            memory.get("began") or earlier_start(context) or time.time(),
+            memory.get("began") or first_started_at(context) or time.time(),
             [(phase, since) for phase, since in memory.get("trail", ())],
         )
         if not memory:
-            remember(context, began=wait.began, trail=wait.trail)
+            save_wait_state(context, began=wait.began, trail=wait.trail)
         return wait
 
     def _last_look(self, context: Context) -> dict[str, Any]:
         """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last look."""
-        began = recall(context).get("began") or earlier_start(context) or start_of_run(context)
+        began = load_wait_state(context).get("began") or first_started_at(context) or try_started_at(context)
         wait = self._new_wait(began or time.time() - self.timeout)
         verdict = self._look(wait)
         if verdict is Verdict.WAIT:  # time is left of the sensor's own timeout
@@ -313,7 +313,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
         if self.deferrable:
             self._defer(wait)
         if self.reschedule:
-            remember(context, began=wait.began, trail=wait.trail)
+            save_wait_state(context, began=wait.began, trail=wait.trail)
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait.pause))
 
     def _defer(self, wait: Wait) -> None:
@@ -402,7 +402,7 @@ class SynapseSparkSessionSensor(BaseSensorOperator):
             self.log.info("end_from_trigger: the task ends on a worker: %s.", obstacle)
 
     def _conclude(
-        self, context: Context, verdict: Verdict, answer: SparkSessionAnswer | None, *, cut_short: bool = False
+        self, context: Context, verdict: Verdict, answer: Snapshot | None, *, cut_short: bool = False
     ) -> dict[str, Any]:
         """End the task: with the session, or with the one error that fits, and the session in XCom all the same."""
         session, activity_id = answer[:2] if answer else (None, None)

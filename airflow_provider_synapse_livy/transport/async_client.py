@@ -16,13 +16,13 @@ from tenacity import AsyncRetrying
 
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.livy.responses import (
-    LONGEST_BODY,
+    MAX_BODY_BYTES,
     REQUEST_HEADERS,
-    LivyAnswer,
     LivyRequest,
+    LivyResponse,
 )
 from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS, retry_description
-from airflow_provider_synapse_livy.transport.tokens import token_source
+from airflow_provider_synapse_livy.transport.tokens import token_cache
 
 __all__ = ["AsyncLivyClient", "shared_client"]
 
@@ -47,7 +47,7 @@ class AsyncLivyClient:
         session: aiohttp.ClientSession,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._tokens = token_source(connection.identity)
+        self._tokens = token_cache(connection.identity)
         self._network = connection.network
         self._session = session
         self._sleep = sleep
@@ -88,7 +88,7 @@ class AsyncLivyClient:
     async def call(
         self,
         request: _Request,
-        read: Callable[[_Request, LivyAnswer], _Result],
+        read: Callable[[_Request, LivyResponse], _Result],
         *,
         patience: float = RETRY_SECONDS,
     ) -> _Result:
@@ -103,7 +103,7 @@ class AsyncLivyClient:
         retrying = AsyncRetrying(sleep=self._sleep, **retry_description(patience))
         return await retrying(self._attempt, request, read)
 
-    async def _attempt(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
+    async def _attempt(self, request: _Request, read: Callable[[_Request, LivyResponse], _Result]) -> _Result:
         token = await self.authenticate()
         answer = await self._send(request, token)
         if answer.status == 401:
@@ -118,10 +118,10 @@ class AsyncLivyClient:
 
         :raises SynapseLivyError: if there is none.
         """
-        if token := self._tokens.peek():
+        if token := self._tokens.fresh_token():
             return token
         renewal = self._renew(self._tokens.get)
-        if token := self._tokens.at_hand():
+        if token := self._tokens.usable_token():
             return token
         return await asyncio.shield(renewal)
 
@@ -137,13 +137,13 @@ class AsyncLivyClient:
             self._renewal.add_done_callback(_note_exception)
         return self._renewal
 
-    async def _send(self, request: LivyRequest, token: str) -> LivyAnswer:
+    async def _send(self, request: LivyRequest, token: str) -> LivyResponse:
         headers = {"Authorization": f"Bearer {token}"}
         try:
             async with self._session.get(request.url, headers=headers, allow_redirects=False) as response:
-                return LivyAnswer(response.status, response.headers, await _read_body(response))
+                return LivyResponse(response.status, response.headers, await _read_body(response))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._network.broken_connection(request.subject, request.url, error) from None
+            raise self._network.connection_error(request.subject, request.url, error) from None
 
 
 def _note_exception(future: asyncio.Future[str]) -> None:
@@ -154,9 +154,9 @@ def _note_exception(future: asyncio.Future[str]) -> None:
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    while len(body) <= LONGEST_BODY and (piece := await response.content.read(_PIECE)):
+    while len(body) <= MAX_BODY_BYTES and (piece := await response.content.read(_PIECE)):
         body += piece
-    return bytes(body[: LONGEST_BODY + 1])
+    return bytes(body[: MAX_BODY_BYTES + 1])
 
 
 @dataclass

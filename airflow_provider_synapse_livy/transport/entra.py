@@ -134,7 +134,7 @@ _CREDENTIALS: dict[AuthType, Callable[[Identity, dict[str, Any]], TokenCredentia
 }
 
 #: Who gives the token, where that is not Microsoft Entra ID itself.
-_GIVERS: dict[AuthType, str] = {
+_TOKEN_ISSUERS: dict[AuthType, str] = {
     AuthType.MANAGED_IDENTITY: "The managed identity's endpoint on this machine",
     AuthType.AZURE_CLI: "The Azure CLI",
     AuthType.DEFAULT: "DefaultAzureCredential",
@@ -170,7 +170,7 @@ def request_token(identity: Identity) -> AccessToken:
         with closing(cast("Any", credential)) if hasattr(credential, "close") else nullcontext():
             return _checked(credential.get_token(identity.scope))
     except Exception as error:  # noqa: BLE001  (whatever a credential raises, there is no token)
-        raise _explained(error, identity, last) from None
+        raise _to_error(error, identity, last) from None
 
 
 def _checked(given: Any) -> AccessToken:
@@ -215,17 +215,17 @@ def _options(identity: Identity, last: _LastRequest) -> dict[str, Any]:
     }
 
 
-def _explained(error: Exception, identity: Identity, last: _LastRequest) -> SynapseLivyError:
+def _to_error(error: Exception, identity: Identity, last: _LastRequest) -> SynapseLivyError:
     """Say what a credential could not do. azure-identity's messages name tenants, clients and codes, but no secrets."""
-    giver = _GIVERS.get(identity.auth_type, identity.credential or f"Microsoft Entra ID at {identity.authority}")
+    giver = _TOKEN_ISSUERS.get(identity.auth_type, identity.credential or f"Microsoft Entra ID at {identity.authority}")
     words = _words(error)
     code = next(iter(re.findall(r"AADSTS\d+", words)), None)
     message = f"{giver} gave no token ({identity.auth_type}): {words} {AADSTS_REMEDIES.get(code or '', '')}".rstrip()
     status = last.status or _status(error)
     if status is None and (broken := _broken_connection(error)):
         url = last.url or authority_url(identity.authority)
-        return identity.network.broken_connection("The token for Synapse", url, broken)
-    if _passes(error, identity, last.url, status):
+        return identity.network.connection_error("The token for Synapse", url, broken)
+    if _is_transient(error, identity, last.url, status):
         return SynapseLivyUnavailableError(message, status=status, code=code)
     if isinstance(error, ValueError | OSError) and status is None:  # what is not even sent
         return SynapseLivyConfigurationError(message)
@@ -254,7 +254,7 @@ def _broken_connection(error: Exception) -> BaseException | None:
     return next((cause.inner_exception for cause in broken), None)
 
 
-def _passes(error: Exception, identity: Identity, url: str, status: int | None) -> bool:
+def _is_transient(error: Exception, identity: Identity, url: str, status: int | None) -> bool:
     """Tell whether what kept a token away may pass."""
     import requests
 

@@ -19,13 +19,13 @@ from urllib3.exceptions import HTTPError
 
 from airflow_provider_synapse_livy.connection.synapse_livy import Network, SynapseLivyConnection
 from airflow_provider_synapse_livy.livy.responses import (
-    LONGEST_BODY,
+    MAX_BODY_BYTES,
     REQUEST_HEADERS,
-    LivyAnswer,
     LivyRequest,
+    LivyResponse,
 )
 from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS, retry_description
-from airflow_provider_synapse_livy.transport.tokens import TokenSource, token_source
+from airflow_provider_synapse_livy.transport.tokens import TokenCache, token_cache
 
 __all__ = ["LivyClient"]
 
@@ -44,7 +44,7 @@ class LivyClient:
     """
 
     def __init__(self, connection: SynapseLivyConnection, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._tokens = token_source(connection.identity)
+        self._tokens = token_cache(connection.identity)
         self._network = connection.network
         self._sleep = sleep
         proxy = connection.network.proxy(connection.endpoint)
@@ -61,7 +61,7 @@ class LivyClient:
     def call(
         self,
         request: _Request,
-        read: Callable[[_Request, LivyAnswer], _Result],
+        read: Callable[[_Request, LivyResponse], _Result],
         *,
         patience: float = RETRY_SECONDS,
     ) -> _Result:
@@ -77,7 +77,7 @@ class LivyClient:
         result: _Result = retrying(self._attempt, request, read)
         return result
 
-    def _attempt(self, request: _Request, read: Callable[[_Request, LivyAnswer], _Result]) -> _Result:
+    def _attempt(self, request: _Request, read: Callable[[_Request, LivyResponse], _Result]) -> _Result:
         token = self._tokens.get()
         answer = self._send(request)
         if answer.status == 401:
@@ -85,7 +85,7 @@ class LivyClient:
             answer = self._send(request)
         return read(request, answer)
 
-    def _send(self, request: LivyRequest) -> LivyAnswer:
+    def _send(self, request: LivyRequest) -> LivyResponse:
         # Not by session.send: it reads the whole body of a redirect, and the address in it, even if not to follow it.
         # Nor prepared by the session, whose care for cookies and for the settings of each request takes as long again.
         headers = {**self.session.headers, **REQUEST_HEADERS}
@@ -93,22 +93,22 @@ class LivyClient:
         adapter = self.session.get_adapter(request.url)
         try:
             with adapter.send(prepared, stream=True, proxies=self.session.proxies) as response:
-                return LivyAnswer(response.status_code, response.headers, _read_body(response))
+                return LivyResponse(response.status_code, response.headers, _read_body(response))
         except (requests.RequestException, HTTPError) as error:
-            raise self._network.broken_connection(request.subject, request.url, error) from None
+            raise self._network.connection_error(request.subject, request.url, error) from None
 
 
 def _read_body(response: requests.Response) -> bytes:
     body = bytearray()
-    while len(body) <= LONGEST_BODY and (piece := response.raw.read(_PIECE, decode_content=False)):
+    while len(body) <= MAX_BODY_BYTES and (piece := response.raw.read(_PIECE, decode_content=False)):
         body += piece
-    return bytes(body[: LONGEST_BODY + 1])
+    return bytes(body[: MAX_BODY_BYTES + 1])
 
 
 class _BearerToken(requests.auth.AuthBase):
     """Adds the token to requests that go to the workspace, and to no other."""
 
-    def __init__(self, endpoint: str, tokens: TokenSource) -> None:
+    def __init__(self, endpoint: str, tokens: TokenCache) -> None:
         self._origin = _origin(endpoint)
         self._tokens = tokens
 

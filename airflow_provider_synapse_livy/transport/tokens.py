@@ -2,7 +2,7 @@
 Tokens of Microsoft Entra ID, and how all of a process share them.
 
 azure-identity does not hold back callers that come together: a thousand of them on one cold credential make a
-thousand requests for a token. So a process has one :class:`TokenSource` for each identity, and a lock in it.
+thousand requests for a token. So a process has one :class:`TokenCache` for each identity, and a lock in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.connection.identity import Identity
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.transport.entra import request_token
 
-__all__ = ["TokenSource", "token_source"]
+__all__ = ["TokenCache", "token_cache"]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _REFRESH_EARLY = 300.0
 _RETRY_EARLY = 30.0
 
 
-class TokenSource:
+class TokenCache:
     """
     Gives the bearer token of one identity, and renews it once for all who ask.
 
@@ -39,15 +39,15 @@ class TokenSource:
         self._lock = threading.Lock()
         self._held: _HeldToken | None = None
 
-    def peek(self) -> str | None:
+    def fresh_token(self) -> str | None:
         """Give the token if it is still good, without ever waiting; None where :meth:`get` would ask for one."""
         held = self._held
         return held.token if held and time.time() < held.refresh_at else None
 
-    def at_hand(self) -> str | None:
+    def usable_token(self) -> str | None:
         """Give the token that there is while it is good, even if it is time for a new one; None if there is none."""
         held = self._held
-        return held.token if held and time.time() < held.good_until else None
+        return held.token if held and time.time() < held.expires_at else None
 
     def get(self) -> str:
         """
@@ -61,13 +61,13 @@ class TokenSource:
         :raises SynapseLivyConfigurationError: if its certificate is not trusted.
         """
         old = self._held
-        if old is None or time.time() >= old.good_until:
+        if old is None or time.time() >= old.expires_at:
             with self._lock:
-                return self.peek() or self._fetch()
+                return self.fresh_token() or self._fetch()
         if not self._lock.acquire(blocking=False):
             return old.token
         try:
-            return self.peek() or self._fetch_early(old)
+            return self.fresh_token() or self._fetch_early(old)
         finally:
             self._lock.release()
 
@@ -78,7 +78,7 @@ class TokenSource:
         :param rejected: the refused token. If it was replaced meanwhile, the new one is given at once.
         """
         with self._lock:
-            token = self.peek()
+            token = self.fresh_token()
             return self._fetch() if token in (None, rejected) else token
 
     def _fetch(self) -> str:
@@ -92,7 +92,7 @@ class TokenSource:
         try:
             return self._fetch()
         except SynapseLivyError as error:
-            left = old.good_until - time.time()
+            left = old.expires_at - time.time()
             log.warning("%s The token at hand is good for another %.0f s.", error, left)
             self._held = old._replace(refresh_at=time.time() + min(_RETRY_EARLY, left / 2))
             return old.token
@@ -101,18 +101,18 @@ class TokenSource:
 class _HeldToken(NamedTuple):
     token: str
     refresh_at: float
-    good_until: float
+    expires_at: float
 
 
-_sources: dict[Identity, TokenSource] = {}
+_sources: dict[Identity, TokenCache] = {}
 _sources_lock = threading.Lock()
 
 
-def token_source(identity: Identity) -> TokenSource:
+def token_cache(identity: Identity) -> TokenCache:
     """
     Give the one source of tokens that this process has for an identity.
 
     :param identity: who asks.
     """
     with _sources_lock:
-        return _sources.setdefault(identity, TokenSource(identity))
+        return _sources.setdefault(identity, TokenCache(identity))

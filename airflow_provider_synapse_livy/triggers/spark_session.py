@@ -12,14 +12,14 @@ from typing import Any, NamedTuple, Self
 from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyAnswerError, SynapseLivyError
+from airflow_provider_synapse_livy.exceptions import SynapseLivyError, SynapseLivyResponseError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SparkSessionReader, SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, end_of_task_xcoms
-from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer, validate_session_id
+from airflow_provider_synapse_livy.livy.responses import Snapshot, validate_session_id
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT, Verdict, Wait, WaitRules
 
-__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "Ended", "SynapseSparkSessionTrigger", "read_event"]
+__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "SynapseSparkSessionTrigger", "TriggerResult", "read_event"]
 
 #: The event of a task that was started here, but has to begin on a worker.
 BEGIN_ON_WORKER = {"begin": "on a worker"}
@@ -163,7 +163,7 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         """
         Tell whether a task that was started here can begin here.
 
-        A later try can't: only a worker can recall when the first one began. Nor can a task that its DAG has changed
+        A later try can't: only a worker can load_wait_state when the first one began. Nor can a task that its DAG has changed
         since, as Airflow gives it without its templates rendered.
         """
         instance: Any = self.task_instance
@@ -197,7 +197,7 @@ class SynapseSparkSessionTrigger(BaseTrigger):
         )
         return _Reader(hook, self.session_id)
 
-    async def _wait(self, reader: _Reader) -> tuple[Verdict, SparkSessionAnswer | None]:
+    async def _wait(self, reader: _Reader) -> tuple[Verdict, Snapshot | None]:
         wait = self._new_wait()
         if self.deadline is not None:
             wait.pause = max(0.0, min(self.poke_interval, self.deadline - wait.now()))
@@ -283,7 +283,7 @@ class _Reader:
         if opened:
             await opened.close()
 
-    async def read(self, wait: Wait) -> SparkSessionAnswer:
+    async def read(self, wait: Wait) -> Snapshot:
         pause = wait.pause
         if self._opened is None:
             # Others' looks don't count before the first: a task must have been deferred for a while when it goes on.
@@ -303,7 +303,7 @@ class _Reader:
         return self._opened
 
 
-class Ended(NamedTuple):
+class TriggerResult(NamedTuple):
     """
     How a wait in the triggerer ended.
 
@@ -313,11 +313,11 @@ class Ended(NamedTuple):
     """
 
     verdict: Verdict
-    answer: SparkSessionAnswer | None
+    answer: Snapshot | None
     links: Mapping[str, str]
 
 
-def _payload(verdict: Verdict, seen: SparkSessionAnswer | None, links: Mapping[str, str]) -> dict[str, Any]:
+def _payload(verdict: Verdict, seen: Snapshot | None, links: Mapping[str, str]) -> dict[str, Any]:
     session, activity_id = seen[:2] if seen else (None, None)
     return {
         "verdict": str(verdict),
@@ -327,7 +327,7 @@ def _payload(verdict: Verdict, seen: SparkSessionAnswer | None, links: Mapping[s
     }
 
 
-def read_event(event: Any) -> Ended:
+def read_event(event: Any) -> TriggerResult:
     """
     Read the event of a :class:`SynapseSparkSessionTrigger`: how the wait ended, and the session as last seen.
 
@@ -342,18 +342,18 @@ def read_event(event: Any) -> Ended:
             return _ended(event)
         ended_by = SynapseLivyError.from_dict(error)
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
-        raise SynapseLivyAnswerError(
+        raise SynapseLivyResponseError(
             f"The trigger's event {reprlib.repr(event)} is not one of a Spark session "
             f"({type(problem).__name__}: {problem}). Clear the task to wait again."
         ) from None
     raise ended_by
 
 
-def _ended(event: Mapping[str, Any]) -> Ended:
+def _ended(event: Mapping[str, Any]) -> TriggerResult:
     verdict = Verdict(event["verdict"])
     if verdict is Verdict.WAIT:
         raise ValueError("a wait that goes on has no event")
     links = dict(event["links"])
     if event["session"] is None:
-        return Ended(verdict, None, links)
-    return Ended(verdict, SparkSessionAnswer(SparkSession.from_dict(event["session"]), event["activity_id"]), links)
+        return TriggerResult(verdict, None, links)
+    return TriggerResult(verdict, Snapshot(SparkSession.from_dict(event["session"]), event["activity_id"]), links)

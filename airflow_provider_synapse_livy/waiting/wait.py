@@ -21,7 +21,7 @@ from itertools import pairwise
 from typing import Any
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.livy.responses import SparkSessionAnswer
+from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import (
     LivyState,
     PluginCurrentState,
@@ -182,12 +182,12 @@ class Wait:
         return self.began + self.timeout
 
     @property
-    def seen(self) -> SparkSessionAnswer | None:
+    def seen(self) -> Snapshot | None:
         """The last good look. It is kept small: a triggerer may hold thousands of waits."""
         if self._seen is None:
             return None
         packed, activity_id = self._seen
-        return SparkSessionAnswer(SparkSession.from_json(zlib.decompress(packed)), activity_id)
+        return Snapshot(SparkSession.from_json(zlib.decompress(packed)), activity_id)
 
     def quiet(self, now: float) -> float:
         """
@@ -221,7 +221,7 @@ class Wait:
                 raise
             self.log.exception("This look at the Spark session failed; as silent_fail is set, the wait goes on.")
 
-    def observe(self, answer: SparkSessionAnswer | None, now: float) -> Verdict:
+    def observe(self, answer: Snapshot | None, now: float) -> Verdict:
         """
         Take in a look at the session, keep it as :attr:`seen`, and say what to do.
 
@@ -240,7 +240,7 @@ class Wait:
             self.log.info("%s: %s", seen.session, self._account(seen.session, verdict, now))
         return verdict
 
-    def _take_in(self, answer: SparkSessionAnswer, now: float) -> Verdict:
+    def _take_in(self, answer: Snapshot, now: float) -> Verdict:
         packed = zlib.compress(answer.session.model_dump_json(by_alias=True).encode(), level=1)
         self._seen = packed, answer.activity_id
         self._note(answer.session, now)
@@ -345,7 +345,7 @@ def _duration(span: timedelta) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
 
 
-def describe_failure(answer: SparkSessionAnswer, rules: WaitRules) -> str:
+def describe_failure(answer: Snapshot, rules: WaitRules) -> str:
     """
     Say why a session that has ended does not count as a success: the thing, the event, the causes, the remedy.
 
@@ -358,7 +358,7 @@ def describe_failure(answer: SparkSessionAnswer, rules: WaitRules) -> str:
     return "\n".join([event, *_evidence(answer), _remedy(session, rules)])
 
 
-def describe_timeout(answer: SparkSessionAnswer | None, rules: WaitRules, option: str, seconds: float) -> str:
+def describe_timeout(answer: Snapshot | None, rules: WaitRules, option: str, seconds: float) -> str:
     """
     Say that the wait ran out of time.
 
@@ -387,7 +387,7 @@ def _end(session: SparkSession) -> str:
     return ends.get(session.outcome or SparkSessionResultType.UNCERTAIN, "ended")
 
 
-def _evidence(answer: SparkSessionAnswer) -> Iterator[str]:
+def _evidence(answer: Snapshot) -> Iterator[str]:
     """Give what the service told, a line for each kind that there is."""
     session = answer.session
     yield from (f"Error: {_error(error)}" for error in session.error_info or ())

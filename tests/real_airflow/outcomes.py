@@ -103,7 +103,7 @@ ENDINGS = {
     "unavailable": Ending(
         _fails(503, **{"Retry-After": "100000"}), _ERROR, {}, "SynapseLivyUnavailableError", "Synapse answered 503"
     ),
-    "malformed": Ending(_fails(200, b"[]"), _ERROR, {}, "SynapseLivyAnswerError", "is not a Spark session"),
+    "malformed": Ending(_fails(200, b"[]"), _ERROR, {}, "SynapseLivyResponseError", "is not a Spark session"),
 }
 
 #: A session that can't be found for a while, after which nothing comes of it: a retry goes on with the first deadline.
