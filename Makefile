@@ -40,7 +40,7 @@ test-matrix:  ## All modes end alike, in a real Airflow on PostgreSQL; VERSIONS=
 
 .PHONY: test-outcomes
 test-outcomes: $(INSTALLED) services  ## The same for one version of Airflow
-	$(BIN)/python -m pytest tests/real_airflow $(ARGS)
+	$(BIN)/python -m pytest tests/airflow $(ARGS)
 
 .PHONY: test-ui
 test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## The connection form and the Test button, in a real browser

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
-from airflow_provider_synapse_livy.livy.strict_json import check_numbers, read_json
+from airflow_provider_synapse_livy.livy.strict_json import read_json, storable
 
 __all__ = [
     "LivyState",
@@ -263,23 +263,22 @@ class SparkSession(_Documented):
     @classmethod
     def from_json(cls, body: bytes | str) -> Self:
         """
-        Read a session from the JSON text of an answer.
+        Return the session that JSON text describes.
 
         :param body: the JSON text.
-        :raises ValueError: if it is not JSON that means one thing to all, or not a session.
+        :raises ValueError: if it is not JSON, or not a session.
         """
-        return cls.from_dict(read_json(body))
+        return cls.model_validate(read_json(body.encode() if isinstance(body, str) else body))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """
-        Read a session from a dict with the documented names, such as an XCom of this package.
+        Return the session that a dict with the documented names describes, such as an XCom of this package.
 
         :param fields: the dict.
         :raises ValueError: if it is not a session.
         """
-        check_numbers(fields)
-        return cls.model_validate(fields)
+        return cls.model_validate(storable(fields))
 
     def __str__(self) -> str:
         """Name the session as people do, in logs and messages."""

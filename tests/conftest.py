@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import hypothesis
 import pytest
-from ways import WAYS
 
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
-
-PROJECT = Path(__file__).resolve().parent.parent
+from tests.support.project import PROJECT
+from tests.support.transports import WAYS
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from airflow_provider_synapse_livy.models import SparkSession
+from typing import Any, ClassVar
 
 __all__ = [
-    "InvalidSparkSessionIdError",
+    "InvalidIdError",
     "SparkSessionNotFoundError",
     "SynapseLivyAuthenticationError",
     "SynapseLivyConfigurationError",
@@ -17,19 +14,36 @@ __all__ = [
     "SynapseLivyPermissionError",
     "SynapseLivyResponseError",
     "SynapseLivyUnavailableError",
+    "error_message",
 ]
+
+
+def error_message(event: str, fix: str = "", *evidence: str | None) -> str:
+    """
+    Return an error's message: the thing and the event, what to do about it, and the evidence, a line each.
+
+    Airflow's log view does not wrap lines, so ``event`` and ``fix`` stay short and the service's own words follow.
+
+    :param event: the thing and what happened to it, in under 120 characters.
+    :param fix: what to do about it; left out if empty.
+    :param evidence: lines that support it; empty ones are left out.
+    """
+    return "\n".join(filter(None, (event, fix and f"Fix: {fix}", *evidence)))
 
 
 class SynapseLivyError(Exception):
     """
     Any error of this package.
 
-    :param message: the thing, the event and the remedy, for a person.
-    :param status: the HTTP status, where Synapse answered.
-    :param code: the service's own code of the error, where it gave one.
-    :param activity_id: the ``x-ms-activity-id`` of the answer, which Microsoft's support asks for.
-    :param session: the session as it was last seen, where it was.
+    :param message: the thing and the event, the fix, the evidence; a line each.
+    :param status: the HTTP status of the response, if there was one.
+    :param code: the service's own error code, if it gave one.
+    :param activity_id: the ``x-ms-activity-id`` of the response, which Microsoft's support asks for.
+    :param record: the record, such as a Spark session, as it was last seen.
+    :param may_have_been_processed: whether the service may have done what the request asked for.
     """
+
+    _kinds: ClassVar[dict[str, type[SynapseLivyError]]] = {}
 
     def __init__(
         self,
@@ -38,58 +52,65 @@ class SynapseLivyError(Exception):
         status: int | None = None,
         code: str | None = None,
         activity_id: str | None = None,
-        session: SparkSession | None = None,
+        record: Any = None,
+        may_have_been_processed: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.activity_id = activity_id
-        self.session = session
-
-    _kinds: ClassVar[dict[str, type[SynapseLivyError]]] = {}
+        self.record = record
+        self.may_have_been_processed = may_have_been_processed
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         SynapseLivyError._kinds[cls.__name__] = cls
 
+    @property
+    def event(self) -> str:
+        """The first line of the message: the thing and what happened to it, without the full stop."""
+        return str(self).partition("\n")[0].removesuffix(".")
+
     def to_dict(self) -> dict[str, Any]:
-        """Give the error as JSON values, so that it can leave the triggerer. The session travels by itself."""
+        """Return the error as JSON values, so that it can leave the triggerer. The record travels by itself."""
         return {
             "kind": type(self).__name__,
             "message": str(self),
             "status": self.status,
             "code": self.code,
             "activity_id": self.activity_id,
+            "may_have_been_processed": self.may_have_been_processed,
         }
 
     @staticmethod
     def from_dict(fields: Mapping[str, Any]) -> SynapseLivyError:
         """
-        Make the error again that :meth:`to_dict` has written.
+        Return the error that :meth:`to_dict` wrote.
 
-        :param fields: what it has written.
+        :param fields: what it wrote.
         :raises ValueError: if there is no such error.
         """
-        kind = SynapseLivyError._kinds.get(fields["kind"], SynapseLivyError)
-        if kind.__name__ != fields["kind"]:
+        values = dict(fields)
+        kind = SynapseLivyError._kinds.get(values["kind"], SynapseLivyError)
+        if kind.__name__ != values.pop("kind"):
             raise ValueError(f"there is no error {fields['kind']!r}")
-        return kind(fields["message"], status=fields["status"], code=fields["code"], activity_id=fields["activity_id"])
+        return kind(values.pop("message"), **values)
 
 
 class SynapseLivyConfigurationError(SynapseLivyError):
-    """The Airflow connection, or an argument, is wrong; nothing was sent, or nothing could be."""
+    """The Airflow connection or an argument is wrong; nothing was sent, or nothing could be."""
 
 
-class InvalidSparkSessionIdError(SynapseLivyConfigurationError):
-    """What was given as a session id is none; nothing was sent."""
+class InvalidIdError(SynapseLivyConfigurationError):
+    """A value that was given as an id is none; nothing was sent."""
 
 
 class SynapseLivyAuthenticationError(SynapseLivyError):
-    """Microsoft Entra ID gave no token, or Synapse refused the token (401)."""
+    """Microsoft Entra ID issued no token, or Synapse refused the token (401)."""
 
 
 class SynapseLivyPermissionError(SynapseLivyError):
-    """Synapse knows who asks and refuses: a role is missing, or the workspace's firewall is closed (403)."""
+    """Synapse knows the identity and refuses it: a role is missing, or the workspace's firewall is closed (403)."""
 
 
 class SparkSessionNotFoundError(SynapseLivyError):
@@ -98,9 +119,9 @@ class SparkSessionNotFoundError(SynapseLivyError):
 
 class SynapseLivyUnavailableError(SynapseLivyError):
     """
-    Synapse or Microsoft Entra ID did not answer, or with a status of trouble that passes. Trying again may help.
+    Synapse or Microsoft Entra ID did not respond, or with a status that may pass. Another attempt may succeed.
 
-    :param retry_after: seconds that the service asked to wait, where it did.
+    :param retry_after: seconds that the service asked to wait, if it did.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
@@ -109,4 +130,4 @@ class SynapseLivyUnavailableError(SynapseLivyError):
 
 
 class SynapseLivyResponseError(SynapseLivyError):
-    """Synapse, or something in its place, gave an answer that is not documented."""
+    """Synapse, or something in its place, sent a response that is not documented."""

@@ -1,93 +1,70 @@
 """
-JSON that means one thing to everybody who reads it.
+JSON that Airflow and PostgreSQL can hold.
 
-JSON leaves open what a name means that stands twice in one object, and how large a number may be, so two readers
-could see two sessions in one answer, or hand on what the next one can't hold. Here all of that is refused.
+The grammar allows more than they take: ``NaN``, infinite numbers, integers of more than 64 bits, and the character
+NUL, which PostgreSQL refuses together with the XCom that it stands in.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import from_json
 
-__all__ = ["AmbiguousJsonError", "check_numbers", "is_cut_short", "read_json", "without_nul"]
+__all__ = ["BYTE_ORDER_MARK", "is_truncated", "read_json", "storable"]
 
 #: What fits into 64 bits. Airflow's workers and triggerers can't pass larger integers on to the API server.
 _INTEGERS = range(-(2**63), 2**63)
 
+#: What some services write before their JSON, though its grammar has no place for it.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-class AmbiguousJsonError(ValueError):
-    """The text is JSON by its grammar, but readers differ in what it means."""
 
-
-def read_json(text: bytes | str) -> Any:
+def read_json(text: bytes) -> Any:
     """
-    Read JSON text.
+    Return the value of JSON text.
 
-    :param text: the text, UTF-8 if it is bytes.
-    :raises AmbiguousJsonError: if it has a name twice in one object, or a number that is too large.
-    :raises ValueError: if it is no JSON. ``NaN`` is none, nor is what is nested deeper than 200.
+    :param text: UTF-8, with or without a byte order mark.
+    :raises ValueError: if it is not JSON, is nested deeper than 200, or holds a number that can't be stored.
     """
-    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    raw = without_nul(raw)
-    value = from_json(raw, allow_inf_nan=False)
-    check_numbers(value)
-    json.loads(raw, object_pairs_hook=_check_names)  # which the faster parser has no hook for
+    return storable(from_json(text.removeprefix(BYTE_ORDER_MARK), allow_inf_nan=False))
+
+
+def storable(value: Any) -> Any:
+    """
+    Return a JSON value with U+FFFD in the place of each NUL.
+
+    :param value: what was read from JSON; to a parser, 1e999 is infinite.
+    :raises ValueError: if it holds an infinite number, or an integer of more than 64 bits.
+    """
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it holds an infinite number")
+    if isinstance(value, int) and value not in _INTEGERS:
+        raise ValueError("it holds a number of more than 64 bits")
     return value
 
 
-def without_nul(text: bytes) -> bytes:
-    r"""
-    Put U+FFFD in the place of ``\u0000``, for PostgreSQL refuses that, and with it the XCom that it stands in.
-
-    :param text: JSON text.
+def is_truncated(text: bytes) -> bool:
     """
-    return text.replace(rb"\u0000", rb"\ufffd")
+    Return whether a text is the beginning of a JSON object, or nothing: HTTP libraries do not all notice that.
 
-
-def _check_names(pairs: Iterable[tuple[str, Any]]) -> None:
-    seen = set()
-    for name, _ in pairs:
-        if name in seen:
-            raise AmbiguousJsonError(f"the name {name!r} stands twice in one object")
-        seen.add(name)
-
-
-def check_numbers(value: Any) -> None:
+    :param text: the text, which :func:`read_json` could not read.
     """
-    Look for numbers that not all readers of JSON can hold: integers of more than 64 bits, and infinite ones.
-
-    :param value: what was read from JSON; to a parser, 1e999 is infinite.
-    :raises AmbiguousJsonError: if there is one.
-    """
-    left = [value]
-    while left:
-        value = left.pop()
-        if isinstance(value, float) and not math.isfinite(value):
-            raise AmbiguousJsonError("infinite numbers are no JSON values")
-        if isinstance(value, int) and value not in _INTEGERS:
-            raise AmbiguousJsonError("a number has more than 64 bits")
-        if isinstance(value, list):
-            left.extend(value)
-        elif isinstance(value, dict):
-            left.extend(value.values())
-
-
-def is_cut_short(text: bytes) -> bool:
-    """
-    Tell whether a text is the beginning of a JSON object, or nothing: what HTTP libraries do not all notice.
-
-    :param text: the text.
-    """
+    beginning = text.removeprefix(BYTE_ORDER_MARK).lstrip()
+    if not beginning:
+        return True
     try:
-        from_json(text, allow_inf_nan=False, allow_partial=True)
+        from_json(beginning, allow_inf_nan=False, allow_partial=True)
     except ValueError:
-        return not text.strip()
-    return text.lstrip().startswith(b"{") and not _is_whole(text)
+        return False
+    return beginning.startswith(b"{") and not _is_whole(beginning)
 
 
 def _is_whole(text: bytes) -> bool:

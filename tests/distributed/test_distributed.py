@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import requests
-from cluster import Cluster, Gate, is_open
-from conftest import PROJECT
 from local_airflow import free_ports, wait_for
-from secrets_search import EMULATOR_TOKEN, find_secrets
 
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
+from tests.distributed.cluster import Cluster, Gate, is_open
+from tests.support.project import PROJECT
+from tests.support.secrets_search import EMULATOR_TOKEN, find_secrets
 
 pytestmark = pytest.mark.distributed
 

@@ -7,15 +7,15 @@ import os
 import sqlite3
 
 import pytest
-from conftest import PROJECT
-from connections_page import ConnectionsPage
 from local_airflow import LocalAirflow, wait_for
 from playwright.sync_api import sync_playwright
-from secrets_search import EMULATOR_TOKEN, find_secrets
 
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, OBJECT_ID, TENANT_ID
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from tests.support.project import PROJECT
+from tests.support.secrets_search import EMULATOR_TOKEN, find_secrets
+from tests.ui.connections_page import ConnectionsPage
 
 HOME = PROJECT / ".airflow" / "ui"
 DAG_ID = "example_synapse_spark_session"

@@ -1,0 +1,193 @@
+"""
+What there is to ask Livy for, as data: a row says what a kind of thing is called, where it is, how it is read.
+
+Sources: `Spark Session <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session>`__, and recordings of
+the live service.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+from airflow_provider_synapse_livy.livy.errors import (
+    InvalidIdError,
+    SparkSessionNotFoundError,
+    SynapseLivyError,
+    error_message,
+)
+from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
+from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line, read_page, read_record
+from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
+
+__all__ = ["MAX_PAGE_SIZE", "SPARK_SESSION", "Listing", "Resource", "validated_id"]
+
+R = TypeVar("R", bound=Record)
+
+#: How many items a page of a list may have; also how many it has if nothing else is asked for.
+MAX_PAGE_SIZE = 20
+
+_MAX_ID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Listing(Generic[R]):
+    """
+    The list of a resource's records.
+
+    :param path: the path below the pool, with a ``{}`` for each id that leads to it.
+    :param items_key: the field of a page that holds the items.
+    :param is_complete: whether a record of the list has all that a request for it alone would bring.
+    :param page_size: how many items a page has; None if the list has one page alone.
+    """
+
+    path: str
+    items_key: str
+    is_complete: Callable[[R], bool]
+    page_size: int | None = MAX_PAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Resource(Generic[R]):
+    """
+    A kind of thing that Livy runs and describes.
+
+    :param noun: what one is called in messages.
+    :param title: how one is named in messages, with a ``{}`` for each id.
+    :param path: the path of one below the pool, with a ``{}`` for each id.
+    :param model: what its record is read as.
+    :param not_found: the error that 404 means.
+    :param listing: the list of them; None if they are polled singly.
+    :param problem: returns what is wrong with a record that could be read, None if nothing is.
+    :param has_details: whether the service tells more of it when asked with ``detailed``.
+    """
+
+    noun: str
+    title: str
+    path: str
+    model: type[R]
+    not_found: type[SynapseLivyError]
+    listing: Listing[R] | None = None
+    problem: Callable[[R], str | None] = lambda _: None
+    has_details: bool = True
+
+    def get(self, pool: Pool, *ids: int, detailed: bool = True) -> LivyRequest[Snapshot[R]]:
+        """
+        Return the request for one record.
+
+        :param pool: the pool.
+        :param ids: the ids that lead to it, its own last.
+        :param detailed: whether to ask for everything, rather than for id, application, state and log alone.
+        :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
+        """
+        numbers = [validated_id(value, self.noun) for value in ids]
+        subject = f"{self.title.format(*numbers)} in pool {pool.name}"
+        query = f"?detailed={str(detailed).lower()}" if self.has_details else ""
+        read: Callable[..., Snapshot[R]] = partial(
+            read_record,
+            subject=subject,
+            noun=self.noun,
+            model=self.model,
+            problem=self.problem,
+            not_found=self.not_found,
+            record_id=numbers[-1],
+        )
+        return LivyRequest("GET", f"{pool.url}/{self.path.format(*numbers)}{query}", subject, read)
+
+    def page(
+        self, pool: Pool, *parent_ids: int, start: int = 0, size: int | None = None, detailed: bool = True
+    ) -> LivyRequest[Page[R]]:
+        """
+        Return the request for one page of the list.
+
+        :param pool: the pool.
+        :param parent_ids: the ids that lead to the list.
+        :param start: how many items to pass over.
+        :param size: how many items at the most; None for as many as a page may have.
+        :param detailed: whether to ask for everything.
+        :raises SynapseLivyConfigurationError: if the pool can't stand in a path.
+        :raises ValueError: if there is no list.
+        """
+        if self.listing is None:
+            raise ValueError(f"there is no list of {self.noun}s")
+        page_size = size or self.listing.page_size
+        paging = f"from={start}&size={page_size}" if page_size else ""
+        details = f"detailed={str(detailed).lower()}" if self.has_details else ""
+        query = "&".join(filter(None, (paging, details)))
+        subject = f"The list of {self.noun}s in pool {pool.name}"
+        read: Callable[..., Page[R]] = partial(
+            read_page,
+            subject=subject,
+            model=self.model,
+            items_key=self.listing.items_key,
+            page_size=page_size,
+            is_complete=self.listing.is_complete,
+            not_found=self.not_found,
+        )
+        url = f"{pool.url}/{self.listing.path.format(*parent_ids)}"
+        return LivyRequest("GET", f"{url}?{query}" if query else url, subject, read)
+
+
+def validated_id(value: object, noun: str) -> int:
+    """
+    Return an id as the number that it is.
+
+    :param value: what was given, or rendered: a whole number from 0 up, or one written in digits.
+    :param noun: what it is the id of, in words.
+    :raises InvalidIdError: if it is anything else; the message names the likely cause.
+    """
+    number = value
+    if isinstance(number, str) and re.fullmatch(r"-?[0-9]{1,100}", number.strip()):
+        number = int(number)
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MAX_ID:
+        return number
+    event = f"{one_line(repr(value), 60)} is not the id of a {noun}."
+    raise InvalidIdError(error_message(event, _id_fix(number, noun), f"An id is a whole number from 0 to {_MAX_ID}."))
+
+
+def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in effect)
+    match value:
+        case None | "None" | "":
+            return "check the upstream task_id and what it pushed to XCom: the template rendered to nothing."
+        case str() if "{" in value:
+            return "use a template field: this template was not rendered."
+        case bool() | float():
+            return "pass the id as the service gave it, a whole number."
+        case int() if value < 0:
+            return "check what created it: Livy clients use -1 for one that was not created."
+        case int():
+            return "check where it comes from: it is too large."
+        case Mapping():
+            return f"pass its ['id']: this looks like a whole {noun}."
+        case list() | tuple() | set():
+            return "map the task over the ids, with expand(...): this holds several."
+        case _:
+            return "use digits only."
+
+
+def _is_complete(session: SparkSession) -> bool:
+    """Return whether an item of a list can stand for the session's own record; if in doubt, it can't."""
+    if session.job_type == SparkJobType.SPARK_BATCH or None in (session.state, session.result):
+        return False
+    if session.outcome is SparkSessionResultType.FAILED and not session.is_settling and not session.error_info:
+        return False
+    return session.scheduler_info is not None and session.plugin_info is not None
+
+
+def _is_batch_job(session: SparkSession) -> str | None:
+    is_batch = session.job_type == SparkJobType.SPARK_BATCH
+    return "describes a Spark batch job, which is no session" if is_batch else None
+
+
+SPARK_SESSION = Resource(
+    noun="Spark session",
+    title="Spark session {}",
+    path="sessions/{}",
+    model=SparkSession,
+    not_found=SparkSessionNotFoundError,
+    listing=Listing("sessions", "sessions", _is_complete),
+    problem=_is_batch_job,
+)

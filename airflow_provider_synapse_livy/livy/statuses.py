@@ -1,0 +1,75 @@
+"""What each HTTP status of the Livy API means: which error, what to do, whether the request may have been processed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from airflow_provider_synapse_livy.livy.errors import (
+    SynapseLivyAuthenticationError,
+    SynapseLivyError,
+    SynapseLivyPermissionError,
+    SynapseLivyResponseError,
+    SynapseLivyUnavailableError,
+)
+
+__all__ = ["FIREWALL_CODE", "UNDOCUMENTED_FIX", "StatusRule", "status_rule"]
+
+
+class StatusRule(NamedTuple):
+    """
+    What a status means. :class:`SynapseLivyUnavailableError` is what may pass, all else lasts.
+
+    :param error: the error to raise; None for the not-found error of what was asked for.
+    :param fix: what to do about it.
+    :param may_have_been_processed: whether the service may have done what the request asked for.
+    """
+
+    error: type[SynapseLivyError] | None
+    fix: str
+    may_have_been_processed: bool = False
+
+
+#: The remedy for a response that can't be from Synapse.
+UNDOCUMENTED_FIX = "check the host, and any proxy in between: the response does not look like Synapse's."
+
+_STATUS_RULES: dict[int, StatusRule] = {
+    400: StatusRule(SynapseLivyResponseError, "compare livy_api_version and spark_pool_name with the workspace's."),
+    401: StatusRule(
+        SynapseLivyAuthenticationError,
+        "check the identity's tenant and cloud, and a ready-made token's age; a renewed token was refused too.",
+    ),
+    403: StatusRule(
+        SynapseLivyPermissionError,
+        'give the identity the role "Synapse Compute Operator" (Synapse Studio > Manage > Access control).',
+    ),
+    404: StatusRule(None, "check that the workspace has this pool (Synapse Studio > Manage > Apache Spark pools)"),
+    408: StatusRule(SynapseLivyUnavailableError, "if it lasts, check Azure's status page for Synapse.", True),
+    # To Azure, 409 and 423 mean that something else is at work on the resource, which ends.
+    409: StatusRule(SynapseLivyUnavailableError, "if it lasts, find out who is changing the pool or workspace.", True),
+    423: StatusRule(SynapseLivyUnavailableError, "if it lasts, find out who locked the pool or workspace.", True),
+    429: StatusRule(SynapseLivyUnavailableError, "use a longer poke_interval: the workspace gets too many requests."),
+    # Not in any standard: the Livy API of Microsoft Fabric says so that Spark is asked for too much, or too often
+    # (https://learn.microsoft.com/fabric/data-engineering/spark-job-concurrency-and-queueing).
+    430: StatusRule(SynapseLivyUnavailableError, "wait for capacity, or ask for less: Spark's limits are reached."),
+}
+_SERVER_ERROR = _STATUS_RULES[408]
+_UNKNOWN = StatusRule(SynapseLivyResponseError, UNDOCUMENTED_FIX, True)
+
+#: The one 403 that has nothing to do with roles.
+FIREWALL_CODE = "ClientIpAddressNotAuthorized"
+_FIREWALL = StatusRule(
+    SynapseLivyPermissionError,
+    "allow this address in the workspace's firewall (Azure portal > the workspace > Networking); it takes a minute.",
+)
+
+
+def status_rule(status: int, code: str | None) -> StatusRule:
+    """
+    Return what a status other than 200 means.
+
+    :param status: the HTTP status.
+    :param code: the service's error code, if it gave one.
+    """
+    if code == FIREWALL_CODE:
+        return _FIREWALL
+    return _STATUS_RULES.get(status, _SERVER_ERROR if status >= 500 else _UNKNOWN)

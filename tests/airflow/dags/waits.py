@@ -1,0 +1,90 @@
+"""A DAG for each mode, with a task for each ending and each reaction; and one for what starts in the triggerer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from tests.airflow.outcomes import ENDINGS, LOST_AND_FOUND_TIMEOUT, MODES, POKE_INTERVAL, REACTIONS
+
+ERRORS = Path(os.environ["MATRIX_ERRORS"])
+
+
+class RecordedSensor(SynapseSparkSessionSensor):
+    """The sensor, which writes down the error that it ends with."""
+
+    def execute(self, context: Any) -> Any:
+        """Record the error."""
+        try:
+            return super().execute(context)
+        except Exception as error:
+            self._record(error)
+            raise
+
+    def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+        """Record the error."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception as error:
+            self._record(error)
+            raise
+
+    def _record(self, error: Exception) -> None:
+        if type(error).__name__ != "AirflowRescheduleException":
+            record = json.dumps([type(error).__name__, str(error)])
+            (ERRORS / f"{self.dag_id}.{self.task_id}.json").write_text(record)
+
+
+COMMON: dict[str, Any] = {"poke_interval": POKE_INTERVAL, "timeout": 300.0, "retry_delay": timedelta(seconds=1)}
+
+
+def wait(task_id: str, pool: str, *options: Mapping[str, Any]) -> None:
+    """Wait for the session of a pool; of the options, the last ones count."""
+    merged = {name: value for some in (COMMON, *options) for name, value in some.items()}
+    RecordedSensor(task_id=task_id, session_id=12, spark_pool_name=pool, **merged)
+
+
+for mode, where in MODES.items():
+    with DAG(f"waits_{mode}", schedule=None):
+        for name, ending in ENDINGS.items():
+            for reaction, options in REACTIONS.items():
+                wait(f"{name}.{reaction}", f"{name}.{reaction}.{mode}", where, ending.options, options)
+        lost = {"timeout": LOST_AND_FOUND_TIMEOUT, "retries": 20, "retry_delay": timedelta(seconds=5)}
+        wait("lost_and_found", f"lost_and_found.{mode}", where, lost)
+
+
+STARTED = COMMON | {"start_from_trigger": True, "target_states": ["idle"]}
+
+with DAG("starts", schedule=None, params={"session_id": Param(0, type="integer")}):
+
+    @task
+    def make_id() -> int:
+        """Give an id, as a task that creates a session would."""
+        return 12
+
+    made = make_id()
+    ids: dict[str, Any] = {
+        "param": "{{ params.session_id }}",
+        "macro": "{{ dag_run.conf['session_id'] | int }}",
+        "pulled_by_map_index": "{{ ti.xcom_pull(task_ids='make_id', map_indexes=-1) }}",
+        "pulled": "{{ ti.xcom_pull(task_ids='make_id') }}",
+        "xcom_arg": made,
+    }
+    for name, session_id in ids.items():
+        sensor = RecordedSensor(
+            task_id=name, session_id=session_id, spark_pool_name=f"idle_reached.{name}.starts", **STARTED
+        )
+        made >> sensor
+    RecordedSensor.partial(task_id="mapped", spark_pool_name="idle_reached.mapped.starts", **STARTED).expand(
+        session_id=[12, "12"]
+    )
+    for name, pool in {"ended": "idle_reached.ended.starts", "ended_badly": "failed.ended_badly.starts"}.items():
+        wait(name, pool, STARTED, {"end_from_trigger": True})
+    wait("cleared", "idle_then_gone.starts", STARTED)

@@ -1,0 +1,40 @@
+"""The wheel, as its users get it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_readme import write_project
+
+from tests.support.project import PROJECT
+
+pytestmark = pytest.mark.wheel
+
+
+def run(*command, **options):
+    """Run a command that must succeed, and give what it says."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=600, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_readme_in_a_project_of_its_own(tmp_path):
+    """In a project that has the wheel and nothing of ours besides, the README's test of a DAG passes."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=PROJECT)
+    (wheel,) = tmp_path.glob("*.whl")
+    uv = Path(sys.executable).with_name("uv")
+    python = tmp_path / "venv" / "bin" / "python"
+    run(uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    constraints = PROJECT / "constraints" / "airflow-3.3.txt"
+    run(uv, "pip", "install", "--quiet", "--python", python, "--constraint", constraints, f"{wheel}[emulator]")
+
+    project = tmp_path / "project"
+    env = write_project(project)
+    env |= {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "AIRFLOW_HOME": str(tmp_path / "home")}
+    env["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+    run(python, "-m", "airflow", "db", "migrate", cwd=project, env=env)
+    assert "2 passed" in run(python, "-m", "pytest", "-q", cwd=project, env=env)

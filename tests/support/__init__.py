@@ -1,0 +1,1 @@
+"""What several test folders share: servers, connections, made-up answers. Nothing here is a test."""

@@ -1,0 +1,167 @@
+"""
+Everything that can go wrong between us and Synapse, in one table, and what each must lead to.
+
+A fault is either survived, by trying again, or ends the wait at once, with the error and in the words given here.
+Which of the two, no library decides: both transports and all modes of the sensor are held to this table.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import socket
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_synapse_livy.exceptions import (
+    SparkSessionNotFoundError,
+    SynapseLivyError,
+    SynapseLivyPermissionError,
+    SynapseLivyResponseError,
+)
+from tests.support import sample_sessions as samples
+from tests.support.scripted_server import Action, http, nothing, reset, then_reset, trickle
+
+GOOD = http(200, samples.IDLE, x_ms_activity_id="activity-1")
+_HEAD = GOOD.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+_IDLE = samples.as_json(samples.IDLE)
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+_ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    A fault that ends the wait.
+
+    :param action: what the server does.
+    :param words: a pattern of what the error says.
+    :param error: its kind.
+    """
+
+    action: Action
+    words: str
+    error: type[SynapseLivyError] = SynapseLivyResponseError
+
+
+@functools.cache
+def _bomb() -> bytes:
+    packing = zlib.compressobj(level=1, wbits=16 + zlib.MAX_WBITS)
+    return b"".join(packing.compress(b" " * 1_000_000) for _ in range(100)) + packing.flush()
+
+
+def _send_bomb(connection: socket.socket) -> None:
+    connection.sendall(http(200, _bomb(), Content_Encoding="gzip"))
+
+
+#: What is tried again, and survived if it passes.
+PASSING: dict[str, Action] = {
+    "408": http(408),
+    "409": http(409, {"error": {"code": "Conflict", "message": "Another operation is in progress."}}),
+    "423": http(423, {"code": "Locked", "message": "The resource is locked."}),
+    "429": http(429, b"Your request has hit layered throttling rate-limit"),
+    "429, Retry-After negative": http(429, Retry_After="-5"),
+    "429, Retry-After zero": http(429, Retry_After="0"),
+    "429, Retry-After past": http(429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
+    "429, Retry-After in 10 years": http(429, Retry_After="315360000"),
+    "429, Retry-After in 10 years, as a date": http(429, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT"),
+    "429, Retry-After beyond all numbers": http(429, Retry_After="9" * 400),
+    "429, Retry-After in words": http(429, Retry_After="soon"),
+    "429, Retry-After beyond the calendar": http(429, Retry_After="Mon, 01 Jan 0001 00:00:00 -0000"),
+    "430": http(430, {"error": {"code": "TooManyRequestsForCapacity", "message": "A rate limit was hit."}}),
+    "500": http(500, {"error": {"code": "UnknownError", "message": "..."}}),
+    "502": http(502, b"<html><title>Bad Gateway</title></html>"),
+    "503": http(503),
+    "503, and 10 MB": http(503, b"<title>" * 1_500_000),
+    "504": http(504),
+    "reset before the headers": reset,
+    "reset amid the headers": then_reset(GOOD[:40]),
+    "reset after the headers": then_reset(_HEAD),
+    "reset amid the body": then_reset(GOOD[:-100]),
+    "closed without an answer": b"",
+    "half the headers": GOOD[:40],
+    "half a body": GOOD[:-100],
+    "half a body of unknown length": _ENDLESS + _IDLE[:-100],
+    "half a chunk": _CHUNKED + b"1000\r\n" + _IDLE[:100],
+    "chunks of no length": _CHUNKED + b"zzz\r\n" + _IDLE,
+    "wrong Content-Length": http(200, samples.IDLE, Content_Length="100000"),
+    "Content-Length too short": http(200, samples.IDLE, Content_Length="1000"),
+    "empty body": http(200),
+    "gzip garbage": http(200, b"no gzip", Content_Encoding="gzip"),
+    "half a gzip": http(200, gzip.compress(_IDLE)[:-100], Content_Encoding="gzip"),
+    "another protocol": b"SSH-2.0-OpenSSH_9.2p1\r\n",
+    "a header of 100 kB": http(200, samples.IDLE, x_novelty="x" * 100_000),
+}
+
+#: The same, where only a timeout ends it.
+SLOW: dict[str, Action] = {
+    "nothing": nothing,
+    "endless slow headers": trickle(b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"),
+    "endless slow header": trickle(b"HTTP/1.1 200 OK\r\nx-a: ", b"b"),
+    "endless slow body": trickle(_ENDLESS, b" "),
+    "endless slow chunk": trickle(_CHUNKED + b"100000\r\n", b" "),
+    "endless 100 Continue": trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+#: What ends the wait at once: it will be the same the next time.
+LASTING: dict[str, Fault] = {
+    "204": Fault(http(204), "answered 204 .an empty body"),
+    "304": Fault(http(304), "answered 304 .a redirect, which is not followed, to None"),
+    "307 to no address": Fault(http(307, location="http://[/"), "answered 307 .a redirect, which is not followed"),
+    "400": Fault(http(400, {"Message": "not expected"}), "answered 400 .not expected.*livy_api_version"),
+    "402": Fault(http(402), "answered 402"),
+    "403": Fault(http(403), "answered 403.*Synapse Compute Operator", SynapseLivyPermissionError),
+    "404": Fault(http(404), "answered 404.*whether the workspace has this pool", SparkSessionNotFoundError),
+    "404, in gzip garbage": Fault(
+        http(404, b"no gzip", Content_Encoding="gzip"),
+        "404 .a body that can't be decompressed",
+        SparkSessionNotFoundError,
+    ),
+    "407": Fault(http(407), "answered 407.*look at the host and at proxies"),
+    "HTML": Fault(http(200, b"<html><title>Log in</title>"), "not JSON .an HTML page, 'Log in'"),
+    "text": Fault(http(200, b"fine"), "not JSON .fine"),
+    "null": Fault(http(200, b"null"), "not a Spark session .see the whole"),
+    "a list": Fault(http(200, b"[]"), "not a Spark session .see the whole"),
+    "a string": Fault(http(200, b'"x"'), "not a Spark session .see the whole"),
+    "true": Fault(http(200, b"true"), "not a Spark session .see the whole"),
+    "NaN": Fault(http(200, b'{"id": 12, "state": "idle", "x": NaN}'), "not JSON"),
+    "an infinite number": Fault(http(200, b'{"id": 12, "state": "idle", "x": 1e999}'), "not clear: infinite numbers"),
+    "a name twice": Fault(
+        http(200, b'{"id": 12, "state": "dead", "state": "idle"}'), "not clear: the name 'state' stands twice"
+    ),
+    "a name twice, further down": Fault(
+        http(200, b'{"id": 12, "state": "idle", "x": [{"a": 1, "\\u0061": 2}]}'), "not clear: the name 'a' stands twice"
+    ),
+    "a huge integer": Fault(
+        http(200, b'{"id": 12, "state": "idle", "x": 18446744073709551616}'), "not clear: a number has more than 64"
+    ),
+    "a huge id": Fault(http(200, b'{"id": %s, "state": "idle"}' % (b"9" * 4000)), "not clear: a number has more than"),
+    "an integer beyond all bounds": Fault(http(200, b'{"id": 12, "x": %s}' % (b"9" * 100_000)), "not JSON"),
+    "invalid UTF-8": Fault(http(200, b'{"id": 12, "state": "idle", "name": "\xff"}'), "not JSON.*unicode"),
+    "half a surrogate": Fault(http(200, rb'{"id": 12, "state": "idle", "name": "\ud800"}'), "not JSON.*escape"),
+    "UTF-16": Fault(http(200, json.dumps(samples.IDLE).encode("utf-16")), "not JSON"),
+    "deep nesting": Fault(
+        http(200, b'{"id": 12, "state": "idle", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "not JSON.*recursion"
+    ),
+    "another session": Fault(http(200, samples.session(id=1)), "with the session 1 instead"),
+    "a batch": Fault(http(200, samples.session(jobType="SparkBatch")), "Spark batch job"),
+    "an id in digits": Fault(http(200, samples.session(id="12")), "not a Spark session .see id"),
+    "no id": Fault(http(200, samples.session(id=...)), "not a Spark session .see id"),
+    "10 MB": Fault(http(200, b" " * 10_000_000 + _IDLE), "more than 4 MB"),
+    "10 MB in one name": Fault(http(200, b'{"' + b"x" * 10_000_000 + b'": 1}'), "more than 4 MB"),
+    "10 MB in chunks": Fault(_CHUNKED + b"989680\r\n" + b" " * 10_000_000 + b"\r\n0\r\n\r\n", "more than 4 MB"),
+    "100 MB in 400 kB of gzip": Fault(_send_bomb, "more than 4 MB"),
+    "200,000 wrong lines": Fault(http(200, b'{"id": 12, "log": [%s1]}' % (b"1," * 200_000)), "see log"),
+    "an encoding that was not asked for": Fault(http(200, b"\x8b\x02\x80\x03", Content_Encoding="br"), "not JSON"),
+}
+
+
+#: Certificates that no trying again mends: how they differ from a good one, and what the error says.
+CERTIFICATES: dict[str, tuple[dict[str, Any], str]] = {
+    "expired": ({"days": (-2, -1)}, "certificate of https://127.0.0.1:.* has expired .*clock"),
+    "not valid yet": ({"days": (1, 2)}, "certificate of https://127.0.0.1:.* is not valid yet .*clock"),
+    "wrong name": ({"address": "127.0.0.9"}, "certificate of https://127.0.0.1:.* is for another name .*host"),
+    "self-signed": ({"own": False}, "certificate of https://127.0.0.1:.* is not trusted .self-signed.*verify"),
+}
