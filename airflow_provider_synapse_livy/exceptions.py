@@ -1,22 +1,22 @@
 """
-What can go wrong, by what to do about it.
+The exceptions of this package, by what to do about them.
 
 .. code-block:: text
 
     SynapseLivyError
     ├── SynapseLivyConfigurationError      the connection or an argument is wrong: correct it
-    │   └── InvalidSparkSessionIdError     what was given is no session id: look at what rendered it
-    ├── SynapseLivyAuthenticationError     no token, or Synapse refused it (401): look at the identity
-    ├── SynapseLivyPermissionError         the identity or the address is not allowed in (403)
+    │   └── InvalidIdError                 a value is not an id: check the template that rendered it
+    ├── SynapseLivyAuthenticationError     no token, or Synapse refused it (401): check the identity
+    ├── SynapseLivyPermissionError         the identity lacks a role, or the firewall is closed (403)
     ├── SparkSessionNotFoundError          no such session or pool (404)
-    ├── SynapseLivyUnavailableError        no answer, or one of trouble that passes, for minutes: try later
-    ├── SynapseLivyResponseError             an answer that the documentation does not know
-    ├── SparkSessionFailedError            the session ended badly; also an AirflowFailException
-    └── SparkSessionTimeoutError           the wait ran out of time; also an AirflowSensorTimeout
+    ├── SynapseLivyUnavailableError        no response, or a temporary failure: it was retried for minutes
+    ├── SynapseLivyResponseError           a response that the Livy API does not document
+    ├── SparkSessionFailedError            the session failed; also an AirflowFailException
+    └── SparkSessionTimeoutError           the wait timed out; also an AirflowSensorTimeout
 
-Only the last two are Airflow's as well, because of what Airflow makes of it: a session that ended badly
-cannot revive, so no retry is spent on it, and ``soft_fail`` skips the task, as it does on a timeout. The
-others fail the task in every mode, may be retried, and are never hidden by ``soft_fail``.
+Only the last two are Airflow's exceptions as well. A session that failed can't recover, so Airflow does not retry its
+task; and ``soft_fail`` skips the task, as it does on a timeout. All others fail the task in every mode, are retried if
+the task has ``retries``, and ``soft_fail`` does not apply to them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_synapse_livy.livy.errors import (
-    InvalidSparkSessionIdError,
+    InvalidIdError,
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
@@ -35,7 +35,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 
 __all__ = [
-    "InvalidSparkSessionIdError",
+    "InvalidIdError",
     "SparkSessionFailedError",
     "SparkSessionNotFoundError",
     "SparkSessionTimeoutError",
@@ -49,8 +49,8 @@ __all__ = [
 
 
 class SparkSessionFailedError(SynapseLivyError, AirflowFailException):
-    """The session ended, and not in a way that the task accepts. It cannot revive, so no retry is spent on it."""
+    """The session ended in a way that the task does not accept. It can't recover, so the task is not retried."""
 
 
 class SparkSessionTimeoutError(SynapseLivyError, AirflowSensorTimeout):
-    """The session was not where the task waits for it when the sensor's ``timeout`` had passed."""
+    """The sensor's ``timeout`` passed before the session had reached what the task waits for."""

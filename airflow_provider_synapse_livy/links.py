@@ -1,9 +1,9 @@
 """
-The links from a task in Airflow's UI to its Spark session: Spark UI, driver's log, Synapse Studio.
+The links from a task in Airflow's UI to its Spark session: Spark UI, driver log, Synapse Studio.
 
-The task leaves their addresses in XCom, in every mode and also when it fails, since Airflow 2 asks for a link in the
-webserver, Airflow 3 on the worker, and the one can't do what the other can. Where an address is not known, or would
-lead nowhere, there is no link.
+The task pushes their URLs to XCom, in every mode and also when it fails, since XCom can be read wherever Airflow asks
+for a link: Airflow 2 asks in the webserver, Airflow 3 on the worker. A URL that is unknown, or that no browser can
+reach, gets no link.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
-from airflow_provider_synapse_livy.connection.synapse_livy import CLOUDS
+from airflow_provider_synapse_livy.connection.clouds import CLOUDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,34 +32,35 @@ __all__ = [
     "SparkUiLink",
     "SynapseStudioLink",
     "end_of_task_xcoms",
+    "push_links",
     "session_links",
 ]
 
 log = logging.getLogger(__name__)
 
-#: The XCom key of what a task returns. Airflow's own constant would load the metadata database's models.
+#: The XCom key of a task's return value. Importing Airflow's constant would load the models of its database.
 RETURN_VALUE = "return_value"
 
-#: The XCom key of the addresses, by the name of the link.
+#: The XCom key of the URLs, which are a dict by the names of the links.
 LINKS_KEY = "spark_session_links"
 
 
 class _SparkSessionLink(BaseOperatorLink):
-    """A link whose address the task has left in XCom."""
+    """A link whose URL the task has pushed to XCom."""
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002  (Airflow's)
         """
-        Give the address, empty where there is none.
+        Return the URL, empty if there is no link.
 
         :param operator: the task's operator.
-        :param ti_key: the task.
+        :param ti_key: the key of the task instance.
         """
         links = XCom.get_value(ti_key=ti_key, key=LINKS_KEY) or {}
         return str(links.get(self.name, ""))
 
 
 class SparkUiLink(_SparkSessionLink):
-    """The Spark UI of the session's application, or its history."""
+    """The Spark UI of the session's application; the history server's once it has ended."""
 
     name = "Spark UI"
 
@@ -81,50 +82,52 @@ SPARK_SESSION_LINKS: tuple[BaseOperatorLink, ...] = (SparkUiLink(), DriverLogLin
 
 def session_links(session: SparkSession, connection: SynapseLivyConnection) -> dict[str, str]:
     """
-    Give the addresses of a session's links, by the links' names.
+    Return the URLs of a session's links, by the names of the links.
 
     :param session: the session.
     :param connection: the connection to its workspace.
     """
     info = session.app_info or {}
-    addresses = {
-        SparkUiLink.name: _in_studio(info.get("sparkUiUrl")),
-        DriverLogLink.name: _in_studio(info.get("driverLogUrl")),
+    urls = {
+        SparkUiLink.name: _reachable(info.get("sparkUiUrl")),
+        DriverLogLink.name: _reachable(info.get("driverLogUrl")),
         SynapseStudioLink.name: _studio_page(session, connection),
     }
-    return {name: address for name, address in addresses.items() if address}
+    return {name: url for name, url in urls.items() if url}
 
 
 def push_links(context: Context, links: Mapping[str, str]) -> None:
     """
-    Leave the addresses of a task's links in its XCom, also if there are none: Airflow calls a missing XCom an error.
+    Push the URLs of a task's links to XCom, also if there are none: Airflow logs an error if the XCom is missing.
 
-    A link is not worth a failure, so if that can't be, it is logged.
+    If the push fails, log it and go on: a link is not worth failing the task.
 
-    :param context: Airflow's context of the task.
-    :param links: the addresses, by the links' names.
+    :param context: the task's context.
+    :param links: the URLs, by the names of the links.
     """
     task_instance = context.get("ti")  # which unit tests of DAGs leave out
     try:
         if task_instance:
             task_instance.xcom_push(key=LINKS_KEY, value=dict(links))
     except Exception:
-        log.warning("The links to the Spark session can't be kept.", exc_info=True)
+        log.warning("The links to the Spark session could not be pushed to XCom.", exc_info=True)
 
 
 def end_of_task_xcoms(session: SparkSession, links: Mapping[str, str]) -> dict[str, Any]:
     """
-    Give all XComs that a task has at a successful end: what it returns, and what Airflow 3 keeps of its links.
+    Return all XComs of a task that has succeeded, for one that ends in the triggerer.
+
+    They are its return value, its links, and the XCom that Airflow 3 reads for each link.
 
     :param session: the session.
-    :param links: the addresses of its links.
+    :param links: the URLs of its links, by the names of the links.
     """
-    kept = {link.xcom_key: links.get(link.name, "") for link in SPARK_SESSION_LINKS}
-    return {RETURN_VALUE: session.to_dict(), LINKS_KEY: dict(links), **kept}
+    of_airflow = {link.xcom_key: links.get(link.name, "") for link in SPARK_SESSION_LINKS}
+    return {RETURN_VALUE: session.to_dict(), LINKS_KEY: dict(links), **of_airflow}
 
 
-def _in_studio(url: Any) -> str | None:
-    """Pass the addresses that a browser can reach. Old sessions have some that lead to nodes of their cluster."""
+def _reachable(url: Any) -> str | None:
+    """Return a URL that a browser can reach. Those of old sessions lead to nodes inside their cluster."""
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
     except ValueError:
@@ -134,7 +137,7 @@ def _in_studio(url: Any) -> str | None:
 
 
 def _studio_page(session: SparkSession, connection: SynapseLivyConnection) -> str | None:
-    """Studio finds a workspace by its resource id alone, which no answer tells: without it there is no page."""
+    """Return the session's page. Studio needs the workspace's resource id, which only the connection may know."""
     if not (connection.workspace_resource_id and session.name and session.spark_pool_name):
         return None
     query = {
@@ -142,5 +145,5 @@ def _studio_page(session: SparkSession, connection: SynapseLivyConnection) -> st
         "livyId": session.id,
         "sparkPoolName": session.spark_pool_name,
     }
-    page = f"https://{connection.studio_host}/en/monitoring/sparkapplication/{quote(session.name, safe='')}"
+    page = f"https://{connection.cloud.studio_host}/en/monitoring/sparkapplication/{quote(session.name, safe='')}"
     return f"{page}?{urlencode(query)}"

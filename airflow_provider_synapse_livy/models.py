@@ -2,9 +2,9 @@
 The documented ``SparkSession`` of Azure Synapse, as typed and frozen models.
 
 Attributes carry the documented names in snake_case, the JSON carries the documented names themselves.
-Every model is open where the service is: fields that are not documented are kept, a value that an
-enumeration does not know stays the string it was, and nothing but ``id`` is required. Timestamps stay the
-text that Synapse sent, with up to seven fraction digits; :meth:`datetime.datetime.fromisoformat` reads it.
+Every model is open where the service is: undocumented fields are kept, a value that an enumeration does not
+know stays the string it was, and nothing but ``id`` is required. Timestamps stay the text that Synapse sent,
+with up to seven fraction digits; :meth:`datetime.datetime.fromisoformat` reads it.
 
 Source: `Spark Session - Get Spark Session
 <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__, and recordings
@@ -13,7 +13,7 @@ of the live service where it answers otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class LivyState(StrEnum):
-    """``LivyStates``: what Livy says of the session."""
+    """``LivyStates``: the state that Livy reports."""
 
     NOT_STARTED = "not_started"
     STARTING = "starting"
@@ -56,12 +56,12 @@ class LivyState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether Livy has nothing more to say of a session in this state."""
+        """Whether a session never leaves this state."""
         return self in _RESULT_OF_FINAL_STATE
 
 
 class SparkSessionResultType(StrEnum):
-    """What Synapse says became of the session; ``Uncertain`` as long as it lives, never a verdict."""
+    """The result that Synapse reports. While a session is running, it is always ``Uncertain``."""
 
     UNCERTAIN = "Uncertain"
     SUCCEEDED = "Succeeded"
@@ -70,14 +70,14 @@ class SparkSessionResultType(StrEnum):
 
 
 class SparkJobType(StrEnum):
-    """The kind of Spark job that the record describes."""
+    """The kind of Spark job that a record describes."""
 
     SPARK_BATCH = "SparkBatch"
     SPARK_SESSION = "SparkSession"
 
 
 class SparkErrorSource(StrEnum):
-    """Who, in the eyes of Synapse, caused an error."""
+    """Who caused an error, as Synapse sees it."""
 
     SYSTEM = "System"
     USER = "User"
@@ -86,7 +86,7 @@ class SparkErrorSource(StrEnum):
 
 
 class PluginCurrentState(StrEnum):
-    """Where the Synapse plugin is in bringing the session up or down."""
+    """The step at which the Synapse plugin is, from preparing the session to cleaning up after it."""
 
     PREPARATION = "Preparation"
     RESOURCE_ACQUISITION = "ResourceAcquisition"
@@ -98,15 +98,15 @@ class PluginCurrentState(StrEnum):
 
 
 class SchedulerCurrentState(StrEnum):
-    """Where the session stands with the scheduler of the pool."""
+    """The session's state in the pool's scheduler."""
 
     QUEUED = "Queued"
     SCHEDULED = "Scheduled"
     ENDED = "Ended"
 
 
-#: The result that a final Livy state stands for where Synapse gave none. Only a result tells a cancellation
-#: from a failure in ``error``, so a result always goes first.
+#: The result that a final Livy state stands for where Synapse gave none. In ``error``, only a result tells a
+#: cancellation from a failure, so a result always goes first.
 _RESULT_OF_FINAL_STATE: dict[str, SparkSessionResultType] = {
     LivyState.SUCCESS: SparkSessionResultType.SUCCEEDED,
     LivyState.DEAD: SparkSessionResultType.FAILED,
@@ -114,20 +114,33 @@ _RESULT_OF_FINAL_STATE: dict[str, SparkSessionResultType] = {
     LivyState.KILLED: SparkSessionResultType.CANCELLED,
 }
 
-#: The results that are verdicts.
+#: The results of sessions that have ended.
 _FINAL_RESULTS = frozenset(_RESULT_OF_FINAL_STATE.values())
 
-#: Marks an enumeration that the service may extend: a known value becomes its member, any other stays text.
+#: What a session is doing before Livy reports a state of its own, by the step of the Synapse plugin.
+_PHASE_OF_PLUGIN: dict[str, str] = {
+    PluginCurrentState.PREPARATION: "acquiring nodes",
+    PluginCurrentState.QUEUED: "acquiring nodes",
+    PluginCurrentState.RESOURCE_ACQUISITION: "acquiring nodes",
+    PluginCurrentState.SUBMISSION: "submitting",
+}
+
+_ENDINGS: dict[str, str] = {
+    SparkSessionResultType.CANCELLED: "was cancelled",
+    SparkSessionResultType.FAILED: "failed",
+}
+
+#: Marks an enumeration that the service may extend: a known value becomes its member, any other stays a string.
 _OPEN = Field(union_mode="left_to_right")
 
-#: Marks a list in which a null, which says nothing, makes nothing unreadable.
+#: Marks a list from which nulls, which say nothing, are left out.
 _NULLS_LEFT_OUT = BeforeValidator(
     lambda entries: [entry for entry in entries if entry is not None] if isinstance(entries, list) else entries
 )
 
 
 class _FailFast(FailFast):
-    """Has a list's first wrong entry end its validation: an error for each of a million would take gigabytes."""
+    """Ends the validation of a list at its first wrong entry: an error for each of a million would take gigabytes."""
 
     __hash__ = object.__hash__  # which a part of a union needs
 
@@ -136,7 +149,7 @@ _Texts = Annotated[Annotated[tuple[str, ...], _FailFast()] | None, _NULLS_LEFT_O
 
 
 class _Documented(BaseModel):
-    """What all models share: documented names as aliases, nothing unknown dropped, nothing changed later."""
+    """What all models share: documented names as aliases, unknown fields kept, frozen."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
     __pydantic_extra__: dict[str, JsonValue]
@@ -146,7 +159,7 @@ class SparkServiceError(_Documented):
     """
     One entry of ``errorInfo``.
 
-    The codes are open text and depend on a setting of the workspace: show them, never decide by them.
+    The codes are open text and depend on a setting of the workspace: show them, never branch on them.
     """
 
     message: str | None = None
@@ -155,7 +168,7 @@ class SparkServiceError(_Documented):
 
 
 class SparkRequest(_Documented):
-    """What was asked for when the session was created."""
+    """The request that created the session."""
 
     name: str | None = None
     file: str | None = None
@@ -177,8 +190,8 @@ class SparkSessionState(_Documented):
     """
     ``livyInfo``: Livy's own record of the session.
 
-    Its times are not to be relied on: ``killedAt``, ``errorAt`` and ``notStartedAt`` are null even for sessions
-    that were killed or failed, ``idleAt`` is the first time only, and short busy phases are missed.
+    Do not rely on its times: ``killedAt``, ``errorAt`` and ``notStartedAt`` are null even for sessions that were
+    killed or failed, ``idleAt`` is the first time only, and short busy phases are missed.
     """
 
     not_started_at: str | None = None
@@ -195,7 +208,7 @@ class SparkSessionState(_Documented):
 
 
 class SparkScheduler(_Documented):
-    """``schedulerInfo``: when the pool's scheduler took the session in, let it go and saw it end."""
+    """``schedulerInfo``: when the pool's scheduler queued, started and ended the session."""
 
     submitted_at: str | None = None
     queued_at: str | None = None
@@ -206,7 +219,7 @@ class SparkScheduler(_Documented):
 
 
 class SparkServicePlugin(_Documented):
-    """``pluginInfo``: when the steps of bringing the session up and down began."""
+    """``pluginInfo``: when each step from preparing the session to cleaning up began."""
 
     preparation_started_at: str | None = None
     resource_acquisition_started_at: str | None = None
@@ -218,25 +231,25 @@ class SparkServicePlugin(_Documented):
 
 class SparkSession(_Documented):
     """
-    A Livy Spark session of a Synapse Spark pool, as the service described it in one answer.
+    A Livy Spark session of a Synapse Spark pool, as one response described it.
 
     :param id: the session's number in its pool; 0 is a real one.
     :param name: the name given at creation.
-    :param state: what Livy says; a state unknown to :class:`LivyState` stays text and means *not finished*.
-    :param result: what Synapse says; ``Uncertain`` while the session lives. Absent from plain answers.
+    :param state: the Livy state; one unknown to :class:`LivyState` stays a string and means *not finished*.
+    :param result: the result; ``Uncertain`` while the session is running. Absent from plain responses.
     :param app_id: the YARN application id, once there is one.
-    :param app_info: links (``sparkUiUrl``, ``driverLogUrl``) and marks, whose booleans are the strings
-        ``"true"`` and ``"false"``.
+    :param app_info: links (``sparkUiUrl``, ``driverLogUrl``) and flags, which are the strings ``"true"`` and
+        ``"false"``.
     :param log: the last ten or so lines of the driver's log.
-    :param error_info: what went wrong; absent unless something did.
-    :param livy_info: Livy's own record. See its warning about times.
+    :param error_info: the errors; absent unless there is one.
+    :param livy_info: Livy's own record; see its warning about times.
     :param scheduler_info: the pool scheduler's record.
-    :param plugin_info: the record of the session's coming up and down.
+    :param plugin_info: the steps from preparing the session to cleaning up.
     :param workspace_name: the Synapse workspace.
     :param spark_pool_name: the Spark pool.
     :param submitter_name: who created the session; absent for service principals.
-    :param submitter_id: the object id of who created it.
-    :param artifact_id: the Synapse artifact that it belongs to.
+    :param submitter_id: the object id of its creator.
+    :param artifact_id: the Synapse artifact it belongs to.
     :param job_type: ``SparkSession``, or ``SparkBatch`` for a batch job.
     :param tags: the tags given at creation.
     """
@@ -281,11 +294,11 @@ class SparkSession(_Documented):
         return cls.model_validate(storable(fields))
 
     def __str__(self) -> str:
-        """Name the session as people do, in logs and messages."""
+        """Return the session's name in logs and messages."""
         return f"Spark session {self.id}" + (f" in pool {self.spark_pool_name}" if self.spark_pool_name else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict of JSON values under the documented names, all of them, and the unknown ones as they came."""
+        """Return a dict of JSON values: all documented names, and the unknown ones as they came."""
         return self.model_dump(mode="json", by_alias=True)
 
     @property
@@ -296,31 +309,31 @@ class SparkSession(_Documented):
     @property
     def is_settling(self) -> bool:
         """
-        Whether the session has ended for Livy, but Synapse has not yet said with what result.
+        Whether the session has ended for Livy, but Synapse has not reported its result yet.
 
-        Result and ``errorInfo`` follow within about half a minute. A plain answer has no result at all, so there
-        every finished session looks like this.
+        Result and ``errorInfo`` follow within about half a minute. A plain response has no result, so with it every
+        finished session looks like this.
         """
         return self.is_finished and self.result not in _FINAL_RESULTS
 
     @property
     def is_ready(self) -> bool:
-        """Whether the session takes statements now: idle, not finished, and nobody has asked to cancel it."""
+        """Whether the session takes statements now: idle, not finished, and not being cancelled."""
         return self.state == LivyState.IDLE and not self.is_finished and not self.is_cancelling
 
     @property
     def is_cancelling(self) -> bool:
-        """Whether the session still lives although its cancellation was requested."""
+        """Whether the session's cancellation was requested, and it has not ended yet."""
         requested = self.scheduler_info and self.scheduler_info.cancellation_requested_at
         return bool(requested) and not self.is_finished
 
     @property
     def outcome(self) -> SparkSessionResultType | None:
         """
-        What became of a finished session, None for one that lives.
+        The result of a finished session, None for one that is running.
 
-        The result decides, so ``error``/``Cancelled`` is a cancellation. Without a final result the Livy state
-        speaks, which may still change while the session :attr:`is_settling`.
+        Synapse's result decides, so ``error``/``Cancelled`` is a cancellation. Without a final result the Livy state
+        stands for one, which may still change while the session :attr:`is_settling`.
         """
         if self.result in _FINAL_RESULTS:
             return SparkSessionResultType(self.result)
@@ -328,8 +341,54 @@ class SparkSession(_Documented):
 
     @property
     def idle_timed_out(self) -> bool:
-        """Whether Synapse ended the session because nothing ran on it for its idle timeout."""
+        """Whether Synapse ended the session because nothing ran in it during its idle timeout."""
         return str((self.app_info or {}).get("isSessionTimedOut")).lower() == "true"
+
+    @property
+    def phase(self) -> str:
+        """What the session is doing, a little finer than its Livy state: queued, acquiring nodes, idle, ..."""
+        if self.is_finished:
+            return f"{self.state}, {'result pending' if self.is_settling else self.result}"
+        if self.is_cancelling:
+            return "being cancelled"
+        if self.state == LivyState.NOT_STARTED:
+            return self._phase_before_livy()
+        return str(self.state) if self.state in set(LivyState) else f"{self.state} (unknown, waiting on)"
+
+    def _phase_before_livy(self) -> str:
+        scheduler = self.scheduler_info and self.scheduler_info.current_state
+        plugin = self.plugin_info and self.plugin_info.current_state
+        if scheduler != SchedulerCurrentState.SCHEDULED:
+            return "queued"
+        return _PHASE_OF_PLUGIN.get(plugin or "", "starting")
+
+    @property
+    def ending(self) -> str:
+        """How the session ended, in words that follow its name."""
+        if self.idle_timed_out:
+            return "idled out: nothing ran in it during its idle timeout, so Synapse stopped it"
+        return _ENDINGS.get(self.outcome or "", "ended")
+
+    def durations(self) -> dict[str, timedelta]:
+        """Return how long each phase took that the service has timed, by the names of :attr:`phase`."""
+        timed = {
+            "queued": self.queue_duration,
+            "acquiring nodes": self.acquisition_duration,
+            "submitting": self.start_duration,
+        }
+        return {phase: took for phase, took in timed.items() if took is not None}
+
+    def details(self) -> Iterator[str]:
+        """Return the lines of a failure message that say what the service told: states, errors, links, log."""
+        yield f"Livy state {self.state}, result {self.result}."
+        for error in self.error_info or ():
+            yield f"Error: {': '.join(filter(None, (error.source, error.error_code, error.message)))}"
+        if self.app_id:
+            yield f"Application: {self.app_id}"
+        if url := (self.app_info or {}).get("sparkUiUrl"):
+            yield f"Spark UI: {url}"
+        if lines := [line.strip() for line in self.log or () if line.strip()]:
+            yield "\n".join(("Last lines of the driver's log:", *(f"  {line}" for line in lines)))
 
     @property
     def queue_duration(self) -> timedelta | None:
@@ -345,19 +404,19 @@ class SparkSession(_Documented):
 
     @property
     def start_duration(self) -> timedelta | None:
-        """How long it took to hand the session to Livy on its nodes."""
+        """How long it took to submit the session to Livy on its nodes."""
         plugin = self.plugin_info or SparkServicePlugin()
         return _between(plugin.submission_started_at, plugin.monitoring_started_at)
 
     @property
     def lifetime(self) -> timedelta | None:
-        """How long the session lasted in all, from its submission to its end."""
+        """How long the session lasted, from its submission to its end."""
         scheduler = self.scheduler_info or SparkScheduler()
         return _between(scheduler.submitted_at, scheduler.ended_at)
 
 
 def _between(start: str | None, end: str | None) -> timedelta | None:
-    """Give the time from one of the service's timestamps to another, None where one is missing or is none."""
+    """Return the time from one of the service's timestamps to another, None where one is missing or is none."""
     try:
         return datetime.fromisoformat(end or "") - datetime.fromisoformat(start or "")
     except (ValueError, TypeError):

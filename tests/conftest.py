@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from tests.support.project import PROJECT
-from tests.support.transports import WAYS
+from tests.support.transports import TRANSPORTS
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -54,7 +54,7 @@ def connect(monkeypatch):
     return define
 
 
-@pytest.fixture(params=WAYS, ids=lambda kind: kind.name)
-def way(request):
-    """Give one of the two ways to Synapse."""
+@pytest.fixture(params=TRANSPORTS, ids=lambda kind: kind.name)
+def transport(request):
+    """Give one of the two transports to Synapse."""
     return request.param()

@@ -1,8 +1,9 @@
 """
 What the supported versions of Airflow do differently, each difference with its reason, and nowhere else.
 
-Terms: a *try* is one run of a task from start to end, its deferrals included; a *life* is all tries between two
-clearings of the task.
+Terms: a *run* of a task is one stay on a worker; a *try* is all runs from the start of a task until it succeeds, is
+skipped or fails, so a deferral or a reschedule goes on with the same try, and a retry begins the next; a *life* is all
+tries between two clearings of the task.
 
 - ``versions`` moved names, what starts in the triggerer, deferrals that timed out
 - ``task_state`` what a task remembers from one of its runs to the next

@@ -1,13 +1,13 @@
 """
 Which templates the triggerer renders as a worker does, for tasks that start there (Airflow 3.3).
 
-It knows neither the DAG's macros and filters nor all of the context, and an XCom that is pulled without
-``map_indexes`` hangs there until the timeout. What is not known to come out the same is left to a worker.
+The triggerer has neither the DAG's own macros and filters nor all of the context, and an ``xcom_pull`` without
+``map_indexes`` hangs there until the timeout. So templates are allowed, not forbidden: the task starts on a worker
+unless every part of them is known to render the same.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 __all__ = ["can_be_rendered_in_triggerer"]
 
-#: What templates may name.
-_KNOWN = frozenset(
+#: The names that templates may use.
+_KNOWN_NAMES = frozenset(
     {
         "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date", "macros", "params",
         "run_id", "task_instance", "ti", "ts", "ts_nodash", "ts_nodash_with_tz",
     }
 )  # fmt: skip
 
-_TASK_INSTANCE = frozenset({"task_instance", "ti"})
+_TASK_INSTANCE_NAMES = ("task_instance", "ti")
 
 
 def can_be_rendered_in_triggerer(value: Any) -> bool:
     """
-    Tell whether a template field comes out in the triggerer as it does on a worker.
+    Return whether a template field renders in the triggerer as it does on a worker.
 
     :param value: the field's value.
     """
@@ -40,26 +40,32 @@ def can_be_rendered_in_triggerer(value: Any) -> bool:
 
 
 def _is_safe(text: str) -> bool:
-    from jinja2 import TemplateError, meta, nodes
+    from jinja2 import TemplateError, meta
     from jinja2.sandbox import SandboxedEnvironment
 
     try:
         template = SandboxedEnvironment().parse(text)
         names = meta.find_undeclared_variables(template)
-    except TemplateError:  # filters of the DAG's own, or a mistake, which a worker tells better
+    except TemplateError:  # a filter of the DAG's own, or a mistake, which a worker reports better
         return False
-    uses = Counter(name.name for name in template.find_all(nodes.Name) if name.name in _TASK_INSTANCE)
-    pulls = Counter(filter(None, map(_pulled_by_index, template.find_all(nodes.Call))))
-    return names <= _KNOWN and uses == pulls
+    return names <= _KNOWN_NAMES and all(_is_indexed_pull(use) for use in _uses_of_task_instance(template))
 
 
-def _pulled_by_index(call: nodes.Call) -> str | None:
-    """Give the name of the task instance of an ``xcom_pull`` that names its ``map_indexes``."""
+def _uses_of_task_instance(node: nodes.Node, path: tuple[nodes.Node, ...] = ()) -> list[tuple[nodes.Node, ...]]:
+    """Return each use of the task instance as the nodes that it stands in, the innermost first."""
     from jinja2 import nodes
 
-    match call.node:
-        case nodes.Getattr(node=nodes.Name(name=name), attr="xcom_pull"):
-            given = {keyword.key: keyword.value for keyword in call.kwargs}
-            index = given.get("map_indexes")
-            return None if index is None or index == nodes.Const(None) else name
-    return None
+    if isinstance(node, nodes.Name) and node.name in _TASK_INSTANCE_NAMES:
+        return [path]
+    return [use for child in node.iter_child_nodes() for use in _uses_of_task_instance(child, (node, *path))]
+
+
+def _is_indexed_pull(use: tuple[nodes.Node, ...]) -> bool:
+    """Return whether a use of the task instance is a call of ``xcom_pull`` with ``map_indexes``."""
+    from jinja2 import nodes
+
+    match use:
+        case (nodes.Getattr(attr="xcom_pull") as method, nodes.Call(node=called) as call, *_) if called is method:
+            map_indexes = {keyword.key: keyword.value for keyword in call.kwargs}.get("map_indexes")
+            return map_indexes not in (None, nodes.Const(None))
+    return False

@@ -10,9 +10,9 @@ __all__ = ["CLOUDS", "PUBLIC_CLOUD", "Cloud", "scope_of"]
 @dataclass(frozen=True)
 class Cloud:
     """
-    A cloud of Microsoft's, in which Synapse has its own names.
+    One of Microsoft's clouds, in which Synapse has its own host names.
 
-    :param name: what it is called: a value of the connection's ``cloud_environment``.
+    :param name: its name: a value of the connection's ``cloud_environment``.
     :param endpoint_suffix: what follows the workspace's name in its development endpoint.
     :param authority: the host of Microsoft Entra ID.
     :param studio_host: the host of Synapse Studio.
@@ -25,13 +25,13 @@ class Cloud:
 
     @property
     def scope(self) -> str:
-        """What a token for Synapse is asked for."""
+        """The scope of a token for Synapse."""
         return scope_of(self.endpoint_suffix)
 
 
 def scope_of(endpoint_suffix: str) -> str:
     """
-    Give what a token for the workspaces below a suffix is asked for.
+    Return the scope of a token for the workspaces below a suffix.
 
     :param endpoint_suffix: what follows the workspace's name in its development endpoint.
     """

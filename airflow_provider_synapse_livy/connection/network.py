@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import math
 import os
 import ssl
 from collections.abc import Mapping
@@ -14,21 +13,27 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow_provider_synapse_livy.connection.fields import ConnectionFields
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.responses import connection_error
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 
-__all__ = ["Network", "is_loopback", "read_network"]
+__all__ = ["Network", "authority_url", "is_loopback", "read_network", "server_address"]
 
-_TIMEOUT = 30.0
+#: Seconds, if the connection has no ``timeout``.
+_DEFAULT_TIMEOUT = 30.0
+
+#: The longest timeout in seconds: a day. Sockets take no number beyond all bounds.
+_MAX_TIMEOUT = 24 * 3600.0
+
+_PROXY_FIX = 'name an HTTP proxy, http://proxy.example:3128, in the extra "proxies" or in https_proxy.'
+_PROXIES_FIX = 'write one, http://proxy.example:3128, or several as {"https": "http://proxy.example:3128"}.'
 
 
 @dataclass(frozen=True)
 class Network:
     """
-    How to reach others.
+    How to reach other machines.
 
     :param ca_bundle: the file or folder of certificates to trust; False trusts any.
-    :param timeout: how many seconds to wait for a connection, and as long again for the answer.
+    :param timeout: how many seconds to wait for a connection, and as long again for the response.
     :param proxies: the proxies by what they are for, in the terms of requests; None for those of the environment.
     """
 
@@ -38,7 +43,7 @@ class Network:
 
     def ssl_context(self) -> ssl.SSLContext | bool:
         """
-        Load the certificates to trust; False where any is.
+        Return the certificates to trust, loaded; False where any is trusted.
 
         :raises OSError: if there are none.
         """
@@ -50,47 +55,69 @@ class Network:
 
     def proxy(self, url: str) -> str | None:
         """
-        Find the proxy for an address, by the rules of requests: the connection's, else the environment's.
+        Return the proxy for an address, by the rules of requests: the connection's, else the environment's.
 
         Loopback addresses have none: no proxy could reach them, and plain http would show it the token.
 
         :param url: the address.
+        :raises SynapseLivyConfigurationError: if it is one that the package can't use, such as a SOCKS proxy.
         """
-        from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+        from requests.utils import get_environ_proxies, select_proxy
 
         if is_loopback(url):
             return None
-        proxy = select_proxy(url, get_environ_proxies(url) if self.proxies is None else dict(self.proxies))
-        # The environment's may have no scheme.
-        return str(prepend_scheme_if_needed(proxy, "http")) if proxy else None  # type: ignore[no-untyped-call]
+        proxies = get_environ_proxies(url) if self.proxies is None else dict(self.proxies)
+        proxy = (select_proxy(url, proxies) or "").strip()
+        if proxy and "://" not in proxy:  # as curl takes it
+            proxy = f"http://{proxy.lstrip('/')}"
+        if proxy and not _is_http_proxy(proxy):
+            raise _unusable_proxy(url, proxy)
+        return proxy or None
 
-    def connection_error(self, subject: str, url: str, error: BaseException) -> SynapseLivyError:
-        """
-        Say what a broken connection means, and which proxy and certificates had a part in it.
 
-        :param subject: what was asked for.
-        :param url: where.
-        :param error: what the HTTP library raised.
-        """
-        return connection_error(subject, url, error, proxy=self.proxy(url), ca_bundle=self.ca_bundle)
+def _unusable_proxy(url: str, proxy: str) -> SynapseLivyConfigurationError:
+    """Return the error for a proxy of the environment; the connection's own are checked when it is read."""
+    what = "a SOCKS proxy, which is not supported" if _is_socks(proxy) else "not the address of a proxy"
+    event = f"{server_address(url)}: the proxy that the environment names for it is {what}."
+    where = "It is set in https_proxy, http_proxy or all_proxy; no_proxy lists the hosts that need none."
+    return SynapseLivyConfigurationError(error_message(event, _PROXY_FIX, where))
 
 
 def is_loopback(url: str) -> bool:
     """
-    Tell whether an address leads nowhere but to this machine.
+    Return whether an address leads nowhere but to this machine.
 
     :param url: the address.
     """
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
+def authority_url(authority: str) -> str:
+    """
+    Return the address of an authority, which may be a bare host.
+
+    :param authority: the host of Microsoft Entra ID.
+    """
+    return authority if "://" in authority else f"https://{authority}"
+
+
+def server_address(url: str) -> str:
+    """
+    Return the server's part of an address, without the user and password that a proxy's may hold.
+
+    :param url: the address.
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 def read_network(fields: ConnectionFields) -> Network:
     """
-    Read how to reach others, once for both transports and the token.
+    Read how to reach other machines, once for both transports and the token.
 
     :param fields: the connection's fields.
     :raises SynapseLivyConfigurationError: if a proxy is none, or a bundle that is named holds no certificates.
@@ -118,19 +145,20 @@ def _ca_bundle(fields: ConnectionFields) -> str | bool:
 def _check_certificates(fields: ConnectionFields, network: Network) -> None:
     try:
         network.ssl_context()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path with a NUL in it is a ValueError
         raise fields.error(
-            f"{network.ca_bundle} holds no certificates ({error}). Name a file or folder of CA certificates, or "
-            'true, in the extra "verify", or else in REQUESTS_CA_BUNDLE.'
+            f"{network.ca_bundle} holds no certificates.",
+            'name a file or folder of CA certificates, or true, in the extra "verify", or else in REQUESTS_CA_BUNDLE.',
+            f"Reading it failed: {error}",
         ) from None
 
 
 def _timeout(fields: ConnectionFields) -> float:
-    value = fields.extra.get("timeout", _TIMEOUT)
-    with suppress(TypeError, ValueError):
-        if 0 < (seconds := float(value)) < math.inf:
+    value = fields.extra.get("timeout", _DEFAULT_TIMEOUT)
+    with suppress(TypeError, ValueError, OverflowError):
+        if 0 < (seconds := float(value)) <= _MAX_TIMEOUT:
             return seconds
-    raise fields.error(f'the extra "timeout" is {value!r}. Write a number of seconds.')
+    raise fields.wrong_extra("timeout", f"write a number of seconds, up to {_MAX_TIMEOUT:.0f}.")
 
 
 def _proxies(fields: ConnectionFields) -> tuple[tuple[str, str], ...] | None:
@@ -141,19 +169,23 @@ def _proxies(fields: ConnectionFields) -> tuple[tuple[str, str], ...] | None:
             value = json.loads(value)
     if value is None:
         return None
-    proxies = value if isinstance(value, Mapping) else {"all": str(value).strip()}
-    if all(_is_proxy(proxy) for proxy in proxies.values()):
+    proxies = value if isinstance(value, Mapping) else {"all": value}
+    proxies = {str(key).strip(): str(proxy).strip() for key, proxy in proxies.items()}
+    if any(map(_is_socks, proxies.values())):
+        raise fields.error('the extra "proxies" names a SOCKS proxy, which is not supported.', _PROXIES_FIX)
+    if all(map(_is_http_proxy, proxies.values())):
         return tuple(sorted(proxies.items()))
-    raise fields.error(
-        'the extra "proxies" holds something else than addresses of proxies. Write one, http://proxy.example:3128, '
-        'or several by what they are for, {"https": "http://proxy.example:3128"}.'
-    )
+    raise fields.error('the extra "proxies" holds what is not the address of a proxy.', _PROXIES_FIX)
 
 
-def _is_proxy(value: object) -> bool:
-    """Tell whether a value is the address of a proxy that both transports can use."""
+def _is_socks(proxy: str) -> bool:
+    return proxy.lower().startswith("socks")
+
+
+def _is_http_proxy(proxy: str) -> bool:
+    """Return whether both transports can use a proxy."""
     try:
-        parts = urlsplit(str(value))
+        parts = urlsplit(proxy)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS, Cloud
 from airflow_provider_synapse_livy.connection.fields import AirflowConnection, ConnectionFields
 from airflow_provider_synapse_livy.connection.identity import AuthType, Identity, read_identity
-from airflow_provider_synapse_livy.connection.network import Network, is_loopback, read_network
+from airflow_provider_synapse_livy.connection.network import Network, read_network
 from airflow_provider_synapse_livy.connection.workspace import read_workspace
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.livy.responses import (
-    DEFAULT_LIVY_API_VERSION,
-    SparkSessionRequest,
-    spark_session_request,
-)
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.requests import DEFAULT_LIVY_API_VERSION, Pool
 
-__all__ = ["CLOUDS", "AuthType", "Cloud", "Identity", "Network", "SynapseLivyConnection", "is_loopback"]
+__all__ = ["CLOUDS", "AuthType", "Network", "SynapseLivyConnection"]
 
 _RESOURCE_ID = "/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft.Synapse/workspaces/[^/]+"
 
@@ -34,7 +28,7 @@ class SynapseLivyConnection:
     :param cloud: the cloud that the workspace is in, or that it behaves like.
     :param spark_pool_name: the Spark pool, for tasks that name none.
     :param livy_api_version: the version of the Livy API, for tasks that name none.
-    :param identity: who asks.
+    :param identity: who signs in, and how.
     :param network: how to reach the workspace.
     :param workspace_resource_id: the workspace's resource id in Azure, by which Studio finds it.
     """
@@ -49,7 +43,7 @@ class SynapseLivyConnection:
     workspace_resource_id: str | None
 
     @classmethod
-    def from_airflow(cls, connection: AirflowConnection, extra: Mapping[str, Any]) -> SynapseLivyConnection:
+    def from_airflow(cls, connection: AirflowConnection, extra: object) -> SynapseLivyConnection:
         """
         Read and check an Airflow connection.
 
@@ -71,50 +65,30 @@ class SynapseLivyConnection:
             workspace_resource_id=_workspace_resource_id(fields),
         )
 
-    @property
-    def studio_host(self) -> str:
-        """The host of Synapse Studio in the workspace's cloud."""
-        return self.cloud.studio_host
-
-    def spark_session_request(
-        self,
-        session_id: object,
-        *,
-        spark_pool_name: str | None = None,
-        livy_api_version: str | None = None,
-        detailed: bool = True,
-    ) -> SparkSessionRequest:
+    def pool(self, spark_pool_name: str | None = None, livy_api_version: str | None = None) -> Pool:
         """
-        Build the request for a session of this workspace.
+        Return the Spark pool of a task. White space around a value, as templates may leave it, is removed.
 
-        :param session_id: the session's id.
-        :param spark_pool_name: the Spark pool; None for the connection's.
-        :param livy_api_version: the version of the Livy API; None for the connection's.
-        :param detailed: whether to ask for everything.
-        :raises SynapseLivyConfigurationError: if the id is none, or no pool is named.
+        :param spark_pool_name: the task's pool; None for the connection's. An empty one does not become that: the
+            template of the task rendered to nothing, and sessions of different pools have the same numbers.
+        :param livy_api_version: the task's version of the Livy API; None for the connection's.
+        :raises SynapseLivyConfigurationError: if neither task nor connection names a pool.
         """
-        return spark_session_request(
-            endpoint=self.endpoint,
-            spark_pool_name=self.pool(spark_pool_name),
-            livy_api_version=self.livy_api_version if livy_api_version is None else livy_api_version,
-            session_id=session_id,
-            detailed=detailed,
-        )
+        name = self.spark_pool_name if spark_pool_name is None else spark_pool_name
+        version = self.livy_api_version if livy_api_version is None else livy_api_version
+        if name is None:
+            raise SynapseLivyConfigurationError(
+                error_message(
+                    f"Connection {self.conn_id}: no Spark pool is named.",
+                    'set spark_pool_name on the task, or the field "Spark pool" (extra "spark_pool_name").',
+                )
+            )
+        return Pool(self.endpoint, _stripped(name), _stripped(version))
 
-    def pool(self, spark_pool_name: str | None) -> str:
-        """
-        Choose the pool: the one that is named, else the connection's.
 
-        :param spark_pool_name: the pool that the task names, if any.
-        :raises SynapseLivyConfigurationError: if neither names one.
-        """
-        chosen = self.spark_pool_name if spark_pool_name is None else spark_pool_name
-        if chosen is not None:
-            return chosen
-        raise SynapseLivyConfigurationError(
-            f"Connection {self.conn_id}: no Spark pool is named. Give the task spark_pool_name, or write it into the "
-            'field "Spark pool" (extra "spark_pool_name").'
-        )
+def _stripped(value: str) -> str:
+    """Return a text without white space around it; what is no text is refused where the request is built."""
+    return value.strip() if isinstance(value, str) else value
 
 
 def _workspace_resource_id(fields: ConnectionFields) -> str | None:
@@ -122,6 +96,8 @@ def _workspace_resource_id(fields: ConnectionFields) -> str | None:
     if value is None or re.fullmatch(_RESOURCE_ID, value, re.IGNORECASE):
         return value
     raise fields.error(
-        f'the extra "workspace_resource_id" is {value!r}. Write the one that Azure portal > the workspace > '
-        "Properties shows, /subscriptions/<id>/resourceGroups/<name>/providers/Microsoft.Synapse/workspaces/<name>."
+        'the extra "workspace_resource_id" is not the resource id of a workspace.',
+        "write the one that Azure portal > the workspace > Properties shows.",
+        f"It is {value!r}.",
+        "Its form is /subscriptions/<id>/resourceGroups/<name>/providers/Microsoft.Synapse/workspaces/<name>.",
     )

@@ -1,4 +1,4 @@
-"""Which workspace a connection leads to, in which cloud, and whether a token may go there."""
+"""Which workspace a connection leads to, in which cloud, and whether a token may be sent there."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from airflow_provider_synapse_livy.connection.clouds import CLOUDS, PUBLIC_CLOUD
 from airflow_provider_synapse_livy.connection.fields import ConnectionFields
 from airflow_provider_synapse_livy.connection.network import is_loopback
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.responses import one_line
 
 __all__ = ["Workspace", "read_workspace"]
 
-_RIGHT_HOST = (
-    "Write the workspace's development endpoint, https://<workspace>.dev.azuresynapse.net "
-    "(Azure portal > the workspace > Overview)."
-)
+_HOST_FIX = "write https://<workspace>.dev.azuresynapse.net (Azure portal > the workspace > Overview shows it)."
 _OTHER_HOSTS = (
     'A host outside Microsoft\'s clouds gets a token only if the extra "endpoint_suffix" names its domain, '
     'or "allow_custom_host" is true.'
 )
+_CONTRADICTION_FIX = "correct one of them."
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,9 @@ class Workspace:
 
     :param endpoint: the workspace's development endpoint, without a slash at the end.
     :param cloud: the cloud that it is in, or that it behaves like.
-    :param scope: what a token for it is asked for.
+    :param scope: the scope of a token for it.
     :param authority: the host of Microsoft Entra ID.
-    :param is_trusted: whether any token that the identity gets may go there.
+    :param is_trusted: whether any token that the identity gets may be sent there.
     """
 
     endpoint: str
@@ -47,22 +46,21 @@ def read_workspace(fields: ConnectionFields) -> Workspace:
     Read where a connection leads.
 
     :param fields: the connection's fields.
-    :raises SynapseLivyConfigurationError: if it leads where no token may go, or to two clouds at once.
+    :raises SynapseLivyConfigurationError: if no token may be sent there, or it is in two clouds at once.
     """
-    return _Reader(fields).workspace()
+    return _WorkspaceFields(fields).workspace()
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Reads the fields that say where a connection leads, which bear on each other."""
+class _WorkspaceFields:
+    """The fields that say where a connection leads, which bear on each other."""
 
     fields: ConnectionFields
 
     def workspace(self) -> Workspace:
         url = self.url()
         custom = self.fields.flag("allow_custom_host")
-        loopback = is_loopback(url.geturl())
-        host = None if loopback else self.host(url, custom=custom)
+        host = None if is_loopback(url.geturl()) else self.host(url, custom=custom)
         cloud = self.cloud(host)
         scope = self.scope(cloud)
         return Workspace(
@@ -74,9 +72,9 @@ class _Reader:
         )
 
     def url(self) -> SplitResult:
-        text = (self.fields.connection.host or "").strip()
+        text = self.fields.host
         if not text:
-            raise self.fields.error(f"the host is missing. {_RIGHT_HOST}")
+            raise self.fields.error("the host is missing.", _HOST_FIX)
         scheme, _, rest = text.rpartition("://")
         try:
             url = urlsplit(f"{scheme or 'https'}://{rest}")
@@ -92,19 +90,16 @@ class _Reader:
         return url
 
     def host(self, url: SplitResult, *, custom: bool) -> str:
-        """Read the name of a host that is not this machine, and see that a token may go there."""
-        host = (url.hostname or "").lower()
+        """Return the name of a host that is not this machine, if a token may be sent there."""
         if url.scheme != "https":
-            raise self.host_error("would send the token unencrypted. http is for loopback addresses only.")
-        suffix = self.fields.text("endpoint_suffix")
-        if "." not in host and ":" not in host and not (custom and self.is_url()):
-            host = f"{host}.{self.suffix() or (self.named_cloud() or PUBLIC_CLOUD).endpoint_suffix}"
+            raise self.host_error("would get the token unencrypted: http is for loopback addresses only.")
+        host = self.full_name((url.hostname or "").lower(), custom=custom)
         workspace, _, below = host.partition(".")
+        if self.suffix() and not custom and below != self.suffix():
+            written = self.fields.text("endpoint_suffix")
+            event = 'the host is not below the extra "endpoint_suffix".'
+            raise self.fields.error(event, _CONTRADICTION_FIX, f"The host is {host}, the suffix {written!r}.")
         is_name = re.fullmatch(r"[a-z0-9-]+", workspace) is not None
-        if suffix and not custom and below != self.suffix():
-            raise self.fields.error(
-                f'the host is {host}, but the extra "endpoint_suffix" is {suffix!r}. Correct one of them.'
-            )
         if is_name and (below == self.suffix() or _cloud_of(host)):
             return host
         if not custom:
@@ -113,21 +108,24 @@ class _Reader:
             raise self.host_error("is not the name of a host.")
         return f"[{host}]" if ":" in host else host
 
-    def is_url(self) -> bool:
-        """Tell whether the host was written with its scheme, as what it is and not as the name of a workspace."""
-        return "://" in (self.fields.connection.host or "")
+    def full_name(self, host: str, *, custom: bool) -> str:
+        """Return the host's name with the cloud's suffix, if it is the bare name of a workspace."""
+        is_url = "://" in self.fields.host  # a host with its scheme is what it is, not the name of a workspace
+        if "." in host or ":" in host or (custom and is_url):
+            return host
+        return f"{host}.{self.suffix() or (self.named_cloud() or PUBLIC_CLOUD).endpoint_suffix}"
 
     def suffix(self) -> str | None:
         value = (self.fields.text("endpoint_suffix") or "").strip(".").lower()
         if not value or re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", value):
             return value or None
-        raise self.fields.error(
-            f'the extra "endpoint_suffix" is {value!r}. Write what follows the workspace\'s name in its development '
-            f"endpoint, as {PUBLIC_CLOUD.endpoint_suffix} does."
+        raise self.fields.wrong_extra(
+            "endpoint_suffix",
+            f"write what follows the workspace's name in its endpoint, such as {PUBLIC_CLOUD.endpoint_suffix}.",
         )
 
     def is_of_own_cloud(self, scope: str) -> bool:
-        """Tell whether a token is for an air-gapped cloud alone, where nobody could use it at Microsoft's."""
+        """Return whether a token is for an air-gapped cloud alone, and of no use at Microsoft's."""
         suffix = self.suffix()
         return suffix is not None and scope == scope_of(suffix) and suffix not in {c.endpoint_suffix for c in CLOUDS}
 
@@ -136,17 +134,15 @@ class _Reader:
         found = next((cloud for cloud in CLOUDS if cloud.name == name), None)
         if name and not found:
             names = ", ".join(cloud.name for cloud in CLOUDS)
-            raise self.fields.error(f'the extra "cloud_environment" is {name!r}. Write one of {names}.')
+            raise self.fields.wrong_extra("cloud_environment", f"write one of {names}.")
         return found
 
     def cloud(self, host: str | None) -> Cloud:
-        """Tell which cloud the workspace is in: the host says it, else ``cloud_environment``. They may not differ."""
+        """Return the cloud that the host is in, else ``cloud_environment``. They may not differ."""
         named, by_host = self.named_cloud(), _cloud_of(host)
         if named and by_host and named is not by_host:
-            raise self.fields.error(
-                f'the host {host} is in {by_host.name}, but the extra "cloud_environment" says {named.name}. '
-                "Correct one of them."
-            )
+            event = f'the host is in {by_host.name}, but the extra "cloud_environment" is {named.name}.'
+            raise self.fields.error(event, _CONTRADICTION_FIX, f"The host is {host}.")
         return by_host or named or PUBLIC_CLOUD
 
     def authority(self, cloud: Cloud) -> str:
@@ -156,14 +152,12 @@ class _Reader:
         name = value.removeprefix("https://").rstrip("/").lower()
         other = next((other for other in CLOUDS if other.authority == name), cloud)
         if other is not cloud:
-            raise self.fields.error(
-                f'the workspace is in {cloud.name}, but the extra "authority" is {value}, which is the one of '
-                f"{other.name}. Correct one of them."
-            )
+            event = f'the workspace is in {cloud.name}, but the extra "authority" is the one of {other.name}.'
+            raise self.fields.error(event, _CONTRADICTION_FIX, f"The authority is {value}.")
         return name if name == cloud.authority else value.rstrip("/")
 
     def scope(self, cloud: Cloud) -> str:
-        """Read what a token is asked for. A resource without a permission stands for all that the identity has."""
+        """Return the scope of a token. A resource without a permission stands for all that the identity has."""
         value = self.fields.text("scope")
         if value is None:
             suffix = self.suffix()
@@ -171,16 +165,16 @@ class _Reader:
         return value if value.endswith("/.default") else f"{value.rstrip('/')}/.default"
 
     def with_port(self, url: SplitResult, host: str | None) -> str:
-        field = self.fields.connection.port
+        field = self.fields.port
         if url.port and field not in (None, url.port):
-            raise self.fields.error(f"the host says port {url.port}, the field Port {field}. Write it once.")
+            raise self.fields.error(f"the host has port {url.port}, the field Port {field}.", "write it once.")
         port = url.port or field
         host = host or url.netloc.removesuffix(f":{url.port}")
         return host if port in (None, 443) else f"{host}:{port}"
 
-    def host_error(self, what: str, *more: str) -> SynapseLivyConfigurationError:
-        shown = re.sub(r"[^/]*@", "...@", self.fields.connection.host or "")  # a password could stand there
-        return self.fields.error(" ".join((f"the host {shown!r} {what}", _RIGHT_HOST, *more)))
+    def host_error(self, problem: str, *evidence: str) -> SynapseLivyConfigurationError:
+        shown = re.sub(r"[^/]*@", "...@", self.fields.host)  # a password could stand there
+        return self.fields.error(f"the host {problem}", _HOST_FIX, f"The host is {one_line(repr(shown))}.", *evidence)
 
 
 def _cloud_of(host: str | None) -> Cloud | None:

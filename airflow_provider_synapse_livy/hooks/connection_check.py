@@ -1,4 +1,8 @@
-"""What the Test button tries, step by step, and what it says: who got in, or which step broke."""
+"""
+What the Test button checks, step by step, and the text that it shows.
+
+Airflow shows the text verbatim: a line for the result, a second one for the fix if there is one, then the details.
+"""
 
 from __future__ import annotations
 
@@ -8,97 +12,100 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_synapse_livy.connection.synapse_livy import AuthType, SynapseLivyConnection
-from airflow_provider_synapse_livy.exceptions import SynapseLivyError
-from airflow_provider_synapse_livy.livy.responses import list_spark_sessions_request, read_spark_session_list
+from airflow_provider_synapse_livy.connection.identity import AuthType
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, error_message
+from airflow_provider_synapse_livy.livy.requests import Pool
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.transport.tokens import token_cache
 
 __all__ = ["ConnectionCheck"]
+
+#: The claims of a token that identify its bearer, and what to call them.
+_ID_CLAIMS = {"oid": "object id", "tid": "tenant"}
 
 
 @dataclass
 class ConnectionCheck:
     """
-    Tries a connection with one real request: for a list of one session of its pool, or for a token alone.
+    Checks a connection with one real request: for a list of one session of its pool, or for a token alone.
 
-    :param read: reads the connection.
+    :param read: returns the connection.
     :param spark_pool_name: the Spark pool; None for the connection's.
     :param livy_api_version: the version of the Livy API; None for the connection's.
     """
 
     read: Callable[[], SynapseLivyConnection]
-    spark_pool_name: str | None
-    livy_api_version: str | None
-    step: str = ""
-    token: str = ""
+    spark_pool_name: str | None = None
+    livy_api_version: str | None = None
+    _step: str = ""
+    _token: str = ""
 
     def run(self) -> tuple[bool, str]:
         """
-        Try it.
+        Check the connection.
 
-        :return: whether it worked, and who got in, or which step broke.
+        :return: whether it works, and the text: who has signed in where, or which step failed and how to fix it.
         """
         try:
-            return True, self._try()
+            return True, self._check()
         except SynapseLivyError as error:
-            return False, f"{self.step}: {error}{self._token_told(error)}"
+            return False, "\n".join(filter(None, (f"{self._step}: {error}", self._token_audience(error))))
 
-    def _try(self) -> str:
-        self.step = "Settings"
+    def _check(self) -> str:
+        self._step = "Settings"
         connection = self.read()
-        if connection.identity.auth_type is AuthType.TOKEN:  # which to have proves nothing, without a pool to try it on
-            connection.pool(self.spark_pool_name)
-        self.step = "Token"
-        self.token = token_cache(connection.identity).get()
-        where = f"{connection.endpoint} ({connection.cloud.name})"
-        pool = self.spark_pool_name or connection.spark_pool_name
-        if pool is None:
-            return (
-                f"Microsoft Entra ID gave a token to {_bearer(self.token)}. Whether {where} takes it was not tried, "
-                "as the connection names no Spark pool."
-            )
-        self.step = "Synapse"
-        self._try_list(connection, pool)
-        return f"{where} listed the sessions of the Spark pool {pool} for {_bearer(self.token)}."
-
-    def _try_list(self, connection: SynapseLivyConnection, pool: str) -> None:
-        """Ask for a list of one. Whoever presses the button waits for it: what may pass later is told now."""
-        from airflow_provider_synapse_livy.transport.sync_client import LivyClient
-
-        request = list_spark_sessions_request(
-            endpoint=connection.endpoint,
-            spark_pool_name=pool,
-            livy_api_version=self.livy_api_version or connection.livy_api_version,
-            size=1,
+        has_pool = not (self.spark_pool_name is None and connection.spark_pool_name is None)
+        pool = None
+        # Having a ready-made token proves nothing, so without a pool to use it on this is an error.
+        if has_pool or connection.identity.auth_type is AuthType.TOKEN:
+            pool = connection.pool(self.spark_pool_name, self.livy_api_version)
+        self._step = "Token"
+        self._token = token_cache(connection.identity).get()
+        evidence = (
+            f"Workspace: {connection.endpoint} ({connection.cloud.name}).",
+            f"Signed in as: {_bearer(self._token)}.",
         )
-        client = LivyClient(connection)
-        with client.session:
-            client.call(request, read_spark_session_list, patience=0)
+        if pool is None:
+            event = "Microsoft Entra ID issued a token. Synapse was not checked: the connection names no Spark pool."
+            return error_message(event, 'fill in the field "Spark pool" to check the workspace as well.', *evidence)
+        self._step = "Synapse"
+        _list_sessions(connection, pool)
+        return error_message(f"Synapse listed the Spark sessions of pool {pool.name}.", "", *evidence)
 
-    def _token_told(self, error: SynapseLivyError) -> str:
-        """Say of a token that Synapse refused what tells a wrong cloud or tenant from a right one."""
-        claims = _claims(self.token)
+    def _token_audience(self, error: SynapseLivyError) -> str:
+        """Return what the token is for if Synapse refused it: that shows a wrong cloud or tenant."""
+        claims = _claims(self._token)
         if error.status != 401 or "aud" not in claims:
             return ""
-        return f" The token is for {claims['aud']}, and of the tenant {claims.get('tid')}."
+        tenant = f", issued by the tenant {claims['tid']}" if "tid" in claims else ""
+        return f"The token is for {claims['aud']}{tenant}."
+
+
+def _list_sessions(connection: SynapseLivyConnection, pool: Pool) -> None:
+    """Request a list of one session, once: somebody waits in front of the button."""
+    from airflow_provider_synapse_livy.transport.sync_client import LivyClient
+
+    client = LivyClient(connection)
+    with client.session:
+        client.send(SPARK_SESSION.page(pool, size=1, detailed=False), retry_timeout=0)
 
 
 def _bearer(token: str) -> str:
-    """Say who a token speaks for, as far as it tells."""
+    """Return whom a token was issued to, as far as it says."""
     claims = _claims(token)
     user = claims.get("upn") or claims.get("unique_name")
     application = claims.get("appid") or claims.get("azp")
-    who = f"the user {user}" if user else f"the application {application}" if application else _NOBODY
-    ids = ", ".join(f"{name} {claims[key]}" for key, name in _IDS.items() if key in claims)
+    if not (user or application):
+        who = "unknown, the token does not say"
+    else:
+        who = f"the user {user}" if user else f"the application {application}"
+    ids = ", ".join(f"{name} {claims[claim]}" for claim, name in _ID_CLAIMS.items() if claim in claims)
     return f"{who} ({ids})" if ids else who
 
 
-_NOBODY = "the bearer of a token that does not tell who that is"
-_IDS = {"oid": "object id", "tid": "tenant"}
-
-
 def _claims(token: str) -> dict[str, Any]:
-    """Read what a token says of itself. Microsoft promises nothing of its form, so nothing but words depends on it."""
+    """Return the claims of a token. Microsoft does not promise their form, so only text may depend on them."""
     try:
         claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     except (IndexError, ValueError):

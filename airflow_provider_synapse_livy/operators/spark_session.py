@@ -20,19 +20,19 @@ class SynapseGetSparkSessionOperator(BaseOperator):
     """
     Read a Livy Spark session of Azure Synapse and push it to XCom.
 
-    What is pushed is a dict under the names of the documentation page; ``SparkSession.from_dict`` makes the typed
-    session of it.
+    The XCom is a dict under the names of the documentation page; ``SparkSession.from_dict`` returns the typed session
+    that it describes.
 
     Source: `Spark Session - Get Spark Session
     <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__
 
     :param session_id: the session's id in the pool, from 0 up (templated).
     :param spark_pool_name: the Spark pool; None for the connection's (templated).
-    :param detailed: whether to ask for everything; otherwise the answer has little but id, application, state and
-        log.
+    :param detailed: whether to ask for everything; otherwise the response has little but id, application, state
+        and log.
     :param livy_api_version: the version of the Livy API; None for the connection's (templated).
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace (templated).
-    :raises SynapseLivyError: if there is no good answer. The kinds are in
+    :raises SynapseLivyError: if it can't be read. The kinds are in
         :mod:`airflow_provider_synapse_livy.exceptions`.
     """
 
@@ -59,7 +59,7 @@ class SynapseGetSparkSessionOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Read the session.
+        Return the session.
 
         :param context: Airflow's context of the task.
         """

@@ -1,35 +1,31 @@
-"""The triggerer's way to Synapse, over aiohttp. Waits on one event loop share a client for each connection."""
+"""A triggerer's HTTP client for one workspace, over aiohttp. One attempt at a request: retries are the poller's."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
-from tenacity import AsyncRetrying
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
-from airflow_provider_synapse_livy.livy.responses import (
-    MAX_BODY_BYTES,
-    REQUEST_HEADERS,
-    LivyRequest,
-    LivyResponse,
-)
-from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS, retry_description
+from airflow_provider_synapse_livy.livy.requests import REQUEST_HEADERS, LivyRequest
+from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse
+from airflow_provider_synapse_livy.transport.failures import connection_error
 from airflow_provider_synapse_livy.transport.tokens import token_cache
 
 __all__ = ["AsyncLivyClient", "shared_client"]
 
-_PIECE = 65536
+_CHUNK_BYTES = 65536
 
-_Request = TypeVar("_Request", bound=LivyRequest)
-_Result = TypeVar("_Result")
+T = TypeVar("T")
 
 
 class AsyncLivyClient:
@@ -37,82 +33,66 @@ class AsyncLivyClient:
     Sends requests to one workspace, with the connection's identity. Belongs to the event loop that opened it.
 
     :param connection: the workspace and the identity.
-    :param session: the pool of connections to the workspace.
-    :param sleep: pauses between two tries.
+    :param session: the open connections to the workspace.
+    :param threads: for what blocks: token requests and look-ups of names.
     """
 
     def __init__(
-        self,
-        connection: SynapseLivyConnection,
-        session: aiohttp.ClientSession,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        self, connection: SynapseLivyConnection, session: aiohttp.ClientSession, threads: ThreadPoolExecutor
     ) -> None:
         self._tokens = token_cache(connection.identity)
         self._network = connection.network
         self._session = session
-        self._sleep = sleep
-        # A thread of its own for what blocks: a token endpoint that hangs holds up this connection alone.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="synapse-livy-token")
+        self._threads = threads
         self._renewal: asyncio.Future[str] | None = None
 
     @classmethod
-    async def open(
-        cls, connection: SynapseLivyConnection, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    ) -> AsyncLivyClient:
+    async def open(cls, connection: SynapseLivyConnection) -> AsyncLivyClient:
         """
-        Make a client on the running event loop; certificates and proxies are read in a thread.
+        Return a client on the running event loop; certificates and proxies are read in a thread.
 
         :param connection: the workspace and the identity.
-        :param sleep: pauses between two tries.
         """
         network = connection.network
+        # Threads of its own: a token endpoint or a resolver that hangs holds up this connection alone.
+        threads = ThreadPoolExecutor(2, thread_name_prefix="synapse-livy")
         session = aiohttp.ClientSession(
             # No limit here: of those who share the client, one that hangs must not use up what the others need.
-            connector=aiohttp.TCPConnector(limit=0, ssl=await asyncio.to_thread(network.ssl_context)),
-            # As in a worker: once for the connection, and once for the whole answer.
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=await asyncio.to_thread(network.ssl_context), resolver=_Resolver(threads)
+            ),
+            # As in a worker: once for the connection, and once for the whole response.
             timeout=aiohttp.ClientTimeout(2 * network.timeout, sock_connect=network.timeout, sock_read=network.timeout),
             headers=REQUEST_HEADERS,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),  # a worker keeps none either
             proxy=await asyncio.to_thread(network.proxy, connection.endpoint),
         )
-        return cls(connection, session, sleep)
+        return cls(connection, session, threads)
 
     async def close(self) -> None:
         """Close the connections to the workspace."""
         if self._renewal:
             self._renewal.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await self._session.close()
 
-    async def call(
-        self,
-        request: _Request,
-        read: Callable[[_Request, LivyResponse], _Result],
-        *,
-        patience: float = RETRY_SECONDS,
-    ) -> _Result:
+    async def send(self, request: LivyRequest[T]) -> T:
         """
-        Send a request, as often as it takes, and give what its answer means.
+        Send a request once, or a second time if Synapse refuses the token, and return what its response means.
 
         :param request: the request.
-        :param read: reads the answer, and raises what is wrong with it.
-        :param patience: for how many seconds to try.
-        :raises SynapseLivyError: if there is no good answer.
+        :raises SynapseLivyError: the kind that fits, if it does not succeed.
         """
-        retrying = AsyncRetrying(sleep=self._sleep, **retry_description(patience))
-        return await retrying(self._attempt, request, read)
-
-    async def _attempt(self, request: _Request, read: Callable[[_Request, LivyResponse], _Result]) -> _Result:
         token = await self.authenticate()
-        answer = await self._send(request, token)
-        if answer.status == 401:
-            answer = await self._send(request, await self._another_than(token))
-        return read(request, answer)
+        response = await self._send_once(request, token)
+        if response.status == 401:  # which never has been processed
+            response = await self._send_once(request, await self._other_token(token))
+        return request.read(response)
 
     async def authenticate(self) -> str:
         """
-        Give a token that is good. Who come while one is asked for share the answer, which may be that there is none.
+        Return a valid token. Those who come while one is requested share its result, which may be an error.
 
         A token is replaced early, and nobody waits for that.
 
@@ -125,38 +105,69 @@ class AsyncLivyClient:
             return token
         return await asyncio.shield(renewal)
 
-    async def _another_than(self, rejected: str) -> str:
-        """Give another token than the one that Synapse refused, which is what a request under way may still bring."""
+    async def _other_token(self, rejected: str) -> str:
+        """Return another token than the one that Synapse refused, which is what a request under way may still bring."""
         renew = partial(self._tokens.renew, rejected)
         token = await asyncio.shield(self._renew(renew))
         return token if token != rejected else await asyncio.shield(self._renew(renew))
 
     def _renew(self, ask: Callable[[], str]) -> asyncio.Future[str]:
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.get_running_loop().run_in_executor(self._thread, ask)
-            self._renewal.add_done_callback(_note_exception)
+            self._renewal = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+            self._renewal.add_done_callback(_retrieve_exception)
         return self._renewal
 
-    async def _send(self, request: LivyRequest, token: str) -> LivyResponse:
+    async def _send_once(self, request: LivyRequest[Any], token: str) -> LivyResponse:
         headers = {"Authorization": f"Bearer {token}"}
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
         try:
-            async with self._session.get(request.url, headers=headers, allow_redirects=False) as response:
+            async with self._session.request(
+                request.method, request.url, data=request.body, headers=headers, allow_redirects=False
+            ) as response:
                 return LivyResponse(response.status, response.headers, await _read_body(response))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise self._network.connection_error(request.subject, request.url, error) from None
+            raise connection_error(request.subject, request.url, error, self._network) from None
 
 
-def _note_exception(future: asyncio.Future[str]) -> None:
-    """Take note of an error that nobody may be waiting for, so that asyncio does not log it as forgotten."""
+def _retrieve_exception(future: asyncio.Future[str]) -> None:
+    """Retrieve an error that nobody may be waiting for, so that asyncio does not log it as never retrieved."""
     if not future.cancelled():
         future.exception()
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES and (piece := await response.content.read(_PIECE)):
-        body += piece
+    while len(body) <= MAX_BODY_BYTES and (chunk := await response.content.read(_CHUNK_BYTES)):
+        body += chunk
     return bytes(body[: MAX_BODY_BYTES + 1])
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up in the client's own threads. aiohttp's resolver takes those that the whole process shares."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        addresses = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=found,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for found, _, proto, _, address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Close nothing: the threads are the client's."""
 
 
 @dataclass

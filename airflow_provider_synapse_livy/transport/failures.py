@@ -1,94 +1,213 @@
-"""Broken connections in words: names, TCP, TLS, proxies, whichever HTTP library noticed it."""
+"""What a broken connection means: names, TCP, TLS, proxies, malformed responses, whichever HTTP library noticed it."""
 
 from __future__ import annotations
 
+import errno
+import http.client
 import re
 import socket
 import ssl
-from collections.abc import Iterator
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+from airflow_provider_synapse_livy.connection.network import Network, server_address
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
+    error_message,
 )
+from airflow_provider_synapse_livy.livy.responses import one_line
 
 __all__ = ["connection_error", "exception_chain"]
 
-#: How a connection breaks, in words that are the same whichever library noticed it.
-_BREAKS: tuple[tuple[type[BaseException], str], ...] = (
-    (
-        socket.gaierror,
-        "{}: its name can't be resolved. See whether the host is spelled right, and exists.",
+
+@dataclass(frozen=True)
+class _Failure:
+    """
+    A way in which a connection fails.
+
+    :param event: what happened, with a ``{}`` for the server's address.
+    :param fix: what to do about it.
+    :param is_cause: whether an error in the chain of causes shows this failure.
+    :param may_have_been_processed: whether the service may have got the request.
+    :param evidence: returns what the cause says about it.
+    """
+
+    event: str
+    fix: str
+    is_cause: Callable[[Any], bool] = lambda _: False
+    may_have_been_processed: bool = False
+    evidence: Callable[[Any], str] = lambda _: ""
+
+
+def _is_unresolved(cause: BaseException) -> bool:
+    return isinstance(cause, socket.gaierror) or _is_named(cause, "ClientConnectorDNSError", "NameResolutionError")
+
+
+def _is_timeout(cause: BaseException) -> bool:
+    is_timeout = type(cause).__name__ in ("ConnectTimeout", "ReadTimeout", "ConnectTimeoutError", "ReadTimeoutError")
+    return is_timeout or isinstance(cause, TimeoutError)
+
+
+def _is_unroutable(cause: BaseException) -> bool:
+    return isinstance(cause, OSError) and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
+
+
+#: OpenSSL's reasons that come up while a connection is made, and not later.
+_HANDSHAKE = re.compile("PROTOCOL|VERSION|HANDSHAKE|CERTIFICATE|UNRECOGNIZED_NAME|CIPHER|SIGNATURE_ALG|KEY_TOO_SMALL")
+
+
+def _is_handshake(cause: BaseException) -> bool:
+    return isinstance(cause, ssl.SSLError) and _HANDSHAKE.search(_reason(cause)) is not None
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Return OpenSSL's reason; aiohttp's errors, which are of the same class, have none."""
+    return getattr(error, "reason", None) or ""
+
+
+def _is_unparsable(cause: BaseException) -> bool:
+    """Return whether an HTTP library could not parse the response, rather than that there was too little of it."""
+    if isinstance(cause, http.client.HTTPException):
+        return not isinstance(cause, http.client.IncompleteRead | http.client.RemoteDisconnected)
+    if isinstance(cause, ValueError) and "base 16" in str(cause):  # the size of a chunk, to http.client
+        return not str(cause).endswith("b''")
+    is_error = _is_named(cause, "ClientResponseError", "HttpProcessingError", "InvalidHeader")
+    return is_error and "Not enough data" not in str(cause)
+
+
+def _parser_says(cause: BaseException) -> str:
+    return f"The parser says: {one_line(str(getattr(cause, 'message', '') or cause), 200)}"
+
+
+#: How connections fail, in words that are the same whichever library noticed it; the first that fits is meant.
+_FAILURES = (
+    _Failure("{}: its name can't be resolved.", "check that the host is spelled right, and exists.", _is_unresolved),
+    _Failure("{} did not answer in time.", "check the firewalls and proxies in between.", _is_timeout, True),
+    _Failure(
+        "{} refused the connection.", "check host and port.", lambda cause: isinstance(cause, ConnectionRefusedError)
     ),
-    (TimeoutError, "{} did not answer in time. See whether a firewall or a proxy is in between."),
-    (ConnectionRefusedError, "{} refused the connection. See whether host and port are right."),
+    _Failure("{}: there is no route to it.", "check this machine's network, and the firewalls.", _is_unroutable),
+    _Failure(
+        "the TLS handshake with {} failed.",
+        "check the host, and the proxies in between that read TLS.",
+        _is_handshake,
+        evidence=lambda cause: f"OpenSSL says: {_reason(cause)}.",
+    ),
+    _Failure(
+        "the response of {} could not be parsed.",
+        "check the port, and the proxies in between: a header may be too long or malformed.",
+        _is_unparsable,
+        True,
+        _parser_says,
+    ),
 )
-_BROKEN_OFF = "{} broke the connection off before its answer was complete. Try later."
-_NO_TLS = "{} does not speak TLS. See whether the port is right, and the scheme: http is for loopback addresses only."
-_UNTRUSTED = (
-    "the certificate of {} is not trusted ({}; trusted are those of {}). If a proxy or an emulator signs its own, name "
-    'its CA bundle in the connection (extra "verify").'
+_BROKEN_OFF = _Failure(
+    "{} broke the connection off before the response ended.",
+    "if it lasts, check the proxies and firewalls in between.",
+    may_have_been_processed=True,
 )
-_THROUGH_PROXY = "{} could not be reached through the proxy {} ({}). See whether it is the right one."
-_WRONG_NAME = "the certificate of {} is for another name ({}). See whether the host is right, and look at proxies."
+
+_NO_TLS = _Failure("{} does not speak TLS.", "check the port, and the scheme: http is for loopback addresses only.")
+_UNTRUSTED = _Failure(
+    "the certificate of {} is not trusted.",
+    'if a proxy or an emulator signs its own, name its CA bundle in the connection (extra "verify").',
+)
+_WRONG_NAME = _Failure("the certificate of {} is for another name.", "check the host, and the proxies in between.")
 
 #: What is wrong with a certificate that another CA bundle would not mend, by OpenSSL's number of the fault.
 _BAD_CERTIFICATES = {
-    9: "the certificate of {} is not valid yet ({}). See whether this machine's clock is right.",
-    10: "the certificate of {} has expired ({}). Have it renewed, or see whether this machine's clock is right.",
+    9: _Failure("the certificate of {} is not valid yet.", "check this machine's clock."),
+    10: _Failure("the certificate of {} has expired.", "have it renewed, or check this machine's clock."),
     62: _WRONG_NAME,
     64: _WRONG_NAME,  # where the host is an address
 }
 
+_THROUGH_PROXY = "{} could not be reached through the proxy."
+_PROXY_FIX = 'check the proxy: the extra "proxies" of the connection, or https_proxy.'
+_PROXY_PASSWORD_FIX = "write user and password into the proxy's address, http://user:password@proxy.example:3128."
 
-def connection_error(
-    subject: str, url: str, error: BaseException, *, proxy: str | None = None, ca_bundle: str | bool = True
-) -> SynapseLivyError:
+
+def connection_error(subject: str, url: str, error: BaseException, network: Network) -> SynapseLivyError:
     """
-    Say what a broken connection means. One whose TLS can't be right will not mend itself, all else may.
+    Return what a broken connection means.
 
-    :param subject: what was asked for.
+    TLS that can't be right does not mend itself, so it is an error of the configuration. All else may pass.
+
+    :param subject: what was asked for, in the words that begin an error message.
     :param url: where.
     :param error: what the HTTP library raised.
-    :param proxy: the proxy in between, if any.
-    :param ca_bundle: the certificates that were trusted.
+    :param network: how the connection was made.
     """
-    address = _address(url)
+    address = server_address(url)
     chain = list(exception_chain(error))
+    if words := _tls_message(address, chain, network):
+        return SynapseLivyConfigurationError(f"{subject}: {words}")
+    if any("Proxy" in type(cause).__name__ for cause in chain):  # as requests, urllib3 and aiohttp call it
+        return SynapseLivyUnavailableError(f"{subject}: {_proxy_message(url, chain, network)}")
+    failure, evidence = _failure(chain)
+    message = error_message(f"{subject}: {failure.event.format(address)}", failure.fix, evidence)
+    is_uncertain = failure.may_have_been_processed and not any(map(_is_before_request, chain))
+    return SynapseLivyUnavailableError(message, may_have_been_processed=is_uncertain)
+
+
+def _tls_message(address: str, chain: list[BaseException], network: Network) -> str:
+    """Return what is wrong with a server's TLS for good, empty if nothing is."""
     for cause in reversed(chain):  # aiohttp's own error is a certificate error as well, but does not know why
         if isinstance(cause, ssl.SSLCertVerificationError):
-            words = _BAD_CERTIFICATES.get(getattr(cause, "verify_code", 0), _UNTRUSTED)
-            why = str(getattr(cause, "verify_message", cause)).rstrip(".")
-            return SynapseLivyConfigurationError(f"{subject}: {words.format(address, why, ca_bundle)}")
-        if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) == "WRONG_VERSION_NUMBER":
-            return SynapseLivyConfigurationError(f"{subject}: {_NO_TLS.format(address)}")
-    if proxy and any("Proxy" in type(cause).__name__ for cause in chain):  # as requests, urllib3 and aiohttp call it
-        words = _THROUGH_PROXY.format(address, _address(proxy), _proxy_trouble(chain))
-        return SynapseLivyUnavailableError(f"{subject}: {words}")
-    breaks = (words for kind, words in _BREAKS if any(isinstance(cause, kind) for cause in chain))
-    return SynapseLivyUnavailableError(f"{subject}: {next(breaks, _BROKEN_OFF).format(address)}")
+            failure = _BAD_CERTIFICATES.get(getattr(cause, "verify_code", 0), _UNTRUSTED)
+            says = f"OpenSSL says: {str(getattr(cause, 'verify_message', cause)).rstrip('.')}."
+            trusted = f"Trusted are the certificates of {network.ca_bundle}." if failure is _UNTRUSTED else ""
+            return error_message(failure.event.format(address), failure.fix, says, trusted)
+        if isinstance(cause, ssl.SSLError) and _reason(cause) == "WRONG_VERSION_NUMBER":
+            return error_message(_NO_TLS.event.format(address), _NO_TLS.fix)
+    return ""
 
 
-def _address(url: str) -> str:
-    """Shorten a URL to the server's address, without the user and password that a proxy's may hold."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+def _proxy_message(url: str, chain: list[BaseException], network: Network) -> str:
+    """Return what a proxy did instead of making a connection."""
+    proxy = network.proxy(url)
+    address = f"the proxy {server_address(proxy)}" if proxy else "the proxy"
+    status = next(filter(None, map(_proxy_status, chain)), None)
+    event = f"{{}} answered {status}." if status else _failure(chain)[0].event
+    says = event.format(address)
+    fix = _PROXY_PASSWORD_FIX if status == 407 else _PROXY_FIX
+    return error_message(_THROUGH_PROXY.format(server_address(url)), fix, says[0].upper() + says[1:])
 
 
-def _proxy_trouble(chain: list[BaseException]) -> str:
-    """Say what a proxy did, in words that are the same whichever library noticed it."""
-    for cause in chain:
-        tunnel = re.search(r"Tunnel connection failed: (\d+)", str(cause))  # http.client's words
-        if status := (tunnel[1] if tunnel else getattr(cause, "status", None)):
-            return f"it answered {status}"
-    return "it refused the connection" if any(isinstance(c, ConnectionRefusedError) for c in chain) else "it failed"
+def _proxy_status(cause: BaseException) -> int | None:
+    """Return the status that a proxy answered with, None if the cause names none."""
+    tunnel = re.search(r"Tunnel connection failed: (\d+)", str(cause))  # http.client's words
+    status = tunnel[1] if tunnel else getattr(cause, "status", None)
+    return int(status) if status else None
+
+
+def _failure(chain: list[BaseException]) -> tuple[_Failure, str]:
+    """Return how a connection failed, and what the cause says about it."""
+    for failure in _FAILURES:
+        cause = next(filter(failure.is_cause, reversed(chain)), None)
+        if cause is not None:
+            return failure, failure.evidence(cause)
+    return _BROKEN_OFF, ""
+
+
+def _is_before_request(cause: BaseException) -> bool:
+    """Return whether a connection never came about: then nothing was sent, however it failed."""
+    # aiohttp's, for names and TLS as well; requests'; urllib3's, whose NewConnectionError is one; aiohttp's.
+    names = ("ClientConnectorError", "ConnectTimeout", "ConnectTimeoutError", "ConnectionTimeoutError")
+    return _is_named(cause, *names) or (isinstance(cause, TimeoutError) and "handshake" in str(cause))
+
+
+def _is_named(cause: BaseException, *names: str) -> bool:
+    """Return whether an error is of a class of that name, without importing the HTTP libraries."""
+    return any(kind.__name__ in names for kind in type(cause).__mro__)
 
 
 def exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     """
-    Go from an error to what it was raised from, and on to the first cause.
+    Yield an error, what it was raised from, and so on to the first cause.
 
     :param error: where to begin.
     """

@@ -1,55 +1,105 @@
 """
-When a request is sent again: one description, which tenacity runs for both the worker and the triggerer.
+When a request is sent again, and after which pause.
 
-What may be retried is decided where answers are read (:mod:`~airflow_provider_synapse_livy.livy.responses`) and where
-connections break (the transports): whatever ends as a :class:`SynapseLivyUnavailableError` is, all else is not.
+*What* may be sent again is decided where responses are read and connections break: a
+:class:`~airflow_provider_synapse_livy.livy.errors.SynapseLivyUnavailableError` may pass, all else lasts, and
+:meth:`~airflow_provider_synapse_livy.livy.requests.LivyRequest.may_be_sent_again` knows whether it could do harm.
 """
 
 from __future__ import annotations
 
 import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
-from tenacity import RetryCallState, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
+from airflow_provider_synapse_livy.livy.requests import LivyRequest
 
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyUnavailableError
-
-__all__ = ["RETRY_SECONDS", "retry_description"]
+__all__ = ["MAX_PAUSE", "Backoff", "Retries", "announced_pause"]
 
 log = logging.getLogger(__name__)
 
-#: How many seconds may be spent on one request, with all its retries and the pauses between them. There is no bound
-#: of their number: where each fails at once, it would be reached long before an outage of a minute is over.
-RETRY_SECONDS = 180.0
+#: The longest pause between two attempts, in seconds, unless the service asks for a longer one.
+MAX_PAUSE = 30.0
 
-#: Longer each time, and at random, so that those who failed together do not come back together.
-_pause_unasked = wait_random_exponential(multiplier=0.5, max=30, min=0.1)
+_FIRST_PAUSE = 0.5
 
 
-def _pause(retry_state: RetryCallState) -> float:
-    """Pause as long as ``Retry-After`` asks for, if it does, and longer if asking so often has not helped."""
-    error = retry_state.outcome.exception() if retry_state.outcome else None
-    return max(getattr(error, "retry_after", None) or 0.0, _pause_unasked(retry_state))
-
-
-def _log_retry(retry_state: RetryCallState) -> None:
-    error = retry_state.outcome.exception() if retry_state.outcome else None
-    log.warning("%s Trying again in %.1f s.", error, retry_state.upcoming_sleep)
-
-
-def retry_description(seconds: float = RETRY_SECONDS) -> dict[str, Any]:
+def announced_pause(error: SynapseLivyError | None) -> float:
     """
-    Describe the retries, as keyword arguments of ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``.
+    Return how many seconds the service asked to wait, 0 if it did not.
 
-    A pause that would lead beyond ``seconds`` is not begun, however long ``Retry-After`` asks for: the last
-    error is raised at once.
-
-    :param seconds: how many seconds to spend.
+    :param error: what the last attempt ended with.
     """
-    return {
-        "retry": retry_if_exception_type(SynapseLivyUnavailableError),
-        "stop": stop_before_delay(seconds),
-        "wait": _pause,
-        "before_sleep": _log_retry,
-        "reraise": True,
-    }
+    return getattr(error, "retry_after", None) or 0.0
+
+
+@dataclass(slots=True)
+class Backoff:
+    """
+    Pauses between attempts that fail: longer each time, and at random, so that those who failed together part.
+
+    :param jitter: returns a number between two others.
+    """
+
+    jitter: Callable[[float, float], float] = random.uniform
+    failures: int = 0
+
+    def pause_after(self, error: SynapseLivyError, longest: float = MAX_PAUSE) -> float:
+        """
+        Count a failure, and return how many seconds to wait: at least as long as the service asks for.
+
+        :param error: what the attempt ended with.
+        :param longest: how long to wait at the most if the service does not ask for longer.
+        """
+        grown = min(longest, _FIRST_PAUSE * 2 ** min(self.failures, 16))
+        self.failures += 1
+        return max(announced_pause(error), self.jitter(grown / 2, grown))
+
+    def reset(self) -> None:
+        """Begin with short pauses again, after an attempt that succeeded."""
+        self.failures = 0
+
+
+@dataclass(slots=True)
+class Retries:
+    """
+    The retries of one request.
+
+    :param request: the request.
+    :param retry_timeout: for how many seconds to retry while the service does not say when to come back.
+    :param longest_announced: up to how many seconds from the first attempt an announced pause may lead.
+    """
+
+    request: LivyRequest[Any]
+    retry_timeout: float
+    longest_announced: float
+    _backoff: Backoff = field(default_factory=Backoff, init=False)
+    _began: float = field(default_factory=time.monotonic, init=False)
+    _announced: float = field(default=0.0, init=False)
+
+    def pause_after(self, error: SynapseLivyError) -> float:
+        """
+        Return how many seconds to wait before the next attempt, which is made at the end of the time at the latest.
+
+        :param error: what the last attempt ended with.
+        :raises SynapseLivyError: that error, if there is no next attempt.
+        """
+        passed = time.monotonic() - self._began
+        if not self.request.may_be_sent_again(error):
+            raise error
+        pause = self._backoff.pause_after(error)
+        if announced_pause(error):
+            if passed + pause > self.longest_announced:
+                raise error
+            self._announced += pause
+        else:
+            left = self.retry_timeout - (passed - self._announced)
+            if left <= 0:
+                raise error
+            pause = min(pause, left)
+        log.warning("%s, retrying in %.1f s.", error.event, pause)
+        return pause

@@ -28,11 +28,11 @@ from tests.support.tunnel_proxy import TunnelProxy
 GOOD = http(200, samples.IDLE, x_ms_activity_id="activity-1")
 
 
-def test_session_is_read(way):
+def test_session_is_read(transport):
     """The session comes back with the activity id of its answer; the request has the token, and asks for JSON."""
     with ScriptedServer(GOOD) as server:
-        answer = way.read(to_server(server.url))
-    assert (answer.session.state, answer.activity_id) == ("idle", "activity-1")
+        answer = transport.read(to_server(server.url))
+    assert (answer.record.state, answer.activity_id) == ("idle", "activity-1")
     path = "/livyApi/versions/2020-12-01/sparkPools/etl/sessions/12?detailed=true"
     assert server.requests[0].startswith(f"GET {path} HTTP/1.1")
     assert "Accept: application/json" in server.requests[0]
@@ -40,98 +40,98 @@ def test_session_is_read(way):
 
 
 @pytest.mark.parametrize("pool", ["a/b", "a?b", "%2e%2e", "a#b", "ü%"])
-def test_path_parts_arrive_as_they_were_quoted(way, pool):
+def test_path_parts_arrive_as_they_were_quoted(transport, pool):
     """Neither HTTP library quotes again, or unquotes, what the API file has quoted."""
     with ScriptedServer(GOOD) as server:
         livy_connection = to_server(server.url)
-        way.read(livy_connection, pool=pool)
+        transport.read(livy_connection, pool=pool)
     expected = livy_connection.spark_session_request(12, spark_pool_name=pool).url.removeprefix(server.url)
     assert server.requests[0].startswith(f"GET {expected} HTTP/1.1")
 
 
-def test_tries_are_bounded_by_time(way):
+def test_tries_are_bounded_by_time(transport):
     """When the time that may be spent would be over before the next try, the last error is raised."""
     with ScriptedServer(http(503, {"code": "Down"}, x_ms_activity_id="last")) as server:
         with pytest.raises(SynapseLivyUnavailableError, match="503") as caught:
-            way.read(to_server(server.url), patience=5)
-        assert len(server.requests) == len(way.pauses) + 1
-    assert len(way.pauses) >= 3
-    assert max(way.pauses) < 5
+            transport.read(to_server(server.url), retry_timeout=5)
+        assert len(server.requests) == len(transport.pauses) + 1
+    assert len(transport.pauses) >= 3
+    assert max(transport.pauses) < 5
     assert (caught.value.status, caught.value.code, caught.value.activity_id) == (503, "Down", "last")
 
 
-def test_tries_are_not_bounded_by_number(way):
+def test_tries_are_not_bounded_by_number(transport):
     """However often a server fails at once, it is asked again as long as there is time: outages last a minute."""
     with ScriptedServer(*[http(503)] * 50, GOOD) as server:
-        assert way.read(to_server(server.url)).session.state == "idle"
-    assert len(way.pauses) == 50
+        assert transport.read(to_server(server.url)).record.state == "idle"
+    assert len(transport.pauses) == 50
 
 
-def test_unreachable_server(way):
+def test_unreachable_server(transport):
     """A refused connection is tried again, and then told in the same words on both ways."""
     with ScriptedServer(GOOD) as server:
         pass
     with pytest.raises(SynapseLivyUnavailableError, match=f"12 in pool etl: {server.url} refused the connection"):
-        way.read(to_server(server.url), patience=5)
-    assert way.pauses
+        transport.read(to_server(server.url), retry_timeout=5)
+    assert transport.pauses
 
 
 @pytest.mark.parametrize("value", ["7", "2"])
-def test_retry_after_is_obeyed(way, value):
+def test_retry_after_is_obeyed(transport, value):
     """The pause is as long as Synapse asks for."""
     with ScriptedServer(http(429, Retry_After=value), GOOD) as server:
-        way.read(to_server(server.url))
-    assert way.pauses == [float(value)]
+        transport.read(to_server(server.url))
+    assert transport.pauses == [float(value)]
 
 
-def test_pauses_do_not_exceed_the_time_given(way):
+def test_pauses_do_not_exceed_the_time_given(transport):
     """A pause beyond the time that may be spent is not begun, however long Synapse asks for."""
     with ScriptedServer(http(429, Retry_After="61")) as server, pytest.raises(SynapseLivyUnavailableError):
-        way.read(to_server(server.url), patience=60)
-    assert way.pauses == []
+        transport.read(to_server(server.url), retry_timeout=60)
+    assert transport.pauses == []
 
 
-def test_retries_are_logged(way, caplog):
+def test_retries_are_logged(transport, caplog):
     """Each retry is a line in the log, with its reason."""
     with ScriptedServer(http(503), GOOD) as server:
-        way.read(to_server(server.url))
+        transport.read(to_server(server.url))
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "Synapse answered 503" in caplog.text
     assert "Trying again in" in caplog.text
 
 
-def test_refused_token_is_renewed_once(way, tls_synapse):
+def test_refused_token_is_renewed_once(transport, tls_synapse):
     """A token that Synapse no longer takes is replaced, and the request sent again."""
     livy_connection = to_emulator(tls_synapse)
     session_id = tls_synapse.create_session("etl")
-    way.read(livy_connection, session_id)
+    transport.read(livy_connection, session_id)
     issued = tls_synapse.server.entra.issued
     tls_synapse.server.entra.revoke_all()
-    assert way.read(livy_connection, session_id).session.id == session_id
+    assert transport.read(livy_connection, session_id).record.id == session_id
     assert tls_synapse.server.entra.issued == issued + 1
 
 
-def test_second_refusal_is_an_error(way):
+def test_second_refusal_is_an_error(transport):
     """If the fresh token is refused too, that is an error with the service's words, and no third try."""
     refusal = http(401, {"code": "InvalidTokenIssuer", "message": "The issuer is wrong."})
     with ScriptedServer(refusal) as server:
         with pytest.raises(SynapseLivyAuthenticationError, match="InvalidTokenIssuer: The issuer is wrong"):
-            way.read(to_server(server.url))
+            transport.read(to_server(server.url))
         assert len(server.requests) == 2
 
 
-def test_token_is_asked_for_once(way, tls_synapse):
+def test_token_is_asked_for_once(transport, tls_synapse):
     """All reads of a process share one token."""
     livy_connection = to_emulator(tls_synapse)
     session_id = tls_synapse.create_session("etl")
-    way.read(livy_connection, session_id)
+    transport.read(livy_connection, session_id)
     issued = tls_synapse.server.entra.issued
     for _ in range(3):
-        way.read(livy_connection, session_id)
+        transport.read(livy_connection, session_id)
     assert tls_synapse.server.entra.issued == issued
 
 
-def test_certificate_that_is_not_trusted(way, tls_synapse):
+def test_certificate_that_is_not_trusted(transport, tls_synapse):
     """A certificate that is not trusted is an error at once, and says where to name the right one."""
     livy_connection = connection(
         host=tls_synapse.url,
@@ -144,41 +144,41 @@ def test_certificate_that_is_not_trusted(way, tls_synapse):
         SynapseLivyConfigurationError,
         match=f"certificate of {tls_synapse.url} is not trusted .self-signed certificate; .*{trusted}.*verify",
     ):
-        way.read(livy_connection)
-    assert way.pauses == []
+        transport.read(livy_connection)
+    assert transport.pauses == []
 
 
-def test_server_without_tls(way, synapse):
+def test_server_without_tls(transport, synapse):
     """Where there is no TLS to speak, that will not change either."""
     with pytest.raises(SynapseLivyConfigurationError, match="https://127.0.0.1:.* does not speak TLS"):
-        way.read(to_server(synapse.url.replace("http:", "https:")))
-    assert way.pauses == []
+        transport.read(to_server(synapse.url.replace("http:", "https:")))
+    assert transport.pauses == []
 
 
-def test_environment_does_not_overrule_the_connection(way, tls_synapse, monkeypatch):
+def test_environment_does_not_overrule_the_connection(transport, tls_synapse, monkeypatch):
     """REQUESTS_CA_BUNDLE does not replace the bundle of the connection, as it would with requests alone."""
     livy_connection = to_emulator(tls_synapse)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tls_synapse.ca_file.parent))
     session_id = tls_synapse.create_session("etl")
-    assert way.read(livy_connection, session_id).session.id == session_id
+    assert transport.read(livy_connection, session_id).record.id == session_id
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_certificates_need_not_be_verified(way, tls_synapse):
+def test_certificates_need_not_be_verified(transport, tls_synapse):
     """With verify=false any certificate will do."""
     session_id = tls_synapse.create_session("etl")
-    assert way.read(to_emulator(tls_synapse, verify="false"), session_id).session.id == session_id
+    assert transport.read(to_emulator(tls_synapse, verify="false"), session_id).record.id == session_id
 
 
 @pytest.mark.parametrize("passed_over", [True, False])
-def test_proxy_of_the_environment(way, monkeypatch, passed_over):
+def test_proxy_of_the_environment(transport, monkeypatch, passed_over):
     """Both ways go through the proxy that the environment names, unless it says otherwise; the token is not for it."""
     livy_connection = connection(login=None, extra={"auth_type": "token", "spark_pool_name": "etl"})
     with ScriptedServer(http(403)) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", ".azuresynapse.net" if passed_over else "")
         with pytest.raises(SynapseLivyUnavailableError):
-            way.read(livy_connection, patience=0)
+            transport.read(livy_connection, retry_timeout=0)
     asked = [request.split(" HTTP")[0] for request in proxy.requests]
     assert asked == ([] if passed_over else ["CONNECT ws.dev.azuresynapse.net:443"])
     assert proxy.tokens == []
@@ -188,7 +188,7 @@ LOGIN, WORKSPACE = "login.microsoftonline.com", "ws.dev.azuresynapse.net"
 
 
 @pytest.mark.parametrize("named_in", ["connection", "environment"])
-def test_proxy_sees_token_request_and_api_call(way, monkeypatch, tmp_path, tls_synapse, named_in):
+def test_proxy_sees_token_request_and_api_call(transport, monkeypatch, tmp_path, tls_synapse, named_in):
     """Both ways reach Microsoft Entra ID and Synapse through the proxy, and trust the proxy's own certificates."""
     session_id = tls_synapse.create_session("etl")
     with TunnelProxy(tmp_path, tls_synapse.url, [LOGIN, WORKSPACE]) as proxy:
@@ -198,13 +198,13 @@ def test_proxy_sees_token_request_and_api_call(way, monkeypatch, tmp_path, tls_s
         else:
             monkeypatch.setenv("https_proxy", proxy.url)
         livy_connection = connection(login=CLIENT_ID, password=CLIENT_SECRET, extra=extra)
-        assert way.read(livy_connection, session_id).session.id == session_id
+        assert transport.read(livy_connection, session_id).record.id == session_id
     assert list(dict.fromkeys(proxy.tunnels)) == [f"{LOGIN}:443", f"{WORKSPACE}:443"]
 
 
 @pytest.mark.parametrize("refusal", [403, 407, None])
 @pytest.mark.parametrize("for_token", [True, False])
-def test_proxy_in_trouble(way, tmp_path, tls_synapse, refusal, for_token):
+def test_proxy_in_trouble(transport, tmp_path, tls_synapse, refusal, for_token):
     """A proxy that refuses, or is not there, is named without its password, for the token as for the API call."""
     with TunnelProxy(tmp_path, tls_synapse.url, [], refusal=refusal or 403) as proxy:
         pass
@@ -221,19 +221,19 @@ def test_proxy_in_trouble(way, tmp_path, tls_synapse, refusal, for_token):
         host = LOGIN if for_token else WORKSPACE
         words = f"https://{host} could not be reached through the proxy {proxy.url} .it {trouble}.*"
         with pytest.raises(SynapseLivyUnavailableError, match=words) as caught:
-            way.read(connection(extra=extra), patience=0)
+            transport.read(connection(extra=extra), retry_timeout=0)
     assert "s3cr3t-value" not in str(caught.value)
 
 
-def test_loopback_is_asked_directly(way, monkeypatch):
+def test_loopback_is_asked_directly(transport, monkeypatch):
     """No proxy gets to see what goes to a loopback address."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with ScriptedServer(GOOD) as server:
-        assert way.read(to_server(server.url)).session.state == "idle"
+        assert transport.read(to_server(server.url)).record.state == "idle"
 
 
 @pytest.mark.parametrize("answer", [b"", GOOD[:100]], ids=["nothing", "half an answer"])
-def test_servers_that_hang(way, answer):
+def test_servers_that_hang(transport, answer):
     """A server that says nothing, or nothing more, is given up after the timeout, and tried again."""
     hung = threading.Event()
 
@@ -243,17 +243,17 @@ def test_servers_that_hang(way, answer):
 
     with ScriptedServer(hang, GOOD) as server:
         threading.Timer(1, hung.set).start()  # lets the server go on to its next answer
-        assert way.read(to_server(server.url, timeout=0.2)).session.state == "idle"
-    assert way.pauses
+        assert transport.read(to_server(server.url, timeout=0.2)).record.state == "idle"
+    assert transport.pauses
 
 
-def test_netrc_does_not_replace_the_token(way, monkeypatch, tmp_path):
+def test_netrc_does_not_replace_the_token(transport, monkeypatch, tmp_path):
     """A .netrc with a password for the host does not take the token's place."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password something\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with ScriptedServer(GOOD) as server:
-        way.read(to_server(server.url))
+        transport.read(to_server(server.url))
     assert server.tokens == ["ready-made-token"]
 
 

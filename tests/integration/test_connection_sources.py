@@ -1,4 +1,4 @@
-"""A connection means the same wherever it is kept: added as JSON or URI, in a variable, or in a secrets backend."""
+"""A connection means the same wherever it is stored: added as JSON or URI, in a variable, or in a secrets backend."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TEXTS = {
 PASSWORD, HOST = (quote(FIELDS[name], safe="") for name in ("password", "host"))
 AS_URI = f"synapse-livy://client:{PASSWORD}@{HOST}:443/?{urlencode(TEXTS)}"
 
-#: Where a connection is kept, by its id. The first is what all others are compared with.
+#: Where a connection is stored, by its id. All others are compared with the first.
 SOURCES = {
     "variable_json": {"AIRFLOW_CONN_VARIABLE_JSON": AS_JSON},
     "variable_uri": {"AIRFLOW_CONN_VARIABLE_URI": AS_URI},
@@ -47,20 +47,26 @@ SOURCES = {
     "backend": FIELDS | {"extra": EXTRA},
 }
 
+#: Runs commands of Airflow and reads connections, in one process, since Airflow takes seconds to import.
 READ = """
 import dataclasses, json, sys
+from airflow.__main__ import main
 from airflow.models import Connection
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
-for name in sys.argv[1:]:
-    kept = Connection.get_connection_from_secrets(name)
-    read = SynapseLivyConnection.from_airflow(kept, kept.extra_dejson)
+commands, names = map(json.loads, sys.argv[1:])
+for command in commands:
+    sys.argv = ["airflow", *command]
+    main()
+for name in names:
+    stored = Connection.get_connection_from_secrets(name)
+    read = SynapseLivyConnection.from_airflow(stored, stored.extra_dejson)
     print(json.dumps({name: dataclasses.asdict(read) | {"conn_id": ""}}))
 """
 
 
 @pytest.fixture(scope="module")
 def fields(tmp_path_factory):
-    """Keep the connection everywhere, and give what is read of it, by where it is kept."""
+    """Return what is read of the connection, by where it is stored."""
     home = tmp_path_factory.mktemp("airflow")
     (home / "connections.json").write_text(json.dumps({"backend": SOURCES["backend"]}))
     env = (
@@ -74,26 +80,22 @@ def fields(tmp_path_factory):
         }
     )
 
-    def python(*arguments):
-        run = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stdout + run.stderr
-        return run.stdout
-
-    python("-m", "airflow", "db", "migrate")
-    for name in ("cli_json", "cli_uri"):
-        python("-m", "airflow", "connections", "add", name, *SOURCES[name])
-    printed = [line for line in python("-c", READ, *SOURCES).splitlines() if line.startswith('{"')]
+    commands = [["db", "migrate"]] + [["connections", "add", name, *SOURCES[name]] for name in ("cli_json", "cli_uri")]
+    arguments = [sys.executable, "-c", READ, json.dumps(commands), json.dumps(list(SOURCES))]
+    run = subprocess.run(arguments, env=env, capture_output=True, text=True, check=False, timeout=180)
+    assert run.returncode == 0, run.stdout + run.stderr
+    printed = [line for line in run.stdout.splitlines() if line.startswith('{"')]
     return {name: read for line in printed for name, read in json.loads(line).items()}
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_settings_are_the_same_from_every_source(fields, source):
-    """Types, line breaks and special characters survive every way to keep a connection."""
+def test_fields_are_the_same_from_every_source(fields, source):
+    """Types, line breaks and special characters are the same wherever a connection is stored."""
     assert fields[source] == fields["variable_json"]
 
 
-def test_settings_are_what_was_written(fields):
-    """What all agree on is what was written."""
+def test_fields_are_what_was_written(fields):
+    """What is read of a connection is what was written."""
     read = fields["variable_json"]
     identity = read["identity"]
     assert (read["spark_pool_name"], read["livy_api_version"]) == ("etl", "2020-12-01")

@@ -310,7 +310,7 @@ def test_rate_limit():
 
 
 def test_flaky_sessions(synapse):
-    """A flaky session fails every other time, each time in another way."""
+    """A flaky session fails every other time, each time in another transport."""
     session_id = synapse.create_session("etl", "flaky", age=70)
     statuses = []
     for _ in range(8):

@@ -27,32 +27,32 @@ IDLE = SparkSession.from_dict(samples.IDLE).to_dict()
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_transports_survive_what_passes(way, fault):
+def test_transports_survive_what_passes(transport, fault):
     """What may pass is tried again, with growing pauses in between, until it has passed."""
     with ScriptedServer(fault, fault, GOOD) as server:
-        assert way.read(to_server(server.url)).session.state == "idle"
+        assert transport.read(to_server(server.url)).record.state == "idle"
     assert len(server.requests) == 3
-    assert 1 <= len(way.pauses) <= 2  # aiohttp repeats a request on its own, after a lost connection
-    assert max(way.pauses) < 2
+    assert 1 <= len(transport.pauses) <= 2  # aiohttp repeats a request on its own, after a lost connection
+    assert max(transport.pauses) < 2
 
 
 @pytest.mark.parametrize("fault", SLOW.values(), ids=SLOW)
-def test_transports_do_not_wait_for_ever(way, fault):
+def test_transports_do_not_wait_for_ever(transport, fault):
     """However an answer is drawn out, an attempt takes no longer than the timeout for it, and is tried again."""
     with ScriptedServer(fault, GOOD) as server:
         began = time.monotonic()
-        assert way.read(to_server(server.url, timeout=0.3)).session.state == "idle"
+        assert transport.read(to_server(server.url, timeout=0.3)).record.state == "idle"
         assert time.monotonic() - began < 10
-    assert way.pauses
+    assert transport.pauses
 
 
 @pytest.mark.parametrize("fault", LASTING.values(), ids=LASTING)
-def test_transports_give_up_what_lasts(way, fault):
+def test_transports_give_up_what_lasts(transport, fault):
     """What will be the same the next time is an error at once, in words that say what came, and no memory is lost."""
     tracemalloc.start()
     try:
         with ScriptedServer(fault.action, GOOD) as server, pytest.raises(fault.error, match=fault.words) as caught:
-            way.read(to_server(server.url))
+            transport.read(to_server(server.url))
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
@@ -84,12 +84,12 @@ def test_modes_give_up_what_lasts(mode, fault, monkeypatch):
     assert len(server.requests) == 2
 
 
-def test_transports_survive_a_refused_connection(way):
+def test_transports_survive_a_refused_connection(transport):
     """A server that is not there yet is waited for."""
     with ScriptedServer(GOOD, closed=True) as server:
-        way.while_pausing = server.listen
-        assert way.read(to_server(server.url)).session.state == "idle"
-    assert way.pauses
+        transport.while_pausing = server.listen
+        assert transport.read(to_server(server.url)).record.state == "idle"
+    assert transport.pauses
 
 
 class Names:
@@ -107,12 +107,12 @@ class Names:
         return self._resolve(host, *args, **kwargs)
 
 
-def test_transports_survive_a_name_server_in_trouble(way, monkeypatch):
+def test_transports_survive_a_name_server_in_trouble(transport, monkeypatch):
     """A name that can't be resolved is asked for again."""
     monkeypatch.setattr(socket, "getaddrinfo", Names(2))
     with ScriptedServer(GOOD) as server:
-        assert way.read(to_server(server.url.replace("127.0.0.1", "localhost"))).session.state == "idle"
-    assert len(way.pauses) == 2
+        assert transport.read(to_server(server.url.replace("127.0.0.1", "localhost"))).record.state == "idle"
+    assert len(transport.pauses) == 2
 
 
 # Where the triggerer looks twice, the second look needs no name server: aiohttp remembers names for ten seconds.
@@ -139,14 +139,14 @@ def authority(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "words"), CERTIFICATES.values(), ids=CERTIFICATES)
-def test_transports_give_up_bad_certificates(way, authority, changes, words):
+def test_transports_give_up_bad_certificates(transport, authority, changes, words):
     """A certificate that is not good is an error at once, which says what is wrong with it; nothing is sent."""
     with ScriptedServer(GOOD, tls=authority.context(**changes)) as server:
         with pytest.raises(SynapseLivyConfigurationError, match=words):
-            way.read(to_server(server.url, verify=str(authority.ca_file)))
-        assert (server.requests, way.pauses) == ([], [])
+            transport.read(to_server(server.url, verify=str(authority.ca_file)))
+        assert (server.requests, transport.pauses) == ([], [])
         server.tls = authority.context()
-        assert way.read(to_server(server.url, verify=str(authority.ca_file))).session.state == "idle"
+        assert transport.read(to_server(server.url, verify=str(authority.ca_file))).record.state == "idle"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -167,18 +167,18 @@ def test_modes_give_up_bad_certificates(mode, authority, changes, words, monkeyp
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_not_followed(way, status):
+def test_redirects_are_not_followed(transport, status):
     """No redirect is followed: another host hears nothing, the token least of all."""
     with (
         ScriptedServer(GOOD) as other,
         ScriptedServer(http(status, location=other.url)) as server,
         pytest.raises(SynapseLivyResponseError, match=f"answered {status} .a redirect, .* to {other.url}"),
     ):
-        way.read(to_server(server.url))
+        transport.read(to_server(server.url))
     assert (len(server.requests), other.requests) == (1, [])
 
 
-def test_connections_are_used_again(way):
+def test_connections_are_used_again(transport):
     """An answer that was read to its end leaves its connection to the next request."""
     came = []
 
@@ -188,7 +188,7 @@ def test_connections_are_used_again(way):
         connection.sendall(GOOD)
 
     with ScriptedServer(answer_twice) as server:
-        assert way.read(to_server(server.url)).session.state == "idle"
+        assert transport.read(to_server(server.url)).record.state == "idle"
     assert came[0].startswith(b"GET ")
     assert len(server.requests) == 1  # of those that opened a connection
 

@@ -99,14 +99,14 @@ def to(workspace, **extra):
     return to_server(workspace.url, **extra)
 
 
-async def wait(connection, session_id, state="idle", *, pool="etl", interval=0.2, patience=20.0, quiet=0.0):
+async def wait(connection, session_id, state="idle", *, pool="etl", interval=0.2, retry_timeout=20.0, quiet=0.0):
     """Wait for a state as a trigger does, and give the answer that showed it."""
     async with Watch(connection, pool, "2020-12-01", session_id) as watch:
         after, told = 0.0, 0
         while True:
-            answer = await watch.look(after=after, patience=patience, quiet=quiet if told else 0.0)
+            answer = await watch.look(after=after, retry_timeout=patience, quiet=quiet if told else 0.0)
             told += 1
-            if answer.session.state == state:
+            if answer.record.state == state:
                 return answer
             after = interval
 
@@ -160,7 +160,7 @@ def test_every_change_is_seen_in_whatever_order(order):
             tasks = await waiting(to(workspace), ids, interval=0.5)
             workspace.states = dict.fromkeys(ids[:30], "idle")
             answers = await asyncio.gather(*tasks[:30])
-            assert [answer.session.id for answer in answers] == ids[:30]
+            assert [answer.record.id for answer in answers] == ids[:30]
             assert not any(task.done() for task in tasks[30:])
             await cancel(tasks)
 
@@ -370,8 +370,8 @@ def test_item_that_lacks_something_is_confirmed(changes):
             workspace.changes = {5: {"result": "Succeeded"}}
             workspace.states = {5: "idle"}
             answer = await tasks[5]
-            assert (answer.session.result, answer.session.tags) == ("Succeeded", {})
-            assert answer.session.scheduler_info
+            assert (answer.record.result, answer.record.tags) == ("Succeeded", {})
+            assert answer.record.scheduler_info
             await cancel(tasks)
 
     run(scenario)
@@ -397,15 +397,15 @@ def test_quiet_looks_tell_of_changes_alone():
 
     async def scenario():
         async with Workspace([1]) as workspace, Watch(to(workspace), "etl", "2020-12-01", 1) as watch:
-            await watch.look(after=0, patience=1)
+            await watch.look(after=0, retry_timeout=1)
             began = time.monotonic()
-            await watch.look(after=0.1, patience=1, quiet=0.6)
+            await watch.look(after=0.1, retry_timeout=1, quiet=0.6)
             assert 0.55 <= time.monotonic() - began < 1
             assert workspace.asked["single"] >= 5
-            look = asyncio.create_task(watch.look(after=0.1, patience=1, quiet=20))
+            look = asyncio.create_task(watch.look(after=0.1, retry_timeout=1, quiet=20))
             await asyncio.sleep(0.3)
             workspace.states = {1: "idle"}
-            assert (await asyncio.wait_for(look, 1)).session.state == "idle"
+            assert (await asyncio.wait_for(look, 1)).record.state == "idle"
 
     run(scenario)
 
@@ -420,11 +420,11 @@ def test_change_that_was_missed_is_told_next():
                 Watch(connection, "etl", "2020-12-01", 1) as one,
                 Watch(connection, "etl", "2020-12-01", 1) as two,
             ):
-                await asyncio.gather(one.look(after=0, patience=1), two.look(after=0, patience=1))
+                await asyncio.gather(one.look(after=0, retry_timeout=1), two.look(after=0, retry_timeout=1))
                 workspace.states = {1: "idle"}
-                await two.look(after=0, patience=1)
-                told = await asyncio.wait_for(one.look(after=0.1, patience=1, quiet=20), 1)
-                assert told.session.state == "idle"
+                await two.look(after=0, retry_timeout=1)
+                told = await asyncio.wait_for(one.look(after=0.1, retry_timeout=1, quiet=20), 1)
+                assert told.record.state == "idle"
 
     run(scenario)
 
@@ -439,7 +439,7 @@ def test_look_at_the_deadline_is_in_time():
             workspace.asked.clear()
             began = time.monotonic()
             async with Watch(to(workspace), "etl", "2020-12-01", 99) as watch:
-                await watch.look(after=0.3, patience=0)
+                await watch.look(after=0.3, retry_timeout=0)
             assert 0.3 <= time.monotonic() - began < 0.6
             assert (workspace.asked["single"], workspace.asked["list"]) == (1, 0)
             await cancel(tasks)
@@ -487,8 +487,8 @@ def test_each_wait_has_its_own_patience():
     async def scenario():
         async with Workspace(ids) as workspace:
             workspace.on_list = workspace.on_single = always(503)
-            hasty = [asyncio.create_task(wait(to(workspace), number, patience=0.5)) for number in ids[:5]]
-            patient = [asyncio.create_task(wait(to(workspace), number, patience=20)) for number in ids]
+            hasty = [asyncio.create_task(wait(to(workspace), number, retry_timeout=0.5)) for number in ids[:5]]
+            patient = [asyncio.create_task(wait(to(workspace), number, retry_timeout=20)) for number in ids]
             ended = await asyncio.gather(*hasty, return_exceptions=True)
             assert {type(error) for error in ended} == {SynapseLivyUnavailableError}
             assert not any(task.done() for task in patient)
@@ -505,9 +505,9 @@ def test_who_comes_between_two_tries_has_its_own_patience():
     async def scenario():
         async with Workspace([1]) as workspace:
             workspace.on_single = always(503, **{"Retry-After": "15"})
-            patient = asyncio.create_task(wait(to(workspace), 1, patience=20))
+            patient = asyncio.create_task(wait(to(workspace), 1, retry_timeout=20))
             await asyncio.sleep(0.3)
-            hasty = wait(to(workspace), 1, patience=0.5)
+            hasty = wait(to(workspace), 1, retry_timeout=0.5)
             with pytest.raises(SynapseLivyUnavailableError, match="answered 503"):
                 await asyncio.wait_for(hasty, 5)
             assert not patient.done()
@@ -523,7 +523,7 @@ def test_list_that_is_throttled_for_good_ends_the_waits():
         async with Workspace(range(20)) as workspace:
             workspace.on_list = always(429, **{"Retry-After": "1"})
             ended = await asyncio.gather(
-                *(wait(to(workspace), number, patience=3) for number in range(20)), return_exceptions=True
+                *(wait(to(workspace), number, retry_timeout=3) for number in range(20)), return_exceptions=True
             )
             assert {error.status for error in ended} == {429}
 
@@ -561,7 +561,9 @@ def test_list_that_is_slow_keeps_nobody_beyond_its_time():
 
             workspace.on_list = slow
             connection = to(workspace, timeout=0.3)
-            tasks = [asyncio.create_task(wait(connection, number, interval=30, patience=0.5)) for number in near + far]
+            tasks = [
+                asyncio.create_task(wait(connection, number, interval=30, retry_timeout=0.5)) for number in near + far
+            ]
             await asyncio.wait(tasks[80:], timeout=4)
             assert all("no answer in the time that there was" in str(task.exception()) for task in tasks[80:])
             assert not any(task.done() for task in tasks[:80])
@@ -579,7 +581,7 @@ def test_token_that_is_not_to_be_had_is_asked_for_once_for_all(tmp_path):
             extra = {"tenantId": "t", "authority": entra.url, "verify": str(ca_file), "timeout": 1}
             hung = connection(host="https://127.0.0.1:1", login="hung", extra=extra)
             ended = await asyncio.gather(
-                *(wait(hung, number, patience=2) for number in range(100)), return_exceptions=True
+                *(wait(hung, number, retry_timeout=2) for number in range(100)), return_exceptions=True
             )
         assert {type(error) for error in ended} == {SynapseLivyUnavailableError}
         assert {"The token for Synapse" in str(error) for error in ended} == {True}
@@ -595,7 +597,7 @@ def test_pause_that_is_asked_for_holds_for_the_workspace():
         async with Workspace(range(10)) as workspace:
             workspace.on_list = workspace.on_single = always(429, Retry_After="1", **{"Retry-After": "1"})
             tasks = [
-                asyncio.create_task(wait(to(workspace), number, pool=pool, patience=20))
+                asyncio.create_task(wait(to(workspace), number, pool=pool, retry_timeout=20))
                 for number in range(10)
                 for pool in ("one", "two")
             ]
@@ -688,9 +690,9 @@ def test_those_who_come_after_a_crash_start_anew(monkeypatch):
                 patch.setattr(polling.PoolPoller, "_choose_for_list", lambda *_: 1 / 0)
                 for _ in range(2):
                     with pytest.raises(SynapseLivyError, match="ZeroDivisionError"):
-                        await crashed.look(after=0, patience=1)
+                        await crashed.look(after=0, retry_timeout=1)
             workspace.states = {2: "idle"}
-            assert (await wait(to(workspace), 2)).session.id == 2
+            assert (await wait(to(workspace), 2)).record.id == 2
 
     run(scenario)
 

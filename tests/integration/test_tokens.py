@@ -1,4 +1,4 @@
-"""Tokens: real azure-identity credentials against the local Synapse's token endpoint."""
+"""Tokens of real azure-identity credentials, from the local Synapse's token endpoint and from broken ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.sensor_runner import run
 
 
 def service_principal(emulator, *, login=CLIENT_ID, password=CLIENT_SECRET, **extra):
-    """Give the identity of a client secret at the local token endpoint."""
+    """Return the identity of a client secret at the local token endpoint."""
     known = {"tenantId": TENANT_ID, "authority": emulator.url, "verify": str(emulator.ca_file)}
     return connection(host=emulator.url, login=login, password=password, extra=known | extra).identity
 
@@ -49,7 +49,7 @@ def test_default_chain(tls_synapse, monkeypatch):
 
 
 def test_ready_made_token():
-    """A token that was obtained elsewhere is handed on as it is; there is no other to renew it with."""
+    """A ready-made token is used as it is, also to renew it: there is no other."""
     identity = connection(host="http://localhost", login=None, password="abc", extra={"auth_type": "token"}).identity
     tokens = TokenCache(identity)
     assert tokens.get() == "abc"
@@ -60,19 +60,22 @@ def test_ready_made_token():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"password": "wrong"}, "AADSTS7000215.*Invalid client secret"),
-        ({"login": "nobody"}, "AADSTS700016.*'nobody' was not found"),
-        ({"tenantId": "elsewhere"}, "AADSTS90002: Tenant 'elsewhere' not found. Correct the tenant id"),
+        ({"password": "wrong"}, "AADSTS7000215.\\.\nFix: write the secret's value.*Invalid client secret"),
+        ({"login": "nobody"}, "AADSTS700016.\\.\nFix: correct the client id.*'nobody' was not found"),
+        (
+            {"tenantId": "elsewhere"},
+            "AADSTS90002.\\.\nFix: correct the tenant id.*AADSTS90002: Tenant 'elsewhere' not found",
+        ),
     ],
 )
 def test_refusals(tls_synapse, changes, words):
-    """If Microsoft Entra ID refuses, its words are told, and nothing is tried again."""
-    with pytest.raises(SynapseLivyAuthenticationError, match=f"gave no token .client_secret.: .*{words}"):
+    """If Microsoft Entra ID refuses, the error has its code, the remedy for that and its own words."""
+    with pytest.raises(SynapseLivyAuthenticationError, match=f"(?s)gave no token .client_secret.: .*{words}"):
         TokenCache(service_principal(tls_synapse, **changes)).get()
 
 
 def test_unreachable_token_endpoint(tls_synapse):
-    """If Microsoft Entra ID can't be reached, that may pass, and is told in the words of any broken connection."""
+    """A token endpoint that can't be reached is unavailable, in the same words as any broken connection."""
     with ScriptedServer(http(200)) as gone:
         authority = gone.url.replace("http:", "https:")
     with pytest.raises(SynapseLivyUnavailableError, match=f"The token for Synapse: {authority} refused the connection"):
@@ -80,20 +83,21 @@ def test_unreachable_token_endpoint(tls_synapse):
 
 
 def test_token_endpoint_that_breaks_off(tmp_path):
-    """If the request for the token breaks off, though the one before it was answered, that may pass."""
+    """A token endpoint that breaks the connection off is unavailable, also after it answered another request."""
     ca_file = tmp_path / "ca.pem"
     with ScriptedServer(reset, tls=server_context(ca_file, "127.0.0.1")) as entra:
         _, endpoints = Entra.openid_configuration(entra.url, TENANT_ID)
         entra.script.insert(0, http(200, endpoints))
         extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
         identity = connection(host="http://localhost", extra=extra).identity
-        with pytest.raises(SynapseLivyUnavailableError, match=f"{entra.url} broke the connection off"):
+        with pytest.raises(SynapseLivyUnavailableError, match=f"{entra.url} broke the connection off") as caught:
             TokenCache(identity).get()
+    assert not caught.value.may_have_been_processed  # Synapse itself was sent nothing
     assert [request.split(" ")[0] for request in entra.requests] == ["GET", "POST"]
 
 
 def test_default_chain_whose_authority_is_gone(monkeypatch):
-    """The chain keeps no cause, but if what it chose gets no answer from Microsoft Entra ID, that may pass as well."""
+    """The default chain is unavailable if the authority does not answer, though the chain keeps no cause."""
     with ScriptedServer(http(200)) as gone:
         authority = gone.url.replace("http:", "https:")
     for name, value in {"TENANT_ID": TENANT_ID, "CLIENT_ID": CLIENT_ID, "CLIENT_SECRET": CLIENT_SECRET}.items():
@@ -105,19 +109,31 @@ def test_default_chain_whose_authority_is_gone(monkeypatch):
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_token_endpoint_in_trouble(tmp_path, status):
-    """If Microsoft Entra ID is overloaded or down, that may pass."""
+    """A token endpoint that is overloaded or down is unavailable, and is asked once: retries are decided elsewhere."""
     ca_file = tmp_path / "ca.pem"
     with ScriptedServer(http(status, b"busy"), tls=server_context(ca_file, "127.0.0.1")) as entra:
         extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
         identity = connection(host="http://localhost", extra=extra).identity
-        with pytest.raises(SynapseLivyUnavailableError, match="gave no token") as caught:
+        with pytest.raises(SynapseLivyUnavailableError, match=f"gave no token .*it answered {status}") as caught:
             TokenCache(identity).get()
     assert caught.value.status == status
-    assert len(entra.requests) == 1  # when to try again is decided elsewhere
+    assert len(entra.requests) == 1
+
+
+def test_token_endpoint_that_asks_for_a_pause(tmp_path):
+    """The pause that Microsoft Entra ID asks for is in the error and in its message."""
+    ca_file = tmp_path / "ca.pem"
+    busy = http(429, b"busy", Retry_After="17")
+    with ScriptedServer(busy, tls=server_context(ca_file, "127.0.0.1")) as entra:
+        extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
+        identity = connection(host="http://localhost", extra=extra).identity
+        with pytest.raises(SynapseLivyUnavailableError, match="it answered 429, asking to wait 17 s") as caught:
+            TokenCache(identity).get()
+    assert caught.value.retry_after == 17
 
 
 def test_redirects_of_the_token_endpoint_are_not_followed(tmp_path):
-    """A token endpoint that sends elsewhere does not get the secret carried there."""
+    """A redirect of the token endpoint is not followed, so that the secret is not sent elsewhere."""
     ca_file = tmp_path / "ca.pem"
     with ScriptedServer(http(200)) as other:
         redirect = http(307, location=f"{other.url}/tenant/oauth2/v2.0/token")
@@ -130,7 +146,7 @@ def test_redirects_of_the_token_endpoint_are_not_followed(tmp_path):
 
 
 def test_certificate_of_the_token_endpoint(tls_synapse):
-    """A token endpoint whose certificate is not trusted does not mend itself, so it is an error at once."""
+    """A token endpoint whose certificate is not trusted is a configuration error, as it does not mend itself."""
     identity = service_principal(tls_synapse, verify=None)
     with pytest.raises(
         SynapseLivyConfigurationError, match="The token for Synapse: the certificate of .* is not trusted"
@@ -140,13 +156,13 @@ def test_certificate_of_the_token_endpoint(tls_synapse):
 
 @pytest.mark.parametrize("extra", [{"tenantId": "not a tenant"}, {"authority": "http://127.0.0.1"}])
 def test_what_azure_identity_refuses_itself(tls_synapse, extra):
-    """A tenant or authority that can't be one is an error of the configuration."""
+    """A tenant or authority that azure-identity refuses without a request is a configuration error."""
     with pytest.raises(SynapseLivyConfigurationError, match="gave no token"):
         TokenCache(service_principal(tls_synapse, **extra)).get()
 
 
 def test_token_is_kept_until_shortly_before_its_end(monkeypatch):
-    """A token is used again until five minutes before its end, and replaced then."""
+    """A token is used until five minutes before its end, and replaced then."""
     now = [1_000_000.0]
     with SynapseEmulator(tls=True, token_lifetime=3600) as synapse:
         tokens = TokenCache(service_principal(synapse))
@@ -163,7 +179,7 @@ def test_token_is_kept_until_shortly_before_its_end(monkeypatch):
 
 @pytest.mark.parametrize(("lifetime", "margin"), [(3600, 300), (60, 30)])
 def test_short_lived_tokens_are_kept_for_half_their_life(lifetime, margin):
-    """The margin is five minutes, or half the token's life if that is shorter, so that it is used at all."""
+    """A token is replaced five minutes before its end, or at half its life if that is shorter."""
     with SynapseEmulator(tls=True, token_lifetime=lifetime) as synapse:
         began = time.time()
         tokens = TokenCache(service_principal(synapse))
@@ -172,7 +188,7 @@ def test_short_lived_tokens_are_kept_for_half_their_life(lifetime, margin):
 
 
 def test_renewal_spares_a_token_that_is_new_already(tls_synapse):
-    """Of many who were refused with the same token, the first renews it; the others get the new one."""
+    """Of many callers whose token was rejected, the first renews it; the others get the new one."""
     tokens = TokenCache(service_principal(tls_synapse))
     rejected = tokens.get()
     renewed = tokens.renew(rejected)
@@ -181,7 +197,7 @@ def test_renewal_spares_a_token_that_is_new_already(tls_synapse):
 
 
 def test_many_renew_once(tls_synapse):
-    """Fifty threads that were refused together make one request for a new token."""
+    """Fifty threads whose token was rejected together make one request for a new one."""
     tokens = TokenCache(service_principal(tls_synapse))
     rejected = tokens.get()
     issued = tls_synapse.server.entra.issued
@@ -194,7 +210,7 @@ def test_many_renew_once(tls_synapse):
 
 
 def test_log_is_not_flooded(tls_synapse, caplog):
-    """azure-identity's account of each request, a dozen lines long, is kept out of the task's log."""
+    """azure-identity's dozen lines on each request are kept out of the task's log."""
     identity = service_principal(tls_synapse)
     caplog.set_level(logging.INFO, logger="azure")
     caplog.set_level(logging.INFO)
@@ -204,7 +220,7 @@ def test_log_is_not_flooded(tls_synapse, caplog):
 
 
 def test_many_ask_once(tls_synapse):
-    """Fifty threads that come together on a cold start make one request for a token."""
+    """Fifty threads that need the first token together make one request for it."""
     tokens = TokenCache(service_principal(tls_synapse))
     issued = tls_synapse.server.entra.issued
     threads = [threading.Thread(target=tokens.get) for _ in range(50)]
@@ -215,8 +231,8 @@ def test_many_ask_once(tls_synapse):
     assert tls_synapse.server.entra.issued == issued + 1
 
 
-def test_process_has_one_source_for_an_identity(tls_synapse):
-    """All hooks and triggers with the same identity share its token, whatever else their connections say."""
+def test_process_has_one_cache_for_an_identity(tls_synapse):
+    """Connections with the same identity share its token cache, whatever else they say."""
     one = to_emulator(tls_synapse, "etl").identity
     two = to_emulator(tls_synapse, "adhoc").identity
     assert token_cache(one) is token_cache(two)
@@ -224,68 +240,87 @@ def test_process_has_one_source_for_an_identity(tls_synapse):
 
 
 def test_secrets_stay_out_of_errors_and_logs(tls_synapse, caplog):
-    """Neither a success nor a failure writes the secret or the token anywhere, at any level of logging."""
+    """No secret and no token is in an error or a log, at any level of logging, after success and after failure."""
     caplog.set_level(logging.DEBUG)
     token = TokenCache(service_principal(tls_synapse)).get()
     with pytest.raises(SynapseLivyAuthenticationError) as caught:
         TokenCache(service_principal(tls_synapse, password="another-secret")).get()
-    told = caplog.text + str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
+    written = caplog.text + str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
     for secret in (CLIENT_SECRET, "another-secret", token):
-        assert secret not in told
+        assert secret not in written
 
 
-def test_old_token_is_given_while_a_new_one_is_asked_for(tmp_path):
-    """A token endpoint that hangs holds up nobody as long as the old token is good."""
+def entra_that_hangs(tmp_path, hang):
+    """Return a server that issues one token, as Microsoft Entra ID would, and hangs upon each later request."""
+    entra = ScriptedServer(hang, tls=server_context(tmp_path / "ca.pem", "127.0.0.1"))
+    _, endpoints = Entra.openid_configuration(entra.url, TENANT_ID)
+
+    def issue(connection):
+        connection.recv(65536)  # the form, which follows the headers
+        connection.sendall(http(200, {"access_token": "first", "expires_in": 3600, "token_type": "Bearer"}))
+
+    entra.script[:0] = [http(200, endpoints), issue]
+    return entra
+
+
+def make_refresh_due(tokens):
+    """Set the time of the early refresh to one that has passed."""
+    tokens._held = tokens._held._replace(refresh_at=0)
+
+
+def test_old_token_is_used_while_a_refresh_hangs(tmp_path, caplog):
+    """While a refresh hangs, other callers get the old token as long as it is valid; its failure is logged."""
     hung, asked = threading.Event(), threading.Event()
 
     def hang(_connection):
         asked.set()
         hung.wait(timeout=10)
 
-    with SynapseEmulator(tls=True, token_lifetime=3600) as synapse:
-        tokens = TokenCache(service_principal(synapse))
+    with entra_that_hangs(tmp_path, hang) as entra:
+        extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(tmp_path / "ca.pem")}
+        tokens = TokenCache(connection(host="http://localhost", extra=extra).identity)
         first = tokens.get()
-    with ScriptedServer(hang, tls=server_context(tmp_path / "ca.pem")) as entra:
-        tokens._identity = service_principal(synapse, authority=entra.url, verify=str(tmp_path / "ca.pem"))
-        tokens._held = tokens._held._replace(refresh_at=0)
+        make_refresh_due(tokens)
         renewing = threading.Thread(target=tokens.get)
         renewing.start()
         assert asked.wait(timeout=10)
         assert tokens.get() == first
         assert renewing.is_alive()
         hung.set()
-        renewing.join()
-    assert tokens.fresh_token() == first  # for a while, since there was no new one to be had
+        renewing.join(timeout=10)
+    assert tokens.fresh_token() == first  # for a while, since the refresh failed
+    (warning,) = (record.getMessage() for record in caplog.records if record.name == TokenCache.__module__)
+    assert warning.startswith("The early token refresh failed. The old token is valid for another 3")
+    assert "broke the connection off" in warning
 
 
-def test_triggerer_goes_on_with_the_old_token(tls_synapse, tmp_path):
-    """On an event loop as well, nobody waits for a new token as long as the old one is good."""
-    livy_connection = to_emulator(tls_synapse, tenantId=TENANT_ID, timeout=17)  # an identity of its own
-    tokens = token_cache(livy_connection.identity)
-    first = tokens.get()
+def test_triggerer_uses_the_old_token_while_a_refresh_hangs(tmp_path):
+    """On an event loop as well, a client uses the old token while it is valid and its refresh hangs."""
 
-    async def ask_twice():
+    async def authenticate_twice(livy_connection):
         client = await AsyncLivyClient.open(livy_connection)
         try:
             return [await asyncio.wait_for(client.authenticate(), 5) for _ in range(2)]
         finally:
             await client.close()
 
-    with ScriptedServer(nothing, tls=server_context(tmp_path / "ca.pem")) as entra:
-        changes = {"authority": entra.url, "verify": str(tmp_path / "ca.pem"), "timeout": 1}
-        tokens._identity = service_principal(tls_synapse, **changes)
-        tokens._held = tokens._held._replace(refresh_at=0)
-        assert asyncio.run(ask_twice()) == [first, first]
+    with entra_that_hangs(tmp_path, nothing) as entra:
+        extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(tmp_path / "ca.pem"), "timeout": 1}
+        livy_connection = connection(host="http://localhost", extra=extra)
+        tokens = token_cache(livy_connection.identity)
+        first = tokens.get()
+        make_refresh_due(tokens)
+        assert asyncio.run(authenticate_twice(livy_connection)) == [first, first]
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
 def test_tokens_expire_during_a_wait(connect, mode):
-    """Tokens that are good for five seconds are renewed in time throughout a wait: no look is refused for its token."""
-    with SynapseEmulator(tls=True, time_scale=0.25, token_lifetime=5) as synapse:
+    """Tokens that are valid for three seconds are renewed in time throughout a wait: no poll has its token rejected."""
+    with SynapseEmulator(tls=True, time_scale=0.13, token_lifetime=3) as synapse:
         connect(synapse.airflow_connection("etl"))
         session_id = synapse.create_session("etl")
         outcome = run(mode, session_id=session_id, target_states={"idle"}, poke_interval=0.1)
-        looks = [seen for seen in synapse.seen if seen.path.endswith(f"/{session_id}")]
+        polls = [seen for seen in synapse.seen if seen.path.endswith(f"/{session_id}")]
     assert outcome.state == "success"
-    assert {look.status for look in looks} == {200}
-    assert 4 <= synapse.server.entra.issued <= 8  # one for each half life, on some 13 seconds
+    assert {poll.status for poll in polls} == {200}
+    assert 4 <= synapse.server.entra.issued <= 8  # one for each half life, on some 7 seconds

@@ -17,7 +17,7 @@ _PEM = serialization.Encoding.PEM
 
 class Authority:
     """
-    Signs certificates for this machine.
+    A certificate authority of the tests, which signs certificates for this machine.
 
     :param folder: where to write files.
     """
@@ -33,11 +33,11 @@ class Authority:
         self, address: str = "127.0.0.1", *, days: tuple[int, int] = (-1, 1), own: bool = True
     ) -> ssl.SSLContext:
         """
-        Give what serves a certificate.
+        Return the TLS context of a server with a certificate of its own.
 
-        :param address: the address that it is for.
-        :param days: from when until when it is good, in days from now.
-        :param own: whether it is signed by this authority, rather than by its own key.
+        :param address: the address that the certificate is for.
+        :param days: from when until when it is valid, in days from now.
+        :param own: whether this authority signs it, rather than its own key.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server of the tests")])

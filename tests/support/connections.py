@@ -1,4 +1,4 @@
-"""Connections as Airflow hands them to the package, without Airflow."""
+"""Connections as Airflow passes them to the package, without Airflow."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class Fields:
 
 
 def connection(**changes: Any) -> SynapseLivyConnection:
-    """Read a connection with some of its fields changed."""
+    """Return what the package reads of a connection, with some of its fields changed."""
     fields = Fields(**changes)
     return SynapseLivyConnection.from_airflow(fields, fields.extra)
 
 
 def to_emulator(emulator: Any, spark_pool_name: str | None = "etl", **extra: Any) -> SynapseLivyConnection:
-    """Read the connection to a local Synapse."""
+    """Return what the package reads of the connection to a local Synapse."""
     fields = json.loads(emulator.airflow_connection(spark_pool_name, **extra))
     return connection(**{"login": None, **fields})
 
 
 def to_server(url: str, **extra: Any) -> SynapseLivyConnection:
-    """Read a connection to any local server, with a token that was obtained before."""
+    """Return what the package reads of a connection to any local server, with a ready-made token."""
     token = {"auth_type": "token", "spark_pool_name": "etl"}
     return connection(host=url, login=None, password="ready-made-token", extra=token | extra)
 
 
 def airflow_connection(url: str, **changes: Any) -> str:
-    """Write a connection to any local server, with a token that was obtained before, as Airflow's variables hold it."""
+    """Return a connection to any local server, with a ready-made token, as an Airflow variable holds it."""
     extra = {"auth_type": "token", "spark_pool_name": "etl"} | changes
     return json.dumps({"conn_type": "synapse_livy", "host": url, "password": "ready-made-token", "extra": extra})

@@ -98,10 +98,14 @@ PASSING: dict[str, Action] = {
 #: The same, where only a timeout ends it.
 SLOW: dict[str, Action] = {
     "nothing": nothing,
-    "endless slow headers": trickle(b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"),
-    "endless slow header": trickle(b"HTTP/1.1 200 OK\r\nx-a: ", b"b"),
     "endless slow body": trickle(_ENDLESS, b" "),
     "endless slow chunk": trickle(_CHUNKED + b"100000\r\n", b" "),
+}
+
+#: Headers that never end, a piece at a time. A worker's timeout holds for each piece; a triggerer's for the whole.
+SLOW_HEADERS: dict[str, Action] = {
+    "endless slow headers": trickle(b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"),
+    "endless slow header": trickle(b"HTTP/1.1 200 OK\r\nx-a: ", b"b"),
     "endless 100 Continue": trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
 }
 

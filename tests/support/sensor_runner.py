@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_synapse_livy.airflow_compat.task_state import AirflowRescheduleException
+from airflow_provider_synapse_livy.airflow_compat.versions import AirflowRescheduleException
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 

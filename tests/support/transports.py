@@ -1,20 +1,20 @@
-"""The two ways to Synapse, the worker's and the triggerer's, so that one test body runs through both."""
+"""The two transports as production uses them: a worker's client, and a triggerer's watch. One test body runs both."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
-from airflow_provider_synapse_livy.livy.responses import read_spark_session
-from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient
-from airflow_provider_synapse_livy.transport.retry import RETRY_SECONDS
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.transport.sync_client import LivyClient
+from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
+from tests.support.fast_loop import run_fast
 
 
 class Worker:
     """Reads sessions as a task does. Its pauses are only written down."""
 
-    name = "requests"
+    name = "worker"
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -25,35 +25,30 @@ class Worker:
         self.pauses.append(seconds)
         self.while_pausing()
 
-    def read(self, livy_connection, session_id=12, *, pool=None, patience=RETRY_SECONDS):
-        """Read a session."""
+    def read(self, livy_connection, session_id=12, *, pool=None, retry_timeout=RETRY_TIMEOUT):
+        """Return a snapshot of a session."""
         client = LivyClient(livy_connection, sleep=self.pause)
         with client.session:
-            request = livy_connection.spark_session_request(session_id, spark_pool_name=pool)
-            return client.call(request, read_spark_session, patience=patience)
+            request = SPARK_SESSION.get(livy_connection.pool(pool), session_id)
+            return client.send(request, retry_timeout=retry_timeout)
 
 
-class Triggerer(Worker):
-    """Reads sessions as a trigger does."""
+class Triggerer:
+    """Reads sessions as a trigger does, on an event loop whose clock runs fast."""
 
-    name = "aiohttp"
+    name = "triggerer"
 
-    async def sleep(self, seconds):
-        """Write a pause down."""
-        self.pause(seconds)
+    def read(self, livy_connection, session_id=12, *, pool=None, retry_timeout=RETRY_TIMEOUT):
+        """Return a snapshot of a session."""
 
-    def read(self, livy_connection, session_id=12, *, pool=None, patience=RETRY_SECONDS):
-        """Read a session on an event loop of its own."""
+        async def connect(anew):
+            return livy_connection
 
         async def read():
-            client = await AsyncLivyClient.open(livy_connection, sleep=self.sleep)
-            try:
-                request = livy_connection.spark_session_request(session_id, spark_pool_name=pool)
-                return await client.call(request, read_spark_session, patience=patience)
-            finally:
-                await client.close()
+            async with Watch(connect, SPARK_SESSION, session_id, spark_pool_name=pool) as watch:
+                return await watch.poll(retry_timeout=retry_timeout)
 
-        return asyncio.run(read())
+        return run_fast(read())
 
 
-WAYS = (Worker, Triggerer)
+TRANSPORTS = (Worker, Triggerer)

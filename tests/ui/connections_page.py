@@ -1,4 +1,4 @@
-"""The connections page of Airflow's UI, as a person uses it."""
+"""The connections page of Airflow's UI, driven as a user would."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
-#: The section of the form that a standard field stands in; all others are extra fields.
+#: The fields in the form's section "Standard Fields"; all others are extra fields.
 _STANDARD = ("host", "login", "password", "port", "description")
 
 
@@ -18,8 +18,8 @@ class ConnectionsPage:
     Adds, edits and tests connections.
 
     :param page: a page of the browser.
-    :param url: Airflow's address.
-    :param pictures: the folder for a picture of each step.
+    :param url: Airflow's URL.
+    :param pictures: the folder for a screenshot of each step.
     """
 
     def __init__(self, page: Page, url: str, pictures: Path) -> None:
@@ -29,7 +29,7 @@ class ConnectionsPage:
         self._steps = itertools.count(1)
 
     def add(self, connection_id: str, connection_type: str, fields: Mapping[str, str]) -> None:
-        """Add a connection with the form."""
+        """Add a connection in the form."""
         self.page.goto(self._url)
         self.page.get_by_role("button", name="Add Connection").click()
         form = self.page.get_by_role("dialog")
@@ -40,7 +40,7 @@ class ConnectionsPage:
         self._save(form)
 
     def edit(self, connection_id: str, fields: Mapping[str, str]) -> None:
-        """Open a connection in the form, change some of its fields, and save it."""
+        """Open a connection in the form, change some fields, and save it."""
         self.page.goto(self._url)
         self._row(connection_id).get_by_role("button", name="Edit Connection").click()
         form = self.page.get_by_role("dialog")
@@ -48,20 +48,20 @@ class ConnectionsPage:
         self._save(form)
 
     def test(self, connection_id: str) -> str:
-        """Press the Test button of a connection, and give what is said then, for some seconds, in a corner."""
+        """Press the Test button of a connection, and return the text of the notification, which stays for seconds."""
         self.page.goto(self._url)
         self._row(connection_id).get_by_role("button", name="Test Connection").click()
         toast = self.page.locator("[data-scope=toast][data-part=root]").first
         toast.wait_for()
-        told = toast.inner_text()
+        text = toast.inner_text()
         self._picture("test")
-        return told
+        return text
 
-    def expect_failure(self, connection_id: str, words: str) -> None:
-        """Press the Test button of a connection that does not work, and see that the words are right."""
-        told = self.test(connection_id)
-        assert told.startswith("Test Connection Failed"), told
-        assert re.search(words, told), told
+    def expect_failure(self, connection_id: str, pattern: str) -> None:
+        """Press the Test button of a connection that does not work, and check the text of the notification."""
+        text = self.test(connection_id)
+        assert text.startswith("Test Connection Failed"), text
+        assert re.search(pattern, text, re.DOTALL), text
 
     def _picture(self, name: str) -> None:
         self.page.screenshot(path=self._pictures / f"{next(self._steps)}-{name}.png")

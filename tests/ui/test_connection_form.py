@@ -27,14 +27,14 @@ CHROMIUM = [
 
 @pytest.fixture(scope="module")
 def synapse():
-    """Give a local Synapse with a token endpoint, whose sessions are ready within seconds."""
+    """Return a local Synapse with a token endpoint, whose sessions are ready within seconds."""
     with SynapseEmulator(tls=True, time_scale=0.05) as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="module")
 def airflow():
-    """Give a real Airflow, which logs all that there is to log."""
+    """Return a real Airflow that logs at level DEBUG, so that a leaked secret would be found."""
     env = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG"}
     with LocalAirflow(HOME, PROJECT / "example_dags", env) as local:
         yield local
@@ -42,7 +42,7 @@ def airflow():
 
 @pytest.fixture
 def connections(airflow, request):
-    """Give the connections page in a browser. Of each step there is a picture."""
+    """Return the connections page in a browser, which takes a screenshot of each step."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=CHROMIUM
@@ -53,8 +53,8 @@ def connections(airflow, request):
         browser.close()
 
 
-def kept(connection_id):
-    """Read what Airflow keeps of a connection; without null, which the form writes for what was left blank."""
+def stored(connection_id):
+    """Return the fields of a connection in Airflow's database, without null, which the form writes for blank ones."""
     with sqlite3.connect(HOME / "airflow.db") as database:
         columns = "host, port, login, password, extra"
         row = database.execute(f"select {columns} from connection where conn_id = ?", [connection_id]).fetchone()
@@ -63,7 +63,7 @@ def kept(connection_id):
 
 
 def test_connection_from_the_form_to_the_dag(connections, airflow, synapse):
-    """A connection is added, tested, broken and mended in the UI; its DAG then runs, and no secret is left anywhere."""
+    """A connection is added, tested, broken and corrected in the UI; a DAG then uses it, and no secret leaks."""
     host, port = synapse.url.rsplit(":", 1)
     good = {
         "host": host,
@@ -77,18 +77,19 @@ def test_connection_from_the_form_to_the_dag(connections, airflow, synapse):
     }
     name = SynapseLivyHook.default_conn_name
     connections.add(name, SynapseLivyHook.hook_name, good)
-    told = connections.test(name)
-    assert told.startswith("Test Connection Successful")
-    who = f"the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID})"
-    assert f"{synapse.url} (AzurePublicCloud) listed the sessions of the Spark pool etl for {who}." in told
+    text = connections.test(name)
+    assert text.startswith("Test Connection Successful")
+    assert "Synapse listed the Spark sessions of pool etl." in text
+    assert f"Workspace: {synapse.url} (AzurePublicCloud)." in text
+    assert f"Signed in as: the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID})." in text
 
-    for field, value, words in (
-        ("password", "a-wrong-secret", "Token: Microsoft Entra ID at .*AADSTS7000215: Invalid client secret"),
-        ("spark_pool_name", "missing", "Synapse: The Spark sessions of pool missing: Synapse answered 404"),
-        ("host", "https://ws.dev.azuresynapse.ne", "Settings: the host .* is not the development endpoint"),
+    for field, value, pattern in (
+        ("password", "a-wrong-secret", "Token: .*Fix: .*AADSTS7000215: Invalid client secret"),
+        ("spark_pool_name", "missing", "Synapse: .*pool missing.* 404.*Fix: check that the workspace has this pool"),
+        ("host", "https://ws.dev.azuresynapse.ne", "Settings: the host .* is not the development endpoint.*Fix: "),
     ):
         connections.edit(name, {field: value})
-        connections.expect_failure(name, words)
+        connections.expect_failure(name, pattern)
         connections.edit(name, {field: good[field]})
     assert connections.test(name).startswith("Test Connection Successful")
 
@@ -106,7 +107,7 @@ def test_connection_from_the_form_to_the_dag(connections, airflow, synapse):
 
 
 def test_editing_loses_nothing(connections, airflow):
-    """A connection that was made elsewhere keeps all it has when it is edited, secrets too."""
+    """A connection that was created elsewhere keeps all fields when it is edited, secrets too."""
     extra = {
         "tenantId": "tenant",
         "subscriptionId": "from the azure provider",
@@ -120,6 +121,6 @@ def test_editing_loses_nothing(connections, airflow):
     }
     fields = {"host": "ws", "port": 443, "login": "client", "password": "unused"}
     airflow.add_connection("made_elsewhere", conn_type="synapse_livy", extra=json.dumps(extra), **fields)
-    # Airflow shows those extra fields alone that the connection has, so that is what can be edited.
+    # Airflow shows only the extra fields that the connection has, so no other can be edited.
     connections.edit("made_elsewhere", {"description": "edited", "tenantId": "another"})
-    assert kept("made_elsewhere") == (*fields.values(), extra | {"tenantId": "another"})
+    assert stored("made_elsewhere") == (*fields.values(), extra | {"tenantId": "another"})

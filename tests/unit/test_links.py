@@ -1,39 +1,38 @@
-"""The links from a task to its session."""
+"""The links from a task to its Spark session."""
 
 from __future__ import annotations
 
-import contextlib
+import json
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError, SynapseLivyConfigurationError
+from airflow_provider_synapse_livy import links
+from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.links import (
     LINKS_KEY,
     SPARK_SESSION_LINKS,
     DriverLogLink,
     SparkUiLink,
     SynapseStudioLink,
+    end_of_task_xcoms,
+    push_links,
     session_links,
 )
 from airflow_provider_synapse_livy.models import SparkSession
-from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
-from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.support import sample_sessions as samples
 from tests.support.connections import connection
-from tests.support.sensor_runner import MODES, TaskInstance, make_sensor
 
 RESOURCE_ID = "/subscriptions/s/resourceGroups/r g/providers/Microsoft.Synapse/workspaces/ws"
 
 
-def links(body, host="ws", **extra):
-    """Give the links of a session."""
+def links_of(body, host="ws", **extra):
+    """Return the links of a session."""
     return session_links(SparkSession.from_dict(body), connection(host=host, extra={"tenantId": "t"} | extra))
 
 
 def test_spark_ui_and_driver_log():
-    """Spark UI and driver's log are those that the session tells."""
-    assert links(samples.IDLE) == {
+    """The links to Spark UI and driver log are the URLs in the session's record."""
+    assert links_of(samples.IDLE) == {
         "Spark UI": samples.IDLE["appInfo"]["sparkUiUrl"],
         "Driver log": samples.IDLE["appInfo"]["driverLogUrl"],
     }
@@ -53,10 +52,10 @@ def test_spark_ui_and_driver_log():
         "https://[",
     ],
 )
-def test_addresses_that_lead_nowhere_are_no_links(url):
-    """Old sessions have addresses of nodes in their cluster, and some have none; there is no link then."""
-    assert links(samples.session(appInfo={"sparkUiUrl": url, "driverLogUrl": url})) == {}
-    assert links(samples.session(appInfo=None)) == {}
+def test_unreachable_urls_are_no_links(url):
+    """A URL outside Synapse Studio, such as a node inside the cluster of an old session, gets no link."""
+    assert links_of(samples.session(appInfo={"sparkUiUrl": url, "driverLogUrl": url})) == {}
+    assert links_of(samples.session(appInfo=None)) == {}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_studio(host, studio):
     """With the workspace's resource id, there is a link to the session's page in the Studio of its cloud."""
     body = samples.session(name="a b/c", appInfo=None)
     workspace = "%2Fsubscriptions%2Fs%2FresourceGroups%2Fr+g%2Fproviders%2FMicrosoft.Synapse%2Fworkspaces%2Fws"
-    assert links(body, host, workspace_resource_id=RESOURCE_ID) == {
+    assert links_of(body, host, workspace_resource_id=RESOURCE_ID) == {
         "Synapse Studio": f"https://{studio}/en/monitoring/sparkapplication/a%20b%2Fc"
         f"?workspace={workspace}&livyId=12&sparkPoolName=etl"
     }
@@ -79,94 +78,85 @@ def test_studio(host, studio):
 
 @pytest.mark.parametrize("missing", ["name", "sparkPoolName"])
 def test_no_studio_without_its_parts(missing):
-    """Where a part of the page's address is not known, there is no link."""
-    assert links(samples.session(appInfo=None, **{missing: None}), workspace_resource_id=RESOURCE_ID) == {}
+    """If a part of the page's URL is unknown, there is no link to Synapse Studio."""
+    assert links_of(samples.session(appInfo=None, **{missing: None}), workspace_resource_id=RESOURCE_ID) == {}
 
 
 @pytest.mark.parametrize(
     "value", ["ws", "/subscriptions/s", RESOURCE_ID + "/bigDataPools/etl", "https://portal.azure.com"]
 )
-def test_resource_ids_that_are_none(value):
-    """What is no resource id of a workspace is refused."""
-    with pytest.raises(SynapseLivyConfigurationError, match="workspace_resource_id.*/subscriptions/<id>"):
-        links(samples.IDLE, workspace_resource_id=value)
+def test_invalid_resource_ids_are_refused(value):
+    """A value that is not the resource id of a workspace is refused, with the form that it should have."""
+    with pytest.raises(SynapseLivyConfigurationError, match="(?s)workspace_resource_id.*/subscriptions/<id>"):
+        links_of(samples.IDLE, workspace_resource_id=value)
 
 
 def test_operators_have_the_links():
-    """Sensor and operator offer all links, under the names that people see."""
+    """Sensor and operator offer all links, under the names that users see."""
+    from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
+    from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+
     for operator in (SynapseSparkSessionSensor, SynapseGetSparkSessionOperator):
         assert operator.operator_extra_links is SPARK_SESSION_LINKS
     assert [link.name for link in SPARK_SESSION_LINKS] == ["Spark UI", "Driver log", "Synapse Studio"]
     assert [SparkUiLink, DriverLogLink, SynapseStudioLink] == [type(link) for link in SPARK_SESSION_LINKS]
 
 
-def pushed(run):
-    """Give the links that a task leaves."""
-    task_instance = TaskInstance()
-    with contextlib.suppress(Exception, TaskDeferred):
-        run({"ti": task_instance})
-    return task_instance.xcoms[LINKS_KEY]
+@pytest.mark.parametrize(
+    ("xcom", "urls"),
+    [
+        ({"Spark UI": "https://a", "Driver log": "https://b"}, ["https://a", "https://b", ""]),
+        ({}, ["", "", ""]),
+        (None, ["", "", ""]),
+    ],
+)
+def test_airflow_gets_the_urls_from_xcom(monkeypatch, xcom, urls):
+    """A link's URL is what the task has pushed under the link's name, and empty if it has pushed none."""
+
+    class XComs:
+        @staticmethod
+        def get_value(*, ti_key, key):
+            return {("the task instance", LINKS_KEY): xcom}[ti_key, key]
+
+    monkeypatch.setattr(links, "XCom", XComs)
+    assert [link.get_link(None, ti_key="the task instance") for link in SPARK_SESSION_LINKS] == urls
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("scenario", "age"), [("becomes_idle", 70), ("idles_out", 200), ("cancelled_while_idle", 70)])
-def test_sensor_leaves_links_however_it_goes_on(connect, synapse, mode, scenario, age):
-    """After a success, a failure, a deferral and a rescheduling alike, the links are in XCom."""
-    connect(synapse.airflow_connection("etl"))
-    session_id = synapse.create_session("etl", scenario, age=age)
-    sensor = make_sensor(mode, session_id=session_id, target_states={"busy"}, timeout=0.01)
-    assert set(pushed(sensor.execute)) == {"Spark UI", "Driver log"}
+class TaskInstance:
+    """Keeps XComs, or fails to."""
 
-
-def test_sensor_leaves_links_after_a_deferral(connect, synapse):
-    """A deferred task that comes back leaves the links of the session in the event."""
-    connect(synapse.airflow_connection("etl"))
-    sensor = make_sensor("deferrable", target_states={"idle"})
-    event = {"verdict": "success", "session": samples.IDLE, "activity_id": None, "links": {"Spark UI": "https://x"}}
-    found = pushed(lambda context: sensor.resume_execution("execute_complete", {"event": event}, context))
-    assert found == event["links"]
-
-
-def test_ended_wait_needs_no_connection(connect):
-    """What the triggerer has proved stands, also if the worker can't read the connection any more."""
-    sensor = make_sensor("deferrable", synapse_livy_conn_id="gone", target_states={"idle"})
-    event = {"verdict": "success", "session": samples.IDLE, "activity_id": None, "links": {}}
-    returned = sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
-    assert returned["state"] == "idle"
-
-
-class NoXComs(TaskInstance):
-    """A task whose XComs can't be written."""
+    def __init__(self, error=None):
+        self.error = error
+        self.xcoms = {}
 
     def xcom_push(self, key, value):
-        """Fail."""
-        raise RuntimeError("no XCom")
+        """Keep an XCom."""
+        if self.error:
+            raise self.error
+        self.xcoms[key] = value
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_links_are_not_worth_a_failure(connect, synapse, mode):
-    """If the links can't be kept, the task ends as it would with them."""
-    connect(synapse.airflow_connection("etl"))
-    sensor = make_sensor(mode, session_id=99_999)
-    with pytest.raises(SparkSessionNotFoundError):
-        sensor.execute({"ti": NoXComs()})
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_no_links_are_left_as_such(connect, synapse, mode):
-    """If the session can't be read there are no links, which must be said: Airflow calls a missing XCom an error."""
-    connect(synapse.airflow_connection("etl"))
-    assert pushed(make_sensor(mode, session_id=99_999).execute) == {}
-
-
-def test_operator_leaves_links(connect, synapse):
-    """The operator leaves links, too, and says if there are none."""
-    connect(synapse.airflow_connection("etl"))
-    session_id = synapse.create_session("etl", age=70)
-    operator = SynapseGetSparkSessionOperator(task_id="read", session_id=session_id)
-    assert set(pushed(operator.execute)) == {"Spark UI", "Driver log"}
-    missing = SynapseGetSparkSessionOperator(task_id="read", session_id=99_999)
+@pytest.mark.parametrize("urls", [{"Spark UI": "https://a"}, {}])
+def test_links_are_pushed_also_if_there_are_none(urls):
+    """No links are pushed as such, since Airflow logs an error if the XCom is missing."""
     task_instance = TaskInstance()
-    with pytest.raises(SparkSessionNotFoundError):
-        missing.execute({"ti": task_instance})
-    assert task_instance.xcoms == {LINKS_KEY: {}}
+    push_links({"ti": task_instance}, urls)
+    assert task_instance.xcoms == {LINKS_KEY: urls}
+
+
+@pytest.mark.parametrize("context", [{}, {"ti": TaskInstance(RuntimeError("no XCom"))}])
+def test_failed_push_does_not_fail_the_task(context):
+    """Links that can't be pushed, or have no task instance to be pushed by, are no error."""
+    push_links(context, {"Spark UI": "https://a"})
+
+
+def test_xcoms_of_a_task_that_ends_in_the_triggerer():
+    """The XComs are JSON: the session, the links, and the one that Airflow 3 reads for each link, empty or not."""
+    session = SparkSession.from_dict(samples.IDLE)
+    xcoms = end_of_task_xcoms(session, {"Spark UI": "https://a"})
+    assert xcoms == {
+        "return_value": session.to_dict(),
+        LINKS_KEY: {"Spark UI": "https://a"},
+        **{link.xcom_key: "https://a" if isinstance(link, SparkUiLink) else "" for link in SPARK_SESSION_LINKS},
+    }
+    assert json.loads(json.dumps(xcoms)) == xcoms

@@ -1,8 +1,10 @@
-"""The package as Airflow and Python see it: provider info, form, imports, surface."""
+"""The package as Airflow and Python see it: provider info, connection form, imports, public names."""
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import json
 import pkgutil
 import subprocess
@@ -15,8 +17,9 @@ import pytest
 
 import airflow_provider_synapse_livy
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS
+from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.identity import AUTO, AuthType
-from airflow_provider_synapse_livy.get_provider_info import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR, get_provider_info
+from airflow_provider_synapse_livy.get_provider_info import get_provider_info
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 
@@ -28,24 +31,24 @@ MODULES = [
 
 
 def schema(name):
-    """Read one of Airflow's schemas."""
+    """Return one of Airflow's JSON schemas."""
     return json.loads(files("airflow").joinpath(name).read_text())
 
 
 def test_entry_point():
-    """Airflow finds the provider, under the name of the distribution."""
+    """Airflow finds the provider by its entry point, under the name of the distribution."""
     (found,) = (e for e in entry_points(group="apache_airflow_provider") if "synapse_livy" in e.value)
     assert found.load() is get_provider_info
     assert get_provider_info()["package-name"] == "airflow-provider-synapse-livy" == found.dist.name
 
 
 def test_provider_info_at_run_time():
-    """The provider info is what Airflow's schema for it wants."""
+    """The provider info is valid by the schema that Airflow checks at run time."""
     jsonschema.validate(get_provider_info(), schema("provider_info.schema.json"))
 
 
 def test_provider_info_in_full():
-    """Airflow's stricter schema, which no Airflow checks at run time, finds nothing wrong with its parts either."""
+    """The provider info is valid by Airflow's stricter schema, too, which nothing checks at run time."""
     full = schema("provider.yaml.schema.json")
     if "conn-fields" not in json.dumps(full):
         pytest.skip("Airflow 3.2 brought the schema of the fields")
@@ -54,13 +57,13 @@ def test_provider_info_in_full():
 
 
 def test_version():
-    """The version stands in one place."""
+    """The provider info, the package and the distribution have the same version."""
     assert airflow_provider_synapse_livy.__version__ == version("airflow-provider-synapse-livy")
     assert get_provider_info()["versions"] == [airflow_provider_synapse_livy.__version__]
 
 
 def test_named_modules_and_classes_exist():
-    """What the provider info names can be imported."""
+    """Every module and class that the provider info names can be imported."""
     info = get_provider_info()
     for part in ("hooks", "operators", "sensors", "triggers"):
         for module in info[part][0]["python-modules"]:
@@ -76,28 +79,36 @@ def test_named_modules_and_classes_exist():
         SynapseLivyHook.conn_type,
         SynapseLivyHook.hook_name,
     )
+    assert connection_type["conn-fields"] is CONNECTION_FIELDS
+    assert connection_type["ui-field-behaviour"] is UI_FIELD_BEHAVIOUR
 
 
 def test_choices_in_the_form_are_those_that_work():
-    """The drop-downs offer the kinds of identity, and the clouds, that there are."""
+    """The drop-downs of the form offer exactly the auth types and the clouds that exist."""
     assert CONNECTION_FIELDS["auth_type"]["schema"]["enum"] == [AUTO, *AuthType]
     assert CONNECTION_FIELDS["cloud_environment"]["schema"]["enum"] == [cloud.name for cloud in CLOUDS]
 
 
 @pytest.mark.parametrize("name", CONNECTION_FIELDS)
 def test_fields_explain_themselves(name):
-    """Every field has a label, help, and may stay blank, which Airflow saves as null."""
+    """Every field has a label and a help text, and may stay blank, which Airflow saves as null."""
     field = CONNECTION_FIELDS[name]
     assert field["label"]
     assert field["description"].endswith(".")
     assert "null" in field["schema"]["type"]
 
 
+def test_port_stays_visible():
+    """The form shows the port, without which the Test button of Airflow 3.3.1 and 3.3.2 does not work."""
+    assert "port" not in UI_FIELD_BEHAVIOUR["hidden-fields"]
+    assert UI_FIELD_BEHAVIOUR["placeholders"]["port"] == "443"
+
+
 SECRETS = {"certificate_private_key", "certificate_password", "proxies"}
 
 
 def test_secret_fields_are_masked():
-    """Airflow masks extra fields by their names: those that hold secrets, and no others."""
+    """Airflow, which masks extra fields by their names, masks those that hold secrets, and no others."""
     try:
         from airflow.sdk._shared import secrets_masker
     except ImportError:  # before Airflow 3.1
@@ -109,7 +120,7 @@ def test_secret_fields_are_masked():
 
 
 def test_form_of_older_airflow_is_the_same():
-    """The widgets for Airflow before 3.2 are made from the same fields."""
+    """The form of Airflow before 3.2 has the same fields, with the same help texts."""
     pytest.importorskip("flask_appbuilder")
     widgets = SynapseLivyHook.get_connection_form_widgets()
     assert list(widgets) == list(CONNECTION_FIELDS)
@@ -126,7 +137,7 @@ def test_form_of_older_airflow_is_the_same():
 
 @pytest.mark.filterwarnings("ignore:Timer and timing metrics")
 def test_secrets_survive_the_form_of_airflow_2():
-    """What Airflow 2's form shows of a secret is what makes Airflow keep the secret, when the form comes back."""
+    """Airflow 2's form shows a secret as the placeholder that makes Airflow keep the secret when it is saved."""
     wtforms = pytest.importorskip("wtforms")
     pytest.importorskip("flask_appbuilder")
     from airflow.www.views import SENSITIVE_FIELD_PLACEHOLDER
@@ -153,7 +164,7 @@ assert manager.field_behaviours["synapse_livy"]
 
 
 def test_airflow_takes_the_whole_form():
-    """Airflow itself accepts every field. It shows none if it likes not one of them."""
+    """Airflow accepts every field of the form; it would show none if it refused one of them."""
     run = subprocess.run([sys.executable, "-c", LIST_FORM], capture_output=True, text=True, check=False)
     assert run.stdout.split("\n")[-2].split() == [f"extra__synapse_livy__{name}" for name in CONNECTION_FIELDS], (
         run.stderr
@@ -162,7 +173,7 @@ def test_airflow_takes_the_whole_form():
 
 
 def test_field_behaviour_of_older_airflow_is_the_same():
-    """The behaviour of the standard fields is the same under the names of Airflow before 3.2."""
+    """The standard fields look the same in the form of Airflow before 3.2."""
     assert SynapseLivyHook.get_ui_field_behaviour() == {
         "hidden_fields": UI_FIELD_BEHAVIOUR["hidden-fields"],
         "relabeling": UI_FIELD_BEHAVIOUR["relabeling"],
@@ -171,7 +182,7 @@ def test_field_behaviour_of_older_airflow_is_the_same():
 
 
 def loaded_by(statement):
-    """Give the modules that a fresh Python has loaded after a statement."""
+    """Return the names of the modules that a new Python has loaded after a statement."""
     program = f"{statement}\nimport sys\nprint(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(run.stdout.split("\n")[-2].split())
@@ -181,40 +192,45 @@ LIGHT = [
     "",
     ".get_provider_info",
     ".models",
+    ".livy.resources",
     ".livy.errors",
-    ".livy.responses",
-    ".livy.strict_json",
     ".waiting.wait",
     ".transport.retry",
     ".transport.rate_limit",
-    ".polling.poller",
+    ".polling.schedule",
+    ".polling.watch",
     ".connection.synapse_livy",
+    ".connection.form",
     ".emulator",
 ]
 
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_modules_without_airflow(module):
-    """What has nothing to do with Airflow does not load it, which would take seconds."""
+    """A module that needs no Airflow does not import it, which would take seconds."""
     assert "airflow" not in loaded_by(f"import airflow_provider_synapse_livy{module}")
 
 
 def test_provider_info_loads_nothing():
-    """Airflow asks every provider for its info at its start, so that must cost nothing."""
-    loaded = loaded_by("import airflow_provider_synapse_livy.get_provider_info")
-    ours = {name for name in loaded if name.startswith("airflow")}
-    assert ours == {"airflow_provider_synapse_livy", "airflow_provider_synapse_livy.get_provider_info"}
+    """Airflow imports every provider's info when it starts, so that imports nothing but the form's data."""
+    before = loaded_by("from __future__ import annotations; import typing")
+    loaded = loaded_by("import airflow_provider_synapse_livy.get_provider_info") - before
+    package = "airflow_provider_synapse_livy"
+    assert loaded == {
+        package,
+        *(f"{package}.{name}" for name in ("connection", "connection.form", "get_provider_info")),
+    }
 
 
 def test_pytest_plugin_loads_nothing():
-    """Pytest loads the plugin in every project that has the package, so that must cost nothing."""
+    """Pytest imports the plugin in every project that has the package, so that imports nothing else."""
     (found,) = (e for e in entry_points(group="pytest11") if "synapse_livy" in e.value)
     loaded = loaded_by(f"import {found.value}") - loaded_by("import pytest")
     assert loaded == {"airflow_provider_synapse_livy", "airflow_provider_synapse_livy.pytest_plugin"}
 
 
 def test_dag_files_and_triggerer_load_no_http():
-    """Importing sensor, operator and trigger loads no HTTP library and no azure that Airflow has not loaded itself."""
+    """Importing sensor, operator and trigger imports no HTTP library and no azure package besides Airflow's own."""
     heavy = {"azure", "msal", "aiohttp", "requests"}
     before = loaded_by("from airflow.providers.common.compat.sdk import BaseSensorOperator, BaseHook, conf")
     parts = (f"airflow_provider_synapse_livy.{part}.spark_session" for part in ("sensors", "operators", "triggers"))
@@ -222,22 +238,27 @@ def test_dag_files_and_triggerer_load_no_http():
     assert (after & heavy) - before == set()
 
 
-PACKAGES = ["hooks", "operators", "sensors", "triggers"]
+def is_docstring_only(module):
+    """Return whether a package's ``__init__`` has a docstring and nothing else."""
+    body = ast.parse(inspect.getsource(module)).body
+    return hasattr(module, "__path__") and len(body) == 1 and ast.get_docstring(ast.Module(body, [])) is not None
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.rpartition(".")[2] not in PACKAGES])
+@pytest.mark.parametrize("name", MODULES)
 def test_surface_is_written_down(name):
-    """Every module lists its names, and has them."""
+    """Every module lists its public names and has them, unless it is a package that only explains what is in it."""
     module = importlib.import_module(name)
+    if is_docstring_only(module):
+        return
     assert module.__all__
     assert [public for public in module.__all__ if not hasattr(module, public)] == []
 
 
 SURFACE = {
-    "hooks.synapse_livy": ["SparkSessionReader", "SynapseLivyHook"],
+    "hooks.synapse_livy": ["SynapseLivyHook"],
     "operators.spark_session": ["SynapseGetSparkSessionOperator"],
     "sensors.spark_session": ["SynapseSparkSessionSensor"],
-    "triggers.spark_session": ["BACKSTOP", "BEGIN_ON_WORKER", "Ended", "SynapseSparkSessionTrigger", "read_event"],
+    "triggers.spark_session": ["SynapseSparkSessionTrigger"],
     "emulator": ["SCENARIOS", "SynapseEmulator"],
     "models": [
         "LivyState",
@@ -258,10 +279,10 @@ SURFACE = {
 
 @pytest.mark.parametrize(("name", "names"), SURFACE.items())
 def test_surface_for_users(name, names):
-    """What users import stays."""
+    """The modules that users import offer these names, and no others."""
     assert importlib.import_module(f"airflow_provider_synapse_livy.{name}").__all__ == names
 
 
 def test_types_are_shipped():
-    """Type checkers of users see our annotations."""
+    """Type checkers use the package's annotations, since py.typed is shipped."""
     assert files("airflow_provider_synapse_livy").joinpath("py.typed").is_file()

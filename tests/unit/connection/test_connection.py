@@ -1,4 +1,4 @@
-"""The connection's settings: what is understood, and what is refused with which words."""
+"""What a connection says: what is understood, and what is refused with which words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from yarl import URL
 
 from airflow_provider_synapse_livy.connection.synapse_livy import AuthType
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.requests import DEFAULT_LIVY_API_VERSION, Pool
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from tests.support.connections import connection
 
 PUBLIC = "https://ws.dev.azuresynapse.net"
@@ -39,7 +40,7 @@ PUBLIC = "https://ws.dev.azuresynapse.net"
     ],
 )
 def test_hosts(host, port, endpoint):
-    """The endpoint may stand with or without scheme, slash and suffix; plain http is for loopback addresses."""
+    """The host may be written with or without scheme, slash and suffix; plain http is for loopback addresses."""
     assert connection(host=host, port=port, login=None, extra={"auth_type": "token"}).endpoint == endpoint
 
 
@@ -68,23 +69,29 @@ def test_hosts(host, port, endpoint):
     ],
 )
 def test_hosts_that_are_refused(host, words):
-    """A host that is no development endpoint is refused, and the message says what to write there instead."""
-    with pytest.raises(
-        SynapseLivyConfigurationError, match=f"{words}.*https://<workspace>.dev.azuresynapse.net"
-    ) as caught:
+    """A host that is no development endpoint is refused, with what to write there instead."""
+    fix = "Fix: write https://<workspace>.dev.azuresynapse.net"
+    with pytest.raises(SynapseLivyConfigurationError, match=f"{words}.*\n{fix}.*\nThe host is '") as caught:
         connection(host=host)
     assert str(caught.value).startswith("Connection synapse_livy_default: the host")
 
 
 @pytest.mark.parametrize("host", [None, "", " "])
 def test_missing_host(host):
-    """Without a host there is nothing to ask, and the message says what to write there."""
-    with pytest.raises(SynapseLivyConfigurationError, match="the host is missing. Write .*https://<workspace>"):
+    """A missing host is an error that says what to write there."""
+    with pytest.raises(SynapseLivyConfigurationError, match="the host is missing.\nFix: write https://<workspace>"):
         connection(host=host)
 
 
+@pytest.mark.parametrize("port", [-1, 0, 65536, "https"])
+def test_ports_that_are_none(port):
+    """A field Port that holds no port is refused."""
+    with pytest.raises(SynapseLivyConfigurationError, match=f"the field Port is {port!r}.\nFix: write a number from 1"):
+        connection(port=port)
+
+
 def test_two_ports_that_differ_are_refused():
-    """A port is written once; two that differ are a mistake that nobody should have to guess."""
+    """A port in the host and another in the field Port are refused, with both."""
     with pytest.raises(SynapseLivyConfigurationError, match="port 8998.*9000"):
         connection(host="http://localhost:8998", port=9000)
 
@@ -106,7 +113,7 @@ def test_two_ports_that_differ_are_refused():
     ],
 )
 def test_cloud_follows_from_the_host(host, scope, authority):
-    """Tokens are asked for where, and for what, the host's cloud says."""
+    """Authority and scope of a token follow from the cloud that the host is in."""
     identity = connection(host=host).identity
     assert (identity.scope, identity.authority) == (scope, authority)
 
@@ -168,7 +175,7 @@ CHINA = "ws.dev.azuresynapse.azure.cn"
     ],
 )
 def test_clouds_and_their_exceptions(fields, endpoint, scope, authority):
-    """The cloud may be named, and each of its names replaced."""
+    """The cloud may be named, and each of its own names replaced."""
     found = connection(host=fields.pop("host"), extra={"tenantId": "t"} | fields)
     assert (found.endpoint, found.identity.scope, found.identity.authority) == (endpoint, scope, authority)
 
@@ -176,22 +183,28 @@ def test_clouds_and_their_exceptions(fields, endpoint, scope, authority):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ({"cloud_environment": "AzureUSGovernment"}, f"{CHINA} is in AzureChinaCloud, .* says AzureUSGovernment"),
-        ({"endpoint_suffix": "dev.azuresynapse.net"}, f"host is {CHINA}, .* 'dev.azuresynapse.net'"),
-        ({"authority": "https://login.microsoftonline.com"}, "is in AzureChinaCloud, .* of AzurePublicCloud"),
-        ({"cloud_environment": "China"}, "'China'. Write one of AzurePublicCloud, AzureChinaCloud"),
-        ({"endpoint_suffix": "https://x"}, "endpoint_suffix.*'https://x'. Write what follows"),
-        ({"allow_custom_host": "yes"}, "allow_custom_host.*'yes'. Write true or false"),
+        (
+            {"cloud_environment": "AzureUSGovernment"},
+            f"is in AzureChinaCloud, .*is AzureUSGovernment.*correct one of them.*{CHINA}",
+        ),
+        ({"endpoint_suffix": "dev.azuresynapse.net"}, f"endpoint_suffix.*host is {CHINA}, .*'dev.azuresynapse.net'"),
+        (
+            {"authority": "https://login.microsoftonline.com"},
+            "is in AzureChinaCloud, .*of AzurePublicCloud.*https://login.microsoftonline.com",
+        ),
+        ({"cloud_environment": "China"}, "'China'.\nFix: write one of AzurePublicCloud, AzureChinaCloud"),
+        ({"endpoint_suffix": "https://x"}, "endpoint_suffix.*'https://x'.\nFix: write what follows"),
+        ({"allow_custom_host": "yes"}, "allow_custom_host.*'yes'.\nFix: write true or false"),
     ],
 )
 def test_contradictions_are_refused(extra, words):
-    """Two fields that contradict each other are an error that names both; nobody has to guess which is meant."""
-    with pytest.raises(SynapseLivyConfigurationError, match=words):
+    """Two fields that contradict each other are an error that names both."""
+    with pytest.raises(SynapseLivyConfigurationError, match=f"(?s){words}"):
         connection(host=CHINA, extra={"tenantId": "t"} | extra)
 
 
 def test_custom_host_must_be_one():
-    """What is allowed as a host of one's own must still be the name of one."""
+    """A custom host must still be the name of a host."""
     with pytest.raises(SynapseLivyConfigurationError, match="not the name of a host"):
         connection(host="https://gate_way.example", extra={"tenantId": "t", "allow_custom_host": True})
 
@@ -226,17 +239,17 @@ LOOPBACK = "https://127.0.0.1:8999"
     ],
 )
 def test_where_tokens_for_azure_may_go(fields, may):
-    """A token that is good at Microsoft's goes to Microsoft's hosts, and elsewhere only if the connection allows it."""
+    """A token that is valid at Microsoft's is sent to Microsoft's hosts alone, unless the connection allows others."""
     if may:
         assert connection(**fields).endpoint
     else:
-        with pytest.raises(SynapseLivyConfigurationError, match="outside Microsoft's clouds.*allow_custom_host"):
+        with pytest.raises(SynapseLivyConfigurationError, match="(?s)outside Microsoft's clouds.*allow_custom_host"):
             connection(**fields)
 
 
 @given(host=st.one_of(st.text(), st.from_regex(r"[^ ]{0,9}ws[^ ]{0,9}\.dev\.azuresynapse\.net[^ ]{0,9}")))
 def test_mistyped_and_hostile_hosts_never_get_a_token(host):
-    """Whatever is written as the host, it is refused, or both HTTP libraries would go to a host of Synapse's."""
+    """Whatever text the host is, it is refused, or both HTTP libraries would go to a host of Synapse's."""
     try:
         endpoint = connection(host=host).endpoint
     except SynapseLivyConfigurationError:
@@ -248,14 +261,14 @@ def test_mistyped_and_hostile_hosts_never_get_a_token(host):
 
 
 def test_defaults():
-    """What is not filled in has a default, and null and empty fields count as not filled in."""
+    """Missing fields have a default, and null and empty ones count as missing."""
     found = connection(extra={"tenantId": "tenant", "spark_pool_name": None, "livy_api_version": "", "verify": None})
     assert (found.spark_pool_name, found.livy_api_version) == (None, "2020-12-01")
 
 
 def test_extras():
-    """The extra fields are taken over."""
-    extra = {"tenantId": " tenant ", "spark_pool_name": "etl", "livy_api_version": "2019-11-01-preview"}
+    """Extra fields are used, without white space around them."""
+    extra = {"tenantId": " tenant ", "spark_pool_name": " etl\n", "livy_api_version": "2019-11-01-preview "}
     found = connection(extra=extra | {"authority": "login.example"})
     assert (found.spark_pool_name, found.livy_api_version) == ("etl", "2019-11-01-preview")
     assert (found.identity.tenant_id, found.identity.authority) == ("tenant", "login.example")
@@ -292,142 +305,61 @@ def test_extras():
     ],
 )
 def test_auth_type(fields, auth_type):
-    """The kind of identity is what auth_type says; where it is blank, what is filled in tells."""
+    """The auth type is what auth_type says; where that is blank, it follows from the fields that are filled in."""
     assert connection(**fields).identity.auth_type is auth_type
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"extra": {}}, "client_secret needs the tenant id.*Tenant ID"),
-        ({"login": None}, "client_secret needs the application's client id.*Client ID"),
-        ({"password": None}, "client_secret needs a client secret.*Client secret"),
-        ({"password": None, "extra": {"auth_type": "token"}}, "token needs a bearer token.*Client secret"),
-        ({"extra": {"auth_type": "password"}}, "'password'. Write one of auto, client_secret, client_certificate, "),
+        ({"extra": {}}, "client_secret needs the tenant id\\.\nFix: .*Tenant ID"),
+        ({"login": None}, "client_secret needs the application's client id\\.\nFix: .*Client ID"),
+        ({"password": None}, "client_secret needs a client secret\\.\nFix: .*Client secret"),
+        ({"password": None, "extra": {"auth_type": "token"}}, "token needs a bearer token\\.\nFix: .*Client secret"),
+        (
+            {"extra": {"auth_type": "password"}},
+            "'password'.\nFix: write one of auto, client_secret, client_certificate, ",
+        ),
     ],
 )
 def test_what_is_missing_is_named(fields, words):
-    """What is missing or wrong is named, with the field to write it into."""
+    """The error for what is missing or wrong names it, and the field to write it into."""
     with pytest.raises(SynapseLivyConfigurationError, match=words):
         connection(**fields)
 
 
 def test_pool_of_the_task_goes_first():
-    """A task may name its pool, else the connection's is taken; without either, the message names both places."""
+    """A task may name its pool, else the connection's is used; without either, the message names both places."""
     with_pool = connection(extra={"tenantId": "t", "spark_pool_name": "etl"})
-    assert with_pool.spark_session_request(1, spark_pool_name="adhoc").subject == "Spark session 1 in pool adhoc"
-    assert with_pool.spark_session_request(1).subject == "Spark session 1 in pool etl"
-    with pytest.raises(SynapseLivyConfigurationError, match="spark_pool_name.*Spark pool"):
-        connection().spark_session_request(1)
+    assert with_pool.pool("adhoc") == Pool(PUBLIC, "adhoc", DEFAULT_LIVY_API_VERSION)
+    assert with_pool.pool() == Pool(PUBLIC, "etl", DEFAULT_LIVY_API_VERSION)
+    words = "(?s)^Connection synapse_livy_default: no Spark pool is named.\nFix: .*spark_pool_name.*Spark pool"
+    with pytest.raises(SynapseLivyConfigurationError, match=words):
+        connection().pool()
 
 
-def test_empty_pool_of_the_task_is_refused():
-    """A pool that was rendered to nothing must not become the connection's: its sessions have the same numbers."""
+@pytest.mark.parametrize("value", ["  etl", "etl \n", "\tetl"])
+def test_white_space_around_the_values_of_the_task(value):
+    """White space that a template left around the task's pool or version is removed."""
+    assert connection().pool(value, " 2022-02-22-preview\n") == Pool(PUBLIC, "etl", "2022-02-22-preview")
+
+
+@pytest.mark.parametrize("rendered", ["", " ", "None"])
+def test_empty_pool_of_the_task_is_refused(rendered):
+    """A pool that was rendered to nothing does not become the connection's: its sessions have the same numbers."""
     with_pool = connection(extra={"tenantId": "t", "spark_pool_name": "etl"})
-    with pytest.raises(SynapseLivyConfigurationError, match="spark_pool_name=''"):
-        with_pool.spark_session_request(1, spark_pool_name="")
+    with pytest.raises(SynapseLivyConfigurationError, match=f"spark_pool_name={rendered.strip()!r}"):
+        SPARK_SESSION.get(with_pool.pool(rendered), 1)
 
 
 def test_version_of_the_task_goes_first():
-    """A task may name its version of the API, else the connection's is taken."""
-    request = connection().spark_session_request(1, spark_pool_name="etl", livy_api_version="2022-02-22-preview")
-    assert "/versions/2022-02-22-preview/" in request.url
-
-
-@pytest.mark.parametrize("value", ["false", "False", False])
-def test_verification_can_be_turned_off(value):
-    """A false, also in a string as forms write it, trusts any certificate."""
-    assert connection(extra={"tenantId": "t", "verify": value}).network.ca_bundle is False
-
-
-@pytest.mark.parametrize("value", ["true", True, None])
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_environment_names_the_trusted_certificates(monkeypatch, variable, value):
-    """Without a bundle in the connection, the environment's is used on every path, as requests would."""
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    monkeypatch.setenv(variable, DEFAULT_CA_BUNDLE_PATH)
-    monkeypatch.setattr("requests.utils.DEFAULT_CA_BUNDLE_PATH", "unused")
-    assert connection(extra={"tenantId": "t", "verify": value}).network.ca_bundle == DEFAULT_CA_BUNDLE_PATH
-
-
-def test_connection_bundle_goes_before_the_environment(monkeypatch, tmp_path):
-    """A bundle in the connection is used, whatever the environment says."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/corporate.pem")
-    found = connection(extra={"tenantId": "t", "verify": str(tmp_path)})  # a folder will do as well
-    assert found.network.ca_bundle == str(tmp_path)
-
-
-@pytest.mark.parametrize("by", ["verify", "REQUESTS_CA_BUNDLE"])
-def test_bundles_without_certificates_are_refused(monkeypatch, tmp_path, by):
-    """A bundle that is not there, or holds no certificates, is named, whoever has named it."""
-    junk = tmp_path / "junk.pem"
-    junk.write_text("no certificate")
-    for path in (junk, tmp_path / "missing.pem"):
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-        extra = {"tenantId": "t"} | ({"verify": str(path)} if by == "verify" else {})
-        with pytest.raises(SynapseLivyConfigurationError, match=f"{path} holds no certificates"):
-            connection(extra=extra)
-
-
-@pytest.mark.parametrize(("value", "seconds"), [(None, 30.0), (5, 5.0), ("7.5", 7.5)])
-def test_timeout(value, seconds):
-    """Half a minute is waited for an answer, or as long as the connection says."""
-    assert connection(extra={"tenantId": "t", "timeout": value}).network.timeout == seconds
-
-
-@pytest.mark.parametrize("value", ["soon", 0, -1, "inf", "nan", []])
-def test_nonsense_timeouts_are_refused(value):
-    """What is no number of seconds is refused."""
-    with pytest.raises(SynapseLivyConfigurationError, match="timeout"):
-        connection(extra={"tenantId": "t", "timeout": value})
-
-
-PROXY = "http://user:s3cr3t-value@proxy.example:3128"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [PROXY, f" {PROXY} ", {"https": PROXY}, f'{{"https": "{PROXY}"}}', {"https://ws.dev.azuresynapse.net": PROXY}],
-)
-def test_proxies_of_the_connection(monkeypatch, value):
-    """One proxy for all, or several in the terms of requests; they go before the environment's, and are not shown."""
-    monkeypatch.setenv("https_proxy", "http://environment.example:1")
-    monkeypatch.setenv("no_proxy", "*")
-    network = connection(extra={"tenantId": "t", "proxies": value}).network
-    assert network.proxy("https://ws.dev.azuresynapse.net") == PROXY
-    assert network.proxy("http://localhost:8998") is None
-    assert "s3cr3t-value" not in repr(network)
-    assert hash(network)  # since it is a part of the key of shared clients
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["proxy:3128", "socks5://s3cr3t-value", "http://s3cr3t-value:port", {"https": "s3cr3t-value"}, '{"https": 5}', 5],
-)
-def test_proxies_that_are_none(value):
-    """What is no proxy's address is refused, and not quoted, since it could be a password."""
-    with pytest.raises(SynapseLivyConfigurationError, match='"proxies".*http://proxy.example:3128') as caught:
-        connection(extra={"tenantId": "t", "proxies": value})
-    assert "s3cr3t-value" not in str(caught.value)
-
-
-def test_proxy_without_a_scheme(monkeypatch):
-    """The environment may name a proxy without its scheme, as curl and requests take it, for both transports."""
-    monkeypatch.setenv("https_proxy", "proxy.example:3128")
-    assert connection().network.proxy("https://ws.dev.azuresynapse.net") == "http://proxy.example:3128"
-
-
-def test_loopback_has_no_proxy(monkeypatch):
-    """No proxy could reach a loopback address, and one would see the token that plain http carries there."""
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
-    network = connection().network
-    assert network.proxy("https://ws.dev.azuresynapse.net") == "http://proxy.example:3128"
-    assert [network.proxy(f"http://{host}:8998") for host in ("localhost", "127.0.0.1", "[::1]")] == [None] * 3
+    """A task may name its version of the API, else the connection's is used."""
+    assert "/versions/2022-02-22-preview/" in connection().pool("etl", "2022-02-22-preview").url
+    assert "/versions/2020-12-01/" in connection().pool("etl").url
 
 
 def test_secrets_are_not_shown():
-    """The secret is in no repr, which logs and debuggers print."""
+    """No secret is in a repr, which logs and debuggers print, or in an error about the host."""
     assert "s3cr3t-value" not in repr(connection())
     with pytest.raises(SynapseLivyConfigurationError) as caught:
         connection(host="https://user:s3cr3t-value@ws.dev.azuresynapse.net")
@@ -435,3 +367,55 @@ def test_secrets_are_not_shown():
     with pytest.raises(SynapseLivyConfigurationError) as caught:
         connection(host="user:s3cr3t-value@ws.dev.azuresynapse.net")
     assert "s3cr3t-value" not in str(caught.value)
+
+
+RESOURCE_ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Synapse/workspaces/ws"
+
+
+@pytest.mark.parametrize("value", [RESOURCE_ID, f" {RESOURCE_ID} ", RESOURCE_ID.lower(), None])
+def test_workspace_resource_id(value):
+    """The workspace's resource id is kept as it is written, in any letter case."""
+    found = connection(extra={"tenantId": "t", "workspace_resource_id": value}).workspace_resource_id
+    assert found == (value and value.strip())
+
+
+@pytest.mark.parametrize("value", ["ws", RESOURCE_ID + "/sparkPools/etl", RESOURCE_ID.replace("Synapse", "Storage")])
+def test_workspace_resource_ids_that_are_none(value):
+    """What is not a workspace's resource id is refused, with the place that shows it."""
+    with pytest.raises(SynapseLivyConfigurationError, match="workspace_resource_id.*\nFix: .*Properties"):
+        connection(extra={"tenantId": "t", "workspace_resource_id": value})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = (
+    "auth_type", "authority", "certificate_path", "certificate_private_key", "cloud_environment", "endpoint_suffix",
+    "livy_api_version", "proxies", "scope", "spark_pool_name", "tenantId", "timeout", "verify", "workspace_resource_id",
+)  # fmt: skip
+TEXT = st.none() | st.text()
+
+
+@given(
+    extra=JSON | st.dictionaries(st.sampled_from(NAMES), JSON),
+    host=TEXT | st.just("ws") | st.just("http://localhost"),
+    port=st.none() | st.integers(),
+    login=TEXT,
+    password=TEXT,
+)
+def test_whatever_a_connection_holds(extra, host, port, login, password):
+    """Whatever a connection holds, it is read, or refused with an error that names it and says what to do."""
+    try:
+        read = connection(host=host, port=port, login=login, password=password, extra=extra)
+    except SynapseLivyConfigurationError as error:
+        message = str(error)
+    else:
+        assert read.endpoint.startswith("http")
+        return
+    event, fix, *_ = message.splitlines()
+    assert event.startswith("Connection synapse_livy_default: ")
+    assert len(event) < 120 or "holds no certificates" in event  # which names a file
+    assert fix.startswith("Fix: ")
+    assert len(fix) < 135  # with the names of all auth types

@@ -1,0 +1,56 @@
+"""Which Airflow this is, and the names, exceptions and events that differ with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__
+
+try:  # Airflow 3.2 moved them here, and warns about the old place.
+    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException, TaskDeferralError  # type: ignore[no-redef]
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = [
+    "AIRFLOW_VERSION",
+    "STARTS_FROM_TRIGGER",
+    "AirflowRescheduleException",
+    "is_deferral_timeout",
+    "is_of_earlier_try",
+]
+
+#: The major and minor version of Airflow.
+AIRFLOW_VERSION = tuple(int(part) for part in __version__.split(".")[:2])
+
+#: Whether a task can start, and end, in the triggerer. Airflow 3.3 is the first to render the trigger's templates;
+#: 2.11 and 3.0 start it with the templates unrendered, 3.1 and 3.2 start the task on a worker regardless.
+STARTS_FROM_TRIGGER = AIRFLOW_VERSION >= (3, 3)
+
+
+def is_deferral_timeout(error: Exception) -> bool:
+    """
+    Return whether an error means that Airflow ended a deferral, because the timeout given to ``defer`` had passed.
+
+    Airflow 3 has an exception for it, which is no subclass of ``TaskDeferralError``; Airflow 2 has only the message.
+
+    :param error: what a resumed task was given.
+    """
+    if isinstance(error, TaskDeferralError):
+        return str(error) == "Trigger timeout"
+    return type(error).__name__ == "TaskDeferralTimeout"
+
+
+def is_of_earlier_try(event: Any, context: Context) -> bool:
+    """
+    Return whether a trigger's event ended an earlier try.
+
+    Airflow 3.0 resumes a retry with that event, instead of executing the task anew.
+
+    :param event: the event's payload.
+    :param context: the task's context.
+    """
+    try_number = event.get("try_number") if isinstance(event, dict) else None
+    return AIRFLOW_VERSION == (3, 0) and try_number is not None and try_number != context["ti"].try_number

@@ -1,0 +1,220 @@
+"""How a task waits for one record: in the task itself, or deferred to a trigger, with the same end in both."""
+
+from __future__ import annotations
+
+import reprlib
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_synapse_livy.airflow_compat.task_state import (
+    delete_xcom,
+    first_started_at,
+    load_wait_state,
+    save_wait_state,
+    try_started_at,
+)
+from airflow_provider_synapse_livy.airflow_compat.versions import is_of_earlier_try
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.links import RETURN_VALUE
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
+from airflow_provider_synapse_livy.livy.resources import validated_id
+from airflow_provider_synapse_livy.livy.responses import Snapshot
+from airflow_provider_synapse_livy.triggers.base import BACKSTOP, BEGIN_ON_WORKER, LivyTrigger, read_event
+from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
+from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
+from airflow_provider_synapse_livy.waiting.progress import PhaseStart
+from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["WaitingMixin", "seconds"]
+
+
+class WaitingMixin:
+    """
+    Waits for one record, as an operator of Airflow.
+
+    A concrete class names its trigger, whose ``resource``, ``id_fields`` and ``goal_fields`` say what is waited for,
+    and has an attribute for each of these fields.
+    """
+
+    #: The trigger that the task defers to.
+    trigger_class: ClassVar[type[LivyTrigger]]
+    #: The errors for an end that is not the goal, and for a wait that ran out of time.
+    failed_error: ClassVar[type[SynapseLivyError]]
+    timeout_error: ClassVar[type[SynapseLivyError]]
+
+    #: Where the record was last known to be found in a browser.
+    _links: Mapping[str, str] = MappingProxyType({})
+
+    synapse_livy_conn_id: str
+    spark_pool_name: str | None
+    livy_api_version: str | None
+    deferrable: bool
+    timeout: float
+    execution_timeout: timedelta | None
+    do_xcom_push: bool
+    log: Any
+    defer: Any
+
+    @property
+    def _wait_options(self) -> WaitOptions:
+        raise NotImplementedError
+
+    @property
+    def _goal(self) -> Goal[Any]:
+        return self.trigger_class.goal(**{name: getattr(self, name) for name in self.trigger_class.goal_fields})
+
+    @cached_property
+    def _hook(self) -> SynapseLivyHook:
+        return SynapseLivyHook(
+            self.synapse_livy_conn_id,
+            spark_pool_name=self.spark_pool_name,
+            livy_api_version=self.livy_api_version,
+        )
+
+    def _ids(self) -> list[int]:
+        trigger = self.trigger_class
+        return [validated_id(getattr(self, name), trigger.resource.noun) for name in trigger.id_fields]
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """
+        End the task as the trigger's event says.
+
+        :param context: Airflow's context of the task.
+        :param event: the event.
+        """
+        if event == BEGIN_ON_WORKER or is_of_earlier_try(event, context):
+            self.log.info("The wait begins on a worker.")
+            delete_xcom(context, RETURN_VALUE)
+            return self._wait(context)
+        verdict, snapshot, self._links = read_event(event, self.trigger_class.resource)
+        if not self._is_proved(verdict, snapshot):
+            what = f"The trigger's event says {verdict}, but its {self.trigger_class.resource.noun} does not."
+            message = error_message(what, "clear the task to wait again.", f"Event: {reprlib.repr(event)}")
+            raise SynapseLivyResponseError(message)
+        return self._finish(context, verdict, snapshot)
+
+    def _is_proved(self, verdict: Verdict, snapshot: Snapshot[Any] | None) -> bool:
+        """Return whether an event's record is the one that was waited for, and has the end that the event says."""
+        if snapshot is None:
+            return verdict is Verdict.TIMEOUT
+        if snapshot.record.id != self._ids()[-1]:
+            return False
+        return verdict is Verdict.TIMEOUT or self._goal.evaluate(snapshot.record, settled=True) is verdict
+
+    def _wait(self, context: Context) -> dict[str, Any]:
+        wait = self._begin(context)
+        while (verdict := self._poll(wait)) is Verdict.PENDING:
+            if not wait.is_settling:  # for those seconds the task stays
+                self._leave_worker(context, wait)
+            time.sleep(wait.next_delay)
+        return self._finish(context, verdict, wait.last_snapshot)
+
+    def _begin(self, context: Context) -> Wait[Any]:
+        """Begin the wait, or go on with the one that an earlier run of this task began."""
+        if "ti" not in context:  # as in unit tests of DAGs
+            return self._new_wait(time.time())
+        state = load_wait_state(context)
+        started_at = state.get("started_at") or first_started_at(context) or time.time()
+        wait = self._new_wait(started_at, [PhaseStart(*phase) for phase in state.get("history", ())])
+        if not state:
+            save_wait_state(context, started_at=wait.started_at, history=wait.history)
+        return wait
+
+    def _new_wait(self, started_at: float, history: list[PhaseStart] | None = None) -> Wait[Any]:
+        self._ids()  # raises what is wrong with them
+        return Wait(self._goal, self._wait_options, started_at, history or [], self.log)
+
+    def _poll(self, wait: Wait[Any]) -> Verdict:
+        snapshot = None
+        with wait.tolerating_errors():
+            now = wait.now()
+            snapshot = self._hook.read(
+                self.trigger_class.resource,
+                *self._ids(),
+                retry_timeout=wait.retry_timeout(now),
+                longest_announced=wait.time_left(now),
+            )
+            self._links = self._hook.links(snapshot.record)
+        return wait.observe(snapshot, wait.now())
+
+    def _leave_worker(self, context: Context, wait: Wait[Any]) -> None:  # noqa: ARG002  (a sensor reschedules, too)
+        """Leave the worker until the next poll, if the task's mode says so."""
+        if self.deferrable:
+            self._defer(wait)
+
+    def _defer(self, wait: Wait[Any]) -> None:
+        ids = dict(zip(self.trigger_class.id_fields, self._ids(), strict=True))
+        history = [list(phase) for phase in wait.history]
+        values = self._trigger_kwargs() | ids | {"deadline": wait.deadline, "history": history}
+        self.defer(
+            trigger=self.trigger_class(**values),
+            method_name=self.execute_complete.__name__,
+            timeout=timedelta(seconds=wait.time_left(wait.now())) + BACKSTOP,
+        )
+
+    def _trigger_kwargs(self) -> dict[str, Any]:
+        """Return what the trigger needs to know of the task, as it stands, templates included."""
+        trigger = self.trigger_class
+        fields = {name: _json(getattr(self, name)) for name in (*trigger.id_fields, *trigger.goal_fields)}
+        return fields | {
+            "synapse_livy_conn_id": self.synapse_livy_conn_id,
+            "spark_pool_name": self.spark_pool_name,
+            "livy_api_version": self.livy_api_version,
+            "deadline": None,
+            "options": self._wait_options.to_dict(),
+        }
+
+    def _poll_for_the_last_time(self, context: Context) -> dict[str, Any]:
+        """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last poll."""
+        started_at = load_wait_state(context).get("started_at") or first_started_at(context) or try_started_at(context)
+        wait = self._new_wait(started_at or time.time() - self.timeout)
+        verdict = self._poll(wait)
+        if verdict is Verdict.PENDING:  # time is left of the task's own timeout
+            raise self._timed_out("execution_timeout", seconds(self.execution_timeout), wait.last_snapshot, context)
+        return self._finish(context, verdict, wait.last_snapshot)
+
+    def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
+        """Return the record, or raise the one error that fits."""
+        if snapshot is None or verdict is Verdict.TIMEOUT:
+            raise self._timed_out("timeout", self.timeout, snapshot, context)
+        fields: dict[str, Any] = snapshot.record.to_dict()
+        if verdict is Verdict.SUCCESS:
+            return fields
+        self._push_record(context, snapshot)
+        message = describe_failure(snapshot, self._goal)
+        raise self.failed_error(message, record=snapshot.record, activity_id=snapshot.activity_id)
+
+    def _timed_out(
+        self, option: str, limit: float | None, snapshot: Snapshot[Any] | None, context: Context
+    ) -> SynapseLivyError:
+        self._push_record(context, snapshot)
+        message = describe_timeout(snapshot, self._goal, option, limit or 0.0)
+        record, activity_id = snapshot[:2] if snapshot else (None, None)
+        return self.timeout_error(message, record=record, activity_id=activity_id)
+
+    def _push_record(self, context: Context, snapshot: Snapshot[Any] | None) -> None:
+        """Push the record of a task that fails, which returns nothing."""
+        task_instance = context.get("ti")  # which unit tests of DAGs leave out
+        if snapshot and task_instance and self.do_xcom_push:
+            task_instance.xcom_push(key=RETURN_VALUE, value=snapshot.record.to_dict())
+
+
+def seconds(time_span: timedelta | float | None) -> float | None:
+    """
+    Return a time span in seconds.
+
+    :param time_span: the time span, or its seconds, or None.
+    """
+    return time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
+
+
+def _json(names: Any) -> Any:
+    """Return a list of any collection of names; templates stay as they are."""
+    return sorted(names) if isinstance(names, set | frozenset | tuple) else names

@@ -1,0 +1,218 @@
+"""What the schedule is about: polls, the records that they are for, the flights that answer them, and their queues."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from airflow_provider_synapse_livy.livy.responses import Snapshot
+from airflow_provider_synapse_livy.transport.retry import Backoff
+
+__all__ = ["DueQueue", "ExpiryQueue", "Flight", "PendingPoll", "Plan", "PolledRecord", "Waiter"]
+
+
+class Waiter(Protocol):
+    """Who waits for a poll: a future, of asyncio or another."""
+
+    def done(self) -> bool:
+        """Return whether it has an answer, or waits no longer."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the snapshot, and how often the record was seen to change until then."""
+
+    def set_exception(self, exception: Any, /) -> None:
+        """Take an error."""
+
+
+@dataclass(slots=True, eq=False)
+class PendingPoll:
+    """
+    A poll that a subscriber waits for. All times are of the shell's clock, in seconds.
+
+    :param waiter: who waits for it.
+    :param due_at: when it is to be made.
+    :param interval: how many seconds later the next one is, if this one shows nothing new.
+    :param notify_at: until when what has not changed need not be told.
+    :param retry_timeout: for how many seconds after it is due it is retried, while the service announces nothing.
+    :param last_at: up to when a pause may lead that the service asks for.
+    """
+
+    waiter: Waiter
+    due_at: float
+    interval: float
+    notify_at: float
+    retry_timeout: float
+    last_at: float
+    expires_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.expires_at = self.due_at + self.retry_timeout
+
+    @property
+    def early_at(self) -> float:
+        """From when on it may be made, if others are made then."""
+        return self.due_at - self.interval / 2
+
+    def repeat(self, now: float, interval: float) -> bool:
+        """Make it due once more, unless what it showed must be told; return whether it is."""
+        if now >= self.notify_at:
+            return False
+        self.due_at = min(now + interval, self.notify_at)
+        self.expires_at = min(self.due_at + self.retry_timeout, self.notify_at)
+        return True
+
+
+class PolledRecord:
+    """
+    A record that is waited for, by one or more.
+
+    :param key: its key in the schedule.
+    """
+
+    __slots__ = (
+        "backoff", "changes", "digest", "flight", "key", "polls", "queued_at", "retry_at", "subscriber_count",
+        "tried_at", "unlisted_until",
+    )  # fmt: skip
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.polls: list[PendingPoll] = []
+        self.digest = 0
+        self.changes = 0
+        self.subscriber_count = 0
+        self.flight: Flight | None = None
+        self.queued_at = math.inf
+        self.unlisted_until = 0.0
+        self.backoff: Backoff | None = None
+        self.retry_at = 0.0
+        self.tried_at = 0.0
+
+    @property
+    def due_at(self) -> float:
+        """When its next poll is to be made; never, if there is none."""
+        return max(min((poll.due_at for poll in self.polls), default=math.inf), self.retry_at)
+
+    def may_come_early(self, now: float) -> bool:
+        """Return whether a poll may be made now, if others are made."""
+        return self.retry_at <= now and any(poll.early_at <= now for poll in self.polls)
+
+    def due_polls(self, now: float) -> list[PendingPoll]:
+        """Return the polls that are due."""
+        return [poll for poll in self.polls if poll.due_at <= now]
+
+    def answer(self, polls: Iterable[PendingPoll], snapshot: Snapshot[Any]) -> None:
+        """Answer polls with a snapshot."""
+        for waiter in self._take(polls):
+            waiter.set_result((snapshot, self.changes))
+
+    def answer_with_error(self, polls: Iterable[PendingPoll], make_error: Callable[[], Exception]) -> None:
+        """Answer polls, each with an error of its own."""
+        for waiter in self._take(polls):
+            waiter.set_exception(make_error())
+
+    def remove(self, poll: PendingPoll) -> None:
+        """Forget a poll, whether or not it was answered."""
+        if poll in self.polls:
+            self.polls.remove(poll)
+
+    def _take(self, polls: Iterable[PendingPoll]) -> Iterator[Waiter]:
+        for poll in list(polls):
+            if poll in self.polls:
+                self.polls.remove(poll)
+                if not poll.waiter.done():
+                    yield poll.waiter
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """
+    A single request under way, or all those that read a list.
+
+    :param started_at: when it was planned.
+    :param is_list: whether it reads the list.
+    :param records: the records that it was planned for, and has not answered yet.
+    :param late: the records that joined while the list was being read, for the rest of it.
+    """
+
+    started_at: float
+    is_list: bool
+    records: dict[Hashable, PolledRecord] = field(default_factory=dict)
+    late: dict[Hashable, PolledRecord] = field(default_factory=dict)
+    pages: int = 0
+    found: int = 0
+
+    def passengers(self) -> list[PolledRecord]:
+        """Return all records that wait for it."""
+        return [*self.records.values(), *self.late.values()]
+
+
+class Plan(NamedTuple):
+    """
+    What to send now.
+
+    :param listing: a flight that reads the list, if one is to begin.
+    :param singles: flights for one record each.
+    """
+
+    listing: Flight | None
+    singles: list[Flight]
+
+
+class DueQueue:
+    """The records by the time at which they are due. An entry that was overtaken is dropped when its turn comes."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, PolledRecord]] = []
+        self._count = itertools.count()
+
+    def next_at(self) -> float:
+        """Return when the next record is due, or something is to be dropped."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def push(self, record: PolledRecord) -> None:
+        """Queue a record, unless it is queued for that time or an earlier one."""
+        due_at = record.due_at
+        if due_at < record.queued_at:
+            record.queued_at = due_at
+            heapq.heappush(self._heap, (due_at, next(self._count), record))
+
+    def pop(self, until: float) -> Iterator[PolledRecord]:
+        """Yield the records that are due until a time, in their order."""
+        while self._heap and self._heap[0][0] <= until:
+            due_at, _, record = heapq.heappop(self._heap)
+            if due_at == record.queued_at:
+                record.queued_at = math.inf
+                if record.flight is None and record.subscriber_count:
+                    yield record
+
+
+class ExpiryQueue:
+    """
+    The polls by the time at which somebody must look whether they have waited too long.
+
+    A poll that is repeated expires later than its entry says, so each entry is looked at when its turn comes, and not
+    with each repetition.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, PolledRecord, PendingPoll]] = []
+        self._count = itertools.count()
+
+    def next_at(self) -> float:
+        """Return when the next poll is to be looked at."""
+        return self._heap[0][0] if self._heap else math.inf
+
+    def push(self, at: float, record: PolledRecord, poll: PendingPoll) -> None:
+        """Have a poll looked at."""
+        heapq.heappush(self._heap, (at, next(self._count), record, poll))
+
+    def pop(self, until: float) -> Iterator[tuple[PolledRecord, PendingPoll]]:
+        """Yield the polls to look at that still wait."""
+        while self._heap and self._heap[0][0] <= until:
+            _, _, record, poll = heapq.heappop(self._heap)
+            if poll in record.polls:
+                yield record, poll

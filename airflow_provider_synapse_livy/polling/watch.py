@@ -1,0 +1,158 @@
+"""One wait's subscription to a record, from its first poll to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import WeakKeyDictionary
+
+from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyAuthenticationError
+from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
+from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
+
+if TYPE_CHECKING:
+    from airflow_provider_synapse_livy.polling.poller import Poller
+    from airflow_provider_synapse_livy.polling.polls import PolledRecord
+
+__all__ = ["Watch"]
+
+R = TypeVar("R", bound=Record)
+
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Poller]] = WeakKeyDictionary()
+
+
+class Watch(Generic[R]):
+    """
+    Polls one record for one wait. All watches of a pool on an event loop share their requests.
+
+    It subscribes with the first poll, and again with the next one after an error, since the connection may have been
+    corrected. The first watch of a pool starts its polling, and the last to close stops it.
+
+    :param connect: returns the connection; anew, and not one that is kept, if its argument is true.
+    :param resource: what is polled.
+    :param ids: the ids that lead to the record, its own last.
+    :param spark_pool_name: the Spark pool; None for the connection's.
+    :param livy_api_version: the version of the Livy API; None for the connection's.
+    """
+
+    __slots__ = (
+        "_changes", "_connect", "_ids", "_livy_api_version", "_poller", "_record", "_resource", "_spark_pool_name",
+        "connection",
+    )  # fmt: skip
+
+    connection: SynapseLivyConnection | None
+    _poller: Poller | None
+    _record: PolledRecord
+
+    def __init__(
+        self,
+        connect: Callable[[bool], Awaitable[SynapseLivyConnection]],
+        resource: Resource[R],
+        *ids: object,
+        spark_pool_name: str | None = None,
+        livy_api_version: str | None = None,
+    ) -> None:
+        self._connect = connect
+        self._resource = resource
+        self._ids = ids
+        self._spark_pool_name = spark_pool_name
+        self._livy_api_version = livy_api_version
+        self._changes = 0
+        self._poller = None
+        self.connection = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def poll(
+        self,
+        *,
+        after: float = 0.0,
+        retry_timeout: float = 0.0,
+        only_changes_for: float = 0.0,
+        last_after: float | None = None,
+    ) -> Snapshot[R]:
+        """
+        Return a snapshot of the record, within so many seconds: sooner if it changes, or if others poll just before.
+
+        :param after: when to poll at the latest, in seconds from now.
+        :param retry_timeout: for how many seconds from then on to retry while the service announces nothing.
+        :param only_changes_for: for how many seconds from now to return only when the record changes.
+        :param last_after: up to how many seconds from now a pause may lead that the service asks for; None for as
+            long as it is retried.
+        :raises SynapseLivyError: if there is none.
+        """
+        times = {
+            "retry_timeout": retry_timeout,
+            "only_changes_for": only_changes_for,
+            "last_after": after + retry_timeout if last_after is None else last_after,
+        }
+        if self._poller is None:
+            # The polls of others don't count before the first: a task must have been deferred for a while.
+            await asyncio.sleep(after)
+            after = 0.0
+            self._poller = await self._subscribe(await self._connect(False))
+        try:
+            return await self._poll(self._poller, after, **times)
+        except SynapseLivyAuthenticationError:
+            if not (poller := await self._subscribe_anew()):
+                raise
+            return await self._poll(poller, 0.0, **times)
+        except Exception:
+            await self.close()
+            raise
+
+    async def _poll(
+        self, poller: Poller, after: float, *, retry_timeout: float, only_changes_for: float, last_after: float
+    ) -> Snapshot[R]:
+        if self._changes != self._record.changes:  # there was one that this wait has not been told of
+            only_changes_for = 0.0
+        snapshot, self._changes = await poller.poll(
+            self._record,
+            after=after,
+            retry_timeout=retry_timeout,
+            only_changes_for=only_changes_for,
+            last_after=last_after,
+        )
+        return snapshot
+
+    async def _subscribe(self, connection: SynapseLivyConnection) -> Poller:
+        # Off the event loop, which would stand still for a quarter of a second: this loads aiohttp.
+        module = await asyncio.to_thread(importlib.import_module, "airflow_provider_synapse_livy.polling.poller")
+        *parent_ids, record_id = (validated_id(value, self._resource.noun) for value in self._ids)
+        pool = connection.pool(self._spark_pool_name, self._livy_api_version)
+        key = module.PollerKey(connection, pool, self._resource, tuple(parent_ids))
+        key.request(record_id)  # raises what is wrong with the parts of the path
+        pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+        poller: Any = pollers.get(key)
+        if poller is None or poller.has_ended:
+            poller = pollers[key] = module.Poller(key)
+        self.connection = connection
+        self._record = poller.subscribe(record_id)
+        return poller  # type: ignore[no-any-return]
+
+    async def _subscribe_anew(self) -> Poller | None:
+        """After a refused identity, subscribe with the connection as it is now; None if it is the same."""
+        refused = self.connection
+        await self.close()
+        connection = await self._connect(True)
+        if connection == refused:
+            return None
+        self._poller = await self._subscribe(connection)
+        return self._poller
+
+    async def close(self) -> None:
+        """Wait no longer."""
+        poller, self._poller = self._poller, None
+        if poller is None or not poller.unsubscribe(self._record):
+            return
+        pollers = _pollers[asyncio.get_running_loop()]
+        for key in [key for key, other in pollers.items() if other is poller]:
+            del pollers[key]
+        await poller.close()

@@ -1,0 +1,190 @@
+"""What is waited for, and what a record means for the wait: its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkSessionResultType
+
+__all__ = ["Goal", "SessionGoal", "Verdict", "Waitable"]
+
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class Verdict(StrEnum):
+    """What a record means for the wait."""
+
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    TIMEOUT = "timeout"
+
+
+class Waitable(Protocol):
+    """What a record must tell to be waited for. ``str()`` names it in messages."""
+
+    @property
+    def id(self) -> int:
+        """Its number."""
+
+    @property
+    def phase(self) -> str:
+        """What it is doing, in words that follow "is"."""
+
+    @property
+    def ending(self) -> str:
+        """How it ended, in words that follow its name."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended."""
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether it has ended, but its final result is not known yet."""
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """How long it lasted, if it has ended."""
+
+    def durations(self) -> Mapping[str, timedelta]:
+        """Return how long each phase took that the service has timed."""
+
+    def details(self) -> Iterator[str]:
+        """Return the lines of a failure message that say what the service told."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+
+
+class Goal(Protocol[R_contra]):
+    """What is waited for. Its fields are JSON values, so that it can move to another process."""
+
+    def evaluate(self, record: R_contra, *, settled: bool = False) -> Verdict:
+        """
+        Return whether the wait is over. Success needs proof, failure needs an end, and all else is pending.
+
+        :param record: the record as it was last seen.
+        :param settled: whether to take the end as it stands though its final result is not known yet.
+        """
+
+    def describe(self) -> str:
+        """Return what is waited for, in words that follow "has"."""
+
+    def hint(self, record: R_contra) -> str:
+        """Return what to do about an end that is not the goal, and which parameter would accept it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionGoal:
+    """
+    What is waited for in a Spark session.
+
+    :param target_states: the Livy states to wait for; None to wait for the session's end.
+    :param accepted_results: with which results the end is a success.
+    :param accept_idle_timeout: whether an end by idle timeout is a success, too.
+    """
+
+    target_states: frozenset[str] | None
+    accepted_results: frozenset[str]
+    accept_idle_timeout: bool
+
+    @classmethod
+    def validated(
+        cls,
+        target_states: Collection[str] | None,
+        accepted_results: Collection[str],
+        accept_idle_timeout: bool,
+    ) -> SessionGoal:
+        """
+        Return the goal that a task was given. A misspelt state would be waited for until the timeout.
+
+        :param target_states: the Livy states to wait for; one may stand alone.
+        :param accepted_results: the results to accept; one may stand alone.
+        :param accept_idle_timeout: whether to accept an idle timeout.
+        :raises SynapseLivyConfigurationError: if there is no such state or result.
+        """
+        final = [result for result in SparkSessionResultType if result is not SparkSessionResultType.UNCERTAIN]
+        results = _names("accepted_results", accepted_results, final)
+        states = None if target_states is None else _names("target_states", target_states, list(LivyState))
+        return _shared_goal(states, results, accept_idle_timeout)
+
+    def evaluate(self, record: SparkSession, *, settled: bool = False) -> Verdict:
+        """
+        Return whether the wait is over.
+
+        :param record: the session as it was last seen.
+        :param settled: whether to take the end as it stands though Synapse has not reported its result yet.
+        """
+        if self._is_reached(record):
+            return Verdict.SUCCESS
+        if not record.is_finished or (record.is_settling and not settled):
+            return Verdict.PENDING
+        return Verdict.SUCCESS if self._accepts(record) else Verdict.FAILURE
+
+    def _is_reached(self, session: SparkSession) -> bool:
+        """Return whether the session is in a target state. An idle session that is being cancelled is not ready."""
+        state = session.state
+        if not isinstance(state, LivyState) or state not in (self.target_states or ()):
+            return False
+        if state is LivyState.IDLE:
+            return session.is_ready
+        return state.is_final or not session.is_finished
+
+    def _accepts(self, session: SparkSession) -> bool:
+        if self.target_states is not None:
+            return False
+        return session.outcome in self.accepted_results or (self.accept_idle_timeout and session.idle_timed_out)
+
+    def describe(self) -> str:
+        """Return what is waited for, in words that follow "has"."""
+        return "ended" if self.target_states is None else f"been {' or '.join(sorted(self.target_states))}"
+
+    def hint(self, record: SparkSession) -> str:
+        """
+        Return what to do about an end that is not the goal, and which parameter would accept it.
+
+        :param record: the session that ended.
+        """
+        if record.idle_timed_out:
+            advice = "give it work sooner, or create it with a longer idle timeout."
+        elif record.outcome is SparkSessionResultType.CANCELLED:
+            advice = "find out who cancelled it: a person, a pipeline, or a task's clean-up."
+        else:
+            advice = "see the errors below, and the session's page in Synapse Studio."
+        return f"{advice} To treat this as success, set {self._accepting(record)}."
+
+    def _accepting(self, session: SparkSession) -> str:
+        if self.target_states is not None:
+            return f"target_states={sorted({*self.target_states, str(session.state)})}"
+        if session.idle_timed_out:
+            return "accept_idle_timeout=True"
+        return f"accepted_results={sorted({*self.accepted_results, str(session.outcome)})}"
+
+
+#: Equal goals are made once: a triggerer may hold thousands of waits for the same.
+_shared_goal = lru_cache(SessionGoal)
+
+
+def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:
+    """Return the names that a parameter was given, as the service spells them."""
+    names = frozenset([given] if isinstance(given, str) else given or ())
+    if names and names <= set(known):
+        return names
+    wrong = sorted(str(name) for name in names - set(known))
+    event = f"{parameter}={given!r} is invalid." if names else f"{parameter} is empty."
+    close = [close for name in wrong for close in _close_matches(name, known)]
+    fix = f"did you mean {close[0]!r}?" if close else "name at least one of the valid ones."
+    raise SynapseLivyConfigurationError(error_message(event, fix, f"Valid: {', '.join(sorted(known))}."))
+
+
+def _close_matches(name: str, known: Collection[str]) -> list[str]:
+    by_lower = {one.lower(): one for one in known}
+    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=1)]
