@@ -1,7 +1,8 @@
 """
-The fixture ``synapse_livy_emulator``, for tests of DAGs.
+The pytest fixture ``synapse_livy_emulator``, for tests of DAGs.
 
-pytest loads this in every project that has the package installed, so nothing is imported until the fixture is used.
+pytest loads this module in every project that has the package installed, so the emulator is imported only when the
+fixture is used.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ __all__ = ["synapse_livy_emulator"]
 @pytest.fixture
 def synapse_livy_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[SynapseEmulator]:
     """
-    Give a local Synapse, to which Airflow's connection ``synapse_livy_default`` leads during the test.
+    Run a local Synapse during the test, and point the Airflow connection ``synapse_livy_default`` at it.
 
-    A session is ready after three seconds, and idles out a minute later. The connection's Spark pool is ``etl``. For
-    another connection, set ``AIRFLOW_CONN_...`` to what ``airflow_connection()`` gives.
+    The connection's Spark pool is ``etl``. By default a session is idle after three seconds, and reaches its idle
+    timeout a minute later. For another connection, set ``AIRFLOW_CONN_...`` to the result of
+    ``airflow_connection()``.
     """
     from airflow_provider_synapse_livy.emulator import SynapseEmulator
 
-    # If they aged faster, a session would have idled out before the first dag.test() of a process has started a task.
+    # With a smaller time_scale, a session would reach its idle timeout before the first dag.test() of a process, which
+    # takes seconds to start, has run a task.
     with SynapseEmulator(time_scale=0.05) as emulator:
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", emulator.airflow_connection("etl"))
         yield emulator

@@ -17,7 +17,7 @@ from pathlib import Path
 from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.local import serve
-from airflow_provider_synapse_livy.emulator.scenarios import Moment
+from airflow_provider_synapse_livy.emulator.scenarios import Transition
 from airflow_provider_synapse_livy.emulator.server import SynapseServer
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession
 
@@ -72,8 +72,8 @@ class Service(SynapseServer):
         for name, at in (await request.json()).items():
             session = self._session(name)
             ready = {"state": "idle", "livyInfo": {"currentState": "idle"}}
-            moments = (*session.scenario.moments[:3], Moment(at - session.created_at, ready))
-            session.scenario = replace(session.scenario, moments=moments)
+            transitions = (*session.scenario.transitions[:3], Transition(at - session.created_at, ready))
+            session.scenario = replace(session.scenario, transitions=transitions)
         return web.json_response({})
 
     async def _tell_counts(self, _: web.Request) -> web.Response:
@@ -87,13 +87,13 @@ class Service(SynapseServer):
         return self._session(name).record(time.time())["state"] == "idle"
 
     async def _pipeline_run(self, request: web.Request) -> web.StreamResponse:
-        if self._is_too_much():
+        if self._exceeds_rate_limit():
             return _throttled()
         status = "Succeeded" if self._is_ready(request.match_info["name"]) else "InProgress"
         return web.json_response({"runId": request.match_info["name"], "pipelineName": "nightly", "status": status})
 
     async def _batch(self, request: web.Request) -> web.StreamResponse:
-        if self._is_too_much():
+        if self._exceeds_rate_limit():
             return _throttled()
         pool, session_id = divmod(int(request.match_info["number"]), BATCHES_OF_POOL)
         state = "success" if self._is_ready(f"pool{pool}-{session_id}") else "running"

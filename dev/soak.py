@@ -30,7 +30,7 @@ FAULTS = (0, 0, 0, 408, 409, 423, 429, 430, 500, 502, 503, 504)
 SHARE = 0.2
 
 
-class Troubles(deque[int]):
+class RandomFaults(deque[int]):
     """Has a fault for one request in five, at random."""
 
     def __init__(self, seed: int) -> None:
@@ -99,7 +99,7 @@ def main() -> None:
         os.environ["AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT"] = emulator.airflow_connection("etl")
         asyncio.run(play(emulator, 5))  # what is loaded once is no growth
         opened, memory = descriptors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        emulator.server.troubles = troubles = Troubles(arguments.seed)
+        emulator.server.injected_faults = faults = RandomFaults(arguments.seed)
         began = time.monotonic()
         ends = asyncio.run(play(emulator, arguments.waits))
         took = time.monotonic() - began
@@ -108,7 +108,7 @@ def main() -> None:
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
     wrong = arguments.waits - ends["right"]
     print(f"waits right {ends['right']}, wrong {wrong}, in {took:.0f} s")
-    print(f"requests {troubles.requests}, faults injected {troubles.injected}")
+    print(f"requests {faults.requests}, faults injected {faults.injected}")
     print(f"leaked descriptors {leaked}, memory grown by {grown:.1f} MB at the most")
     for words, count in ends.items():
         if words != "right":

@@ -1,9 +1,19 @@
 """
-A local Synapse: the Spark sessions of a workspace, and the Microsoft Entra ID that guards it.
+A local Azure Synapse workspace and its Microsoft Entra ID, for testing and trying out DAGs.
 
-It answers as recordings of the live service do, and ages its sessions in the service's proportions, as fast as
-one likes. ``python -m airflow_provider_synapse_livy.emulator --help`` runs it as a server of its own;
-:class:`SynapseEmulator` runs it inside a test.
+It answers the Livy API for Spark sessions with the same status codes, headers and bodies as recordings of the live
+service. Run it as a server with ``python -m airflow_provider_synapse_livy.emulator`` (see ``--help``), or inside a
+test with :class:`SynapseEmulator` or the pytest fixture ``synapse_livy_emulator``.
+
+- ``local``: runs the emulator in a thread, for tests; ``__main__``: runs it as a command.
+- ``server``: the HTTP routes, the checks before them, the rate limit and the error responses.
+- ``sessions``: the sessions by Spark pool, and the JSON record of a session at a given time.
+- ``scenarios``: what happens to a session, and when.
+- ``entra``: issues and checks tokens; ``tls``: the certificate for https.
+
+Terms: a *scenario* is the list of *transitions* that a session goes through; a *transition* changes fields of the
+record at a given time; *emulated seconds* are the seconds of the live service, and ``time_scale`` says how many real
+seconds each one lasts; an *injected fault* is an HTTP status, or a closed connection, that a test asks for.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""The emulator as a server of its own."""
+"""The command ``python -m airflow_provider_synapse_livy.emulator``: run the emulator as a server."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from airflow_provider_synapse_livy.emulator.entra import (
     CLIENT_ID,
@@ -26,54 +28,78 @@ from airflow_provider_synapse_livy.emulator.server import (
 )
 
 
+class _ArgumentParser(argparse.ArgumentParser):
+    """Reports a wrong argument in two lines, instead of argparse's usage and one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message.removeprefix('argument ')}\nFix: see the options with {self.prog} --help\n")
+
+
 def _epilog() -> str:
-    scenarios = "\n".join(f"  {name:24} {scenario.about}" for name, scenario in SCENARIOS.items())
+    scenarios = "\n".join(f"  {name:22} {scenario.description}" for name, scenario in SCENARIOS.items())
     return f"""\
-A session's scenario is chosen at its creation with the tag "{SCENARIO_TAG}"; without it, {DEFAULT_SCENARIO}:
+The tag "{SCENARIO_TAG}" in the request that creates a session chooses its
+scenario, {DEFAULT_SCENARIO} by default. In emulated time, a session with scenario
 {scenarios}
 
-Pools exist as soon as they are named, but for these:
-  {FORBIDDEN_POOL:24} answers 403, as if a role were missing
-  {FIREWALLED_POOL:24} answers 403, as if the workspace's firewall were closed
-  {MISSING_POOL:24} answers 404
+A Spark pool exists as soon as a request names it. These pools answer errors:
+  {FORBIDDEN_POOL:22} 403, as if a Synapse role were missing
+  {FIREWALLED_POOL:22} 403, as if the workspace's firewall blocked the client
+  {MISSING_POOL:22} 404, as if the pool did not exist
 
-Who is let in: the bearer token "{STATIC_TOKEN}", and with --tls the tokens that Microsoft Entra ID, at the same
-address, gives to tenant "{TENANT_ID}", client id "{CLIENT_ID}", client secret "{CLIENT_SECRET}". Any certificate
-of that client will do instead of the secret, and so will a federated token with the subject "{WORKLOAD_SUBJECT}".
+Requests need a bearer token: {STATIC_TOKEN}, which never expires, or, with
+--tls, a token of the emulator's own Microsoft Entra ID at the same address:
+  tenant                 {TENANT_ID}
+  client id              {CLIENT_ID}
+  client secret          {CLIENT_SECRET}
+  instead of a secret    any certificate, or a federated token with the
+                         subject {WORKLOAD_SUBJECT}; signatures are not checked
 """
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+def _parse_arguments() -> argparse.Namespace:
+    parser = _ArgumentParser(
         prog="python -m airflow_provider_synapse_livy.emulator",
-        description="A local Synapse workspace with Spark sessions, for trying out and testing DAGs.",
+        usage="%(prog)s [options]",
+        description="Run a local Synapse workspace with Spark sessions, for testing and trying out DAGs.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8998, help="the port; 0 for any (default: %(default)s)")
-    parser.add_argument("--tls", action="store_true", help="serve https with a certificate made at the start")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8998, help="port to listen on; 0: any free one (default: 8998)")
+    parser.add_argument("--tls", action="store_true", help="serve https with a new self-signed certificate")
     parser.add_argument(
         "--ca-file",
+        metavar="FILE",
         type=Path,
         default=Path("synapse-livy-emulator-ca.pem"),
-        help="with --tls, where to write the certificate that clients must trust (default: %(default)s)",
+        help="with --tls: write the certificate here, for clients to trust (default: %(default)s)",
     )
     parser.add_argument(
         "--time-scale",
+        metavar="SECONDS",
         type=float,
         default=0.05,
-        help="how long an emulated second lasts; 1 is as slow as Synapse (default: %(default)s)",
+        help="real seconds per emulated second; 1 is the speed of Synapse (default: %(default)s)",
     )
     parser.add_argument(
-        "--rate-limit", type=int, default=200, help="requests a second before it answers 429 (default: %(default)s)"
+        "--rate-limit",
+        metavar="REQUESTS",
+        type=int,
+        default=200,
+        help="requests per second; answer 429 to further ones (default: %(default)s)",
     )
     parser.add_argument(
-        "--token-lifetime", type=float, default=3600, help="seconds that a token is good (default: %(default)s)"
+        "--token-lifetime",
+        metavar="SECONDS",
+        type=float,
+        default=3600,
+        help="real seconds until an issued token expires (default: %(default)s)",
     )
     arguments = parser.parse_args()
     if arguments.time_scale <= 0:
-        parser.error("--time-scale must be more than 0")
+        fix = "use 1 for the speed of Synapse, or less to run faster, such as 0.05."
+        parser.exit(2, f"--time-scale {arguments.time_scale:g}: must be more than 0.\nFix: {fix}\n")
     return arguments
 
 
@@ -86,20 +112,33 @@ async def _run(arguments: argparse.Namespace) -> None:
     ca_file = arguments.ca_file if arguments.tls else None
     runner, url = await serve(server, arguments.host, arguments.port, ca_file=ca_file)
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    trust = f", certificate to trust: {ca_file}" if ca_file else ""
-    print(f"The Synapse emulator is ready at {url}{trust}", flush=True)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    certificate = f", certificate to trust: {ca_file}" if ca_file else ""
+    print(f"The Synapse emulator is ready at {url}{certificate}", flush=True)
     await stop.wait()
     await stop_serving(runner)
 
 
+def _start_failure(error: OSError | OverflowError, arguments: argparse.Namespace) -> str:
+    if isinstance(error, OSError) and error.filename:
+        reason = f"cannot write {error.filename}: {error.strerror}"
+        fix = "set --ca-file to a file that this user can write."
+    else:
+        # Before the last colon, asyncio repeats the address; some versions of Python add the error number after it.
+        cause = re.sub(r"^\[errno -?\d+\] ", "", str(error).rpartition(": ")[2], flags=re.IGNORECASE)
+        reason = f"cannot listen on {arguments.host}:{arguments.port}: {cause}"
+        fix = "set --host to an address of this machine and --port to a free port (0: any)."
+    return f"Synapse emulator: {reason}\nFix: {fix}"
+
+
 def main() -> None:
-    """Run the emulator until it is told to stop."""
+    """Run the emulator until SIGINT or SIGTERM; exit with 1 if it cannot start and with 2 on a wrong argument."""
+    arguments = _parse_arguments()
     try:
-        asyncio.run(_run(_arguments()))
-    except (OSError, OverflowError) as error:  # the port is taken, or none; the host is not this machine's
-        sys.exit(f"The Synapse emulator can't start: {error}")
+        asyncio.run(_run(arguments))
+    except (OSError, OverflowError) as error:  # asyncio raises OverflowError for a port outside 0 to 65535
+        sys.exit(_start_failure(error, arguments))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The emulator inside another process: a thread with a server on the loopback address."""
+"""The emulator inside a Python process: in a thread, listening on the loopback address."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from typing import Any, Self
 from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
-from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO
-from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, Seen, SynapseServer
+from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, RecordedRequest, SynapseServer
 
 __all__ = ["SynapseEmulator", "serve", "stop_serving"]
 
 
 async def serve(server: SynapseServer, host: str, port: int, *, ca_file: Path | None) -> tuple[web.AppRunner, str]:
     """
-    Serve the emulator on the running event loop, until the runner is cleaned up.
+    Start serving the emulator on the running event loop; end it with :func:`stop_serving`.
 
-    :param server: the emulator.
-    :param host: the address to listen on.
-    :param port: the port; 0 for any that is free.
-    :param ca_file: where to write the certificate to trust; None to serve plain http.
-    :return: the runner, and the address.
+    :param host: address to listen on.
+    :param port: port to listen on; 0 for any free one.
+    :param ca_file: file to write the certificate to, for clients to trust; None to serve plain http.
+    :return: the runner, and the URL of the server.
     """
     context = None
     if ca_file:
@@ -39,26 +38,23 @@ async def serve(server: SynapseServer, host: str, port: int, *, ca_file: Path | 
     await runner.setup()
     await web.TCPSite(runner, host, port, ssl_context=context).start()
     bound_port = runner.addresses[0][1]
-    shown_host = f"[{host}]" if ":" in host else host
-    return runner, f"{'https' if context else 'http'}://{shown_host}:{bound_port}"
+    url_host = f"[{host}]" if ":" in host else host
+    return runner, f"{'https' if context else 'http'}://{url_host}:{bound_port}"
 
 
 async def stop_serving(runner: web.AppRunner) -> None:
-    """
-    Stop serving at once. A TLS connection would else wait half a minute for its client to say goodbye.
-
-    :param runner: what :func:`serve` gave.
-    """
+    """Close all connections at once and stop serving."""
+    # Without abort(), a TLS connection would wait up to 30 seconds for the client's part of the TLS shutdown.
     for connection in runner.server.connections if runner.server else ():
         if connection.transport:
             connection.transport.abort()
     await runner.cleanup()
-    await asyncio.sleep(0)  # the transports close on the next turn of the loop
+    await asyncio.sleep(0)  # aborted transports close on the next iteration of the event loop
 
 
 class SynapseEmulator:
     """
-    A local Synapse for a test, from ``with`` to its end.
+    A local Synapse for a test. It serves from the start of its ``with`` block to the end.
 
     .. code-block:: python
 
@@ -66,10 +62,11 @@ class SynapseEmulator:
             session_id = synapse.create_session("etl", "idles_out")
             os.environ["AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT"] = synapse.airflow_connection("etl")
 
-    :param tls: whether to serve https, and with it the token endpoint that azure-identity asks.
-    :param time_scale: how long an emulated second lasts; 0.01 makes a session ready in about half a second.
-    :param rate_limit: how many requests a second are answered before it answers 429.
-    :param token_lifetime: how many seconds a token is good.
+    :param tls: serve https, which azure-identity requires of the token endpoint; ``ca_file`` is then the certificate
+        that clients must trust.
+    :param time_scale: real seconds per emulated second; with 0.01, a session is idle after about half a second.
+    :param rate_limit: requests per second; further ones get 429.
+    :param token_lifetime: real seconds until an issued token expires.
     """
 
     def __init__(
@@ -82,17 +79,17 @@ class SynapseEmulator:
     ) -> None:
         self.server = SynapseServer(time_scale=time_scale, rate_limit=rate_limit, token_lifetime=token_lifetime)
         self.url = ""
-        self._folder = tempfile.TemporaryDirectory(prefix="synapse-livy-emulator-") if tls else None
-        self.ca_file = Path(self._folder.name) / "ca.pem" if self._folder else None
+        self._temp_dir = tempfile.TemporaryDirectory(prefix="synapse-livy-emulator-") if tls else None
+        self.ca_file = Path(self._temp_dir.name) / "ca.pem" if self._temp_dir else None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="synapse-livy-emulator", daemon=True)
         self._runner: web.AppRunner | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
-        serving = asyncio.run_coroutine_threadsafe(serve(self.server, "127.0.0.1", 0, ca_file=self.ca_file), self._loop)
+        started = asyncio.run_coroutine_threadsafe(serve(self.server, "127.0.0.1", 0, ca_file=self.ca_file), self._loop)
         try:
-            self._runner, self.url = serving.result()
+            self._runner, self.url = started.result()
         except BaseException:
             self._stop()
             raise
@@ -109,47 +106,50 @@ class SynapseEmulator:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if self._folder:
-            self._folder.cleanup()
+        if self._temp_dir:
+            self._temp_dir.cleanup()
 
     def create_session(self, pool: str, scenario: str = DEFAULT_SCENARIO, *, age: float = 0.0, **options: Any) -> int:
         """
-        Create a session, and give its id.
+        Create a session and return its id.
 
-        :param pool: its Spark pool.
-        :param scenario: what happens to it, by name.
-        :param age: how many emulated seconds of its life are over already; 60 for one that has just become idle.
-        :param options: what else the body of the request to create it would hold.
+        :param scenario: a key of ``SCENARIOS``.
+        :param age: how long ago it was created, in emulated seconds; 60 for a session that has just become idle.
+        :param options: other fields of the JSON body that would create it; ``tags`` replaces the scenario.
         :raises ValueError: if there is no such scenario.
         """
+        # The server checks the scenario as well, but its message is part of an HTTP response, and stays as it is.
+        if "tags" not in options and scenario not in SCENARIOS:
+            fix = f"use one of these scenarios:\n{', '.join(SCENARIOS)}"
+            raise ValueError(f"Scenario {scenario!r}: there is no such scenario.\nFix: {fix}")
         return self.server.create_session(pool, {"tags": {SCENARIO_TAG: scenario}, **options}, age=age).id
 
-    def answer_next(self, *statuses: int) -> None:
+    def fail_next(self, *statuses: int) -> None:
         """
-        Answer the next requests with these statuses instead, as a Synapse in trouble does; then go on as before.
+        Answer the next Livy requests with these HTTP statuses, one each, and later ones as usual.
 
-        :param statuses: the HTTP statuses; 0 breaks the connection off.
+        :param statuses: HTTP statuses; 0 closes the connection without a response.
         """
-        self.server.troubles.extend(statuses)
+        self.server.injected_faults.extend(statuses)
 
     def cancel_session(self, pool: str, session_id: int) -> None:
         """
-        Ask for a session's end, as somebody else might.
+        Cancel a session, as a DELETE request does.
 
-        :param pool: its Spark pool.
-        :param session_id: its id.
+        :raises LookupError: if there is no such session.
         """
         session = self.server.pools.find(pool, session_id)
         if session is None:
-            raise LookupError(f"pool {pool} has no session {session_id}")
+            fix = "pass the pool and the id of a session that create_session() returned."
+            raise LookupError(f"Session {session_id} in pool {pool}: there is no such session.\nFix: {fix}")
         session.cancel(time.time())
 
     def airflow_connection(self, spark_pool_name: str | None = None, **extra: Any) -> str:
         """
-        Give an Airflow connection to the emulator, as JSON for an ``AIRFLOW_CONN_...`` variable.
+        Return an Airflow connection to the emulator, as JSON for an ``AIRFLOW_CONN_...`` variable.
 
-        :param spark_pool_name: the pool to write into it.
-        :param extra: extra fields to add or replace.
+        :param spark_pool_name: the connection's Spark pool.
+        :param extra: fields to add to, or replace in, the connection's extra.
         """
         common = {"spark_pool_name": spark_pool_name, **extra}
         connection: dict[str, Any] = {"conn_type": "synapse_livy", "host": self.url}
@@ -160,16 +160,12 @@ class SynapseEmulator:
             connection |= {"password": STATIC_TOKEN, "extra": {"auth_type": "token"} | common}
         return json.dumps(connection)
 
-    def requests(self, pool: str, session_id: int) -> list[Seen]:
-        """
-        Give the requests for one session so far, in order: with method, path and the status of the answer.
-
-        :param pool: its Spark pool.
-        :param session_id: its id.
-        """
-        return [seen for seen in self.seen if seen.path.endswith(f"/sparkPools/{pool}/sessions/{session_id}")]
+    def requests(self, pool: str, session_id: int) -> list[RecordedRequest]:
+        """Return the requests for one session so far, oldest first."""
+        path = f"/sparkPools/{pool}/sessions/{session_id}"
+        return [request for request in self.recorded_requests if request.path.endswith(path)]
 
     @property
-    def seen(self) -> list[Seen]:
-        """The requests so far, the last ten thousand of them."""
-        return list(self.server.seen)
+    def recorded_requests(self) -> list[RecordedRequest]:
+        """The last 10,000 requests of all kinds, oldest first."""
+        return list(self.server.recorded_requests)

@@ -1,7 +1,8 @@
 """
-What can happen to an emulated session, as tables of moments and what changes in its record at each.
+The scenarios: when the record of an emulated session changes, and how.
 
-The times are those of recordings of the live service, in seconds, before any scaling.
+Times and durations are in emulated seconds, unless stated otherwise. The durations of the phases are those of
+recordings of the live service.
 """
 
 from __future__ import annotations
@@ -10,34 +11,47 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DEFAULT_SCENARIO", "NOW", "SCENARIOS", "Moment", "Scenario", "cancellation", "ending"]
+__all__ = [
+    "APPLICATION",
+    "DEFAULT_SCENARIO",
+    "NOW",
+    "SCENARIOS",
+    "Scenario",
+    "Transition",
+    "cancellation_transitions",
+    "end_transitions",
+    "idle_timeout_transitions",
+]
 
-#: Stands in a change for the time of its moment.
+#: Placeholder for a value in a change: the timestamp of the transition.
 NOW = object()
 
-#: Stands in a change for what is known of the application once it runs.
+#: Placeholder for a change: the fields of the record that are set once the Spark application runs.
 APPLICATION = object()
 
-_QUEUED = 15.8
-_NODES = 4.2
-_START = 32.0
-_IDLE_TIMEOUT = 1200.0
-
-#: From the end for Livy to the clean-up, and to the final result.
-_CLEANUP = 2.0
-_SETTLED = 31.0
-
-#: From a DELETE to the end for Livy.
-_CANCELLATION = 3.0
+#: From the creation of the session until it is scheduled.
+_QUEUE_SECONDS = 15.8
+#: From the start of the resource acquisition to its end.
+_ACQUISITION_SECONDS = 4.2
+#: From the submission to Livy until the session is idle.
+_STARTUP_SECONDS = 32.0
+#: From idle to the idle timeout, where the scenario is not about the timeout.
+_IDLE_TIMEOUT_SECONDS = 1200.0
+#: From Livy's final state to the clean-up.
+_CLEANUP_SECONDS = 2.0
+#: From Livy's final state to the final result.
+_RESULT_SECONDS = 31.0
+#: From a DELETE request to Livy's final state.
+_CANCELLATION_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Moment:
+class Transition:
     """
-    A time at which the record of a session changes.
+    A change of a session's record at a given time.
 
-    :param at: the time, in seconds.
-    :param changes: what changes, nested as the record is.
+    :param at: seconds since the creation of the session (in a :class:`Scenario`) or since the epoch.
+    :param changes: the new values of fields; a dictionary is merged into the record's dictionary of that name.
     """
 
     at: float
@@ -47,66 +61,68 @@ class Moment:
 @dataclass(frozen=True)
 class Scenario:
     """
-    What happens to a session if nobody intervenes.
+    What happens to a session that is neither cancelled nor kept alive.
 
-    :param about: what happens, in a sentence.
-    :param moments: when and how its record changes, counted from its creation.
-    :param idle_timeout: after how many idle seconds it is stopped; None if it ends otherwise.
-    :param flaky: whether reading it fails every other time.
+    :param description: what the session does, for ``--help`` and the README; completes "A session that ...".
+    :param transitions: the transitions in the order of their times, which count from the session's creation.
+    :param idle_timeout: time from the last transition to the idle timeout; None if the session has no idle timeout.
+    :param flaky: fail every other GET of the session.
     """
 
-    about: str
-    moments: tuple[Moment, ...]
+    description: str
+    transitions: tuple[Transition, ...]
     idle_timeout: float | None = None
     flaky: bool = False
 
 
-def _livy(state: str, stamp: str | None = None) -> dict[str, Any]:
-    """Livy's state stands in two places, which agree always."""
+def _livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
+    # The record has Livy's state in two places, and both always agree.
     return {"state": state, "livyInfo": {"currentState": state} | ({stamp: NOW} if stamp else {})}
 
 
-def _queue(until: float) -> Iterator[Moment]:
-    yield Moment(0.2, {"schedulerInfo": {"queuedAt": NOW}})
-    yield Moment(until, {"schedulerInfo": {"currentState": "Scheduled", "scheduledAt": NOW}})
-    yield Moment(until + 2.0, {"pluginInfo": {"preparationStartedAt": NOW}})
+def _queue_transitions(until: float) -> Iterator[Transition]:
+    yield Transition(0.2, {"schedulerInfo": {"queuedAt": NOW}})
+    yield Transition(until, {"schedulerInfo": {"currentState": "Scheduled", "scheduledAt": NOW}})
+    yield Transition(until + 2.0, {"pluginInfo": {"preparationStartedAt": NOW}})
     acquisition = {"currentState": "ResourceAcquisition", "resourceAcquisitionStartedAt": NOW}
-    yield Moment(until + 4.0, {"pluginInfo": acquisition})
+    yield Transition(until + 4.0, {"pluginInfo": acquisition})
 
 
-def _start(queued: float = _QUEUED, nodes: float = _NODES, start: float = _START) -> Iterator[Moment]:
-    """A session's way from the queue until it is idle."""
-    yield from _queue(queued)
-    submitted = queued + 4.0 + nodes
-    yield Moment(submitted, {"pluginInfo": {"currentState": "Submission", "submissionStartedAt": NOW}})
-    yield Moment(submitted + 0.1, _livy("starting", "startingAt") | {"application": APPLICATION})
-    yield Moment(submitted + 2.1, {"pluginInfo": {"currentState": "Monitoring", "monitoringStartedAt": NOW}})
-    yield Moment(submitted + start, _livy("idle", "idleAt"))
+def _startup_transitions(
+    queue: float = _QUEUE_SECONDS, acquisition: float = _ACQUISITION_SECONDS, startup: float = _STARTUP_SECONDS
+) -> Iterator[Transition]:
+    """Yield the transitions from creation to idle; each parameter is the duration of one phase."""
+    yield from _queue_transitions(queue)
+    submitted = queue + 4.0 + acquisition
+    yield Transition(submitted, {"pluginInfo": {"currentState": "Submission", "submissionStartedAt": NOW}})
+    yield Transition(submitted + 0.1, _livy_change("starting", "startingAt") | {"application": APPLICATION})
+    yield Transition(submitted + 2.1, {"pluginInfo": {"currentState": "Monitoring", "monitoringStartedAt": NOW}})
+    yield Transition(submitted + startup, _livy_change("idle", "idleAt"))
 
 
-def ending(
+def end_transitions(
     at: float,
     state: str,
     result: str,
     *,
     error: tuple[str, str, str] | None = None,
-    idled_out: bool = False,
+    idle_timed_out: bool = False,
     scale: float = 1.0,
-) -> Iterator[Moment]:
+) -> Iterator[Transition]:
     """
-    A session's end: for Livy first, then for the plugin, and half a minute later for Synapse.
+    Yield the transitions of a session's end: Livy's final state, the clean-up, then the final result.
 
-    :param at: when it ends for Livy.
+    :param at: time of Livy's final state.
     :param state: Livy's final state.
     :param result: the final result.
-    :param error: source, code and message of the error, where there is one.
-    :param idled_out: whether it ends because nothing ran on it.
-    :param scale: what the times after ``at`` are multiplied with.
+    :param error: source, code and message of the error, if any.
+    :param idle_timed_out: mark the session as ended by its idle timeout.
+    :param scale: factor for the durations after ``at``.
     """
-    # Of the stamps for ends, the live service sets only this one.
-    yield Moment(at, _livy(state, "deadAt" if state == "dead" else None))
+    # Of the timestamps of final states, the live service sets only deadAt.
+    yield Transition(at, _livy_change(state, "deadAt" if state == "dead" else None))
     cleanup = {"currentState": "Cleanup", "cleanupStartedAt": NOW}
-    yield Moment(at + _CLEANUP * scale, {"pluginInfo": cleanup})
+    yield Transition(at + _CLEANUP_SECONDS * scale, {"pluginInfo": cleanup})
     final: dict[str, Any] = {
         "result": result,
         "schedulerInfo": {"currentState": "Ended", "endedAt": NOW},
@@ -115,93 +131,99 @@ def ending(
     if error:
         source, code, message = error
         final["errorInfo"] = [{"message": message, "errorCode": code, "source": source}]
-    if idled_out:
+    if idle_timed_out:
         final["appInfo"] = {"isSessionTimedOut": "true"}
-    yield Moment(at + _SETTLED * scale, final)
+    yield Transition(at + _RESULT_SECONDS * scale, final)
 
 
-def idle_timeout(at: float, scale: float) -> Iterator[Moment]:
+def idle_timeout_transitions(at: float, scale: float) -> Iterator[Transition]:
     """
-    A session's end after its idle timeout.
+    Yield the transitions of a session's end by its idle timeout.
 
-    :param at: when the timeout has passed.
-    :param scale: what the times after ``at`` are multiplied with.
+    :param at: time at which the idle timeout expires.
+    :param scale: factor for the durations after ``at``.
     """
     error = ("Unknown", "LIVY_JOB_TIMED_OUT", "Job failed during run time with state=[dead].")
-    yield from ending(at, "dead", "Failed", error=error, idled_out=True, scale=scale)
+    yield from end_transitions(at, "dead", "Failed", error=error, idle_timed_out=True, scale=scale)
 
 
-def cancellation(at: float, *, started: bool, scale: float = 1.0) -> Iterator[Moment]:
+def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) -> Iterator[Transition]:
     """
-    A session's end after somebody asked for it: ``killed``, or ``error`` for one that had not started.
+    Yield the transitions of a session's cancellation, from the request to the final result.
 
-    :param at: when it was asked for.
-    :param started: whether Livy had it already.
-    :param scale: what the times after ``at`` are multiplied with.
+    :param at: time of the request.
+    :param started: whether the Spark application had started; Livy's final state is then ``killed``, else ``error``.
+    :param scale: factor for the durations after ``at``.
     """
-    yield Moment(at, {"schedulerInfo": {"cancellationRequestedAt": NOW}})
+    yield Transition(at, {"schedulerInfo": {"cancellationRequestedAt": NOW}})
     state = "killed" if started else "error"
-    yield from ending(at + _CANCELLATION * scale, state, "Cancelled", scale=scale)
+    yield from end_transitions(at + _CANCELLATION_SECONDS * scale, state, "Cancelled", scale=scale)
 
 
-_IDLE = _QUEUED + 4.0 + _NODES + _START
-_NO_CAPACITY = (
+_IDLE_AT = _QUEUE_SECONDS + 4.0 + _ACQUISITION_SECONDS + _STARTUP_SECONDS
+_CAPACITY_ERROR = (
     "User",
     "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED",
     "Your Spark job requested 24 vcores. However, the workspace only has 12 vcores available.",
 )
-_DIED = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
+_DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
 
 DEFAULT_SCENARIO = "becomes_idle"
 
-#: The scenarios by name.
+#: All scenarios by name.
 SCENARIOS: dict[str, Scenario] = {
     DEFAULT_SCENARIO: Scenario(
-        "is idle after about a minute, and idles out 20 minutes later",
-        tuple(_start()),
-        idle_timeout=_IDLE_TIMEOUT,
+        "is idle in about a minute; idle timeout 20 min later",
+        tuple(_startup_transitions()),
+        idle_timeout=_IDLE_TIMEOUT_SECONDS,
     ),
     "idles_out": Scenario(
-        "is idle after about a minute, and idles out one minute later",
-        tuple(_start()),
+        "is idle in about a minute; idle timeout 1 min later",
+        tuple(_startup_transitions()),
         idle_timeout=60.0,
     ),
     "fails_to_start": Scenario(
-        "fails while it acquires nodes, for lack of capacity",
-        (*_queue(_QUEUED), *ending(_QUEUED + 30.0, "error", "Failed", error=_NO_CAPACITY)),
+        "fails while acquiring nodes, for lack of capacity",
+        (
+            *_queue_transitions(_QUEUE_SECONDS),
+            *end_transitions(_QUEUE_SECONDS + 30.0, "error", "Failed", error=_CAPACITY_ERROR),
+        ),
     ),
     "dies_while_running": Scenario(
-        "is idle, busy after 10 seconds, and dead 30 seconds later",
+        "is idle, then busy after 10 s, and dead 30 s later",
         (
-            *_start(),
-            Moment(_IDLE + 10.0, _livy("busy", "busyAt")),
-            *ending(_IDLE + 40.0, "dead", "Failed", error=_DIED),
+            *_startup_transitions(),
+            Transition(_IDLE_AT + 10.0, _livy_change("busy", "busyAt")),
+            *end_transitions(_IDLE_AT + 40.0, "dead", "Failed", error=_DEAD_ERROR),
         ),
     ),
     "cancelled_while_queued": Scenario(
-        "is cancelled in the queue after 8 seconds, and ends as error/Cancelled",
-        (Moment(0.2, {"schedulerInfo": {"queuedAt": NOW}}), *cancellation(8.0, started=False)),
+        "is cancelled after 8 s in the queue: error/Cancelled",
+        (Transition(0.2, {"schedulerInfo": {"queuedAt": NOW}}), *cancellation_transitions(8.0, started=False)),
     ),
     "cancelled_while_idle": Scenario(
-        "is idle, and cancelled 30 seconds later",
-        (*_start(), *cancellation(_IDLE + 30.0, started=True)),
+        "is idle, and cancelled 30 s later: killed/Cancelled",
+        (*_startup_transitions(), *cancellation_transitions(_IDLE_AT + 30.0, started=True)),
     ),
     "unknown_state": Scenario(
-        "goes through a state that no documentation knows before it is idle",
+        "has an undocumented state before it becomes idle",
         tuple(
-            sorted((*_start(), Moment(_IDLE - 15.0, _livy("hibernating"))), key=lambda moment: moment.at),
+            sorted(
+                (*_startup_transitions(), Transition(_IDLE_AT - 15.0, _livy_change("hibernating"))),
+                key=lambda transition: transition.at,
+            )
         ),
-        idle_timeout=_IDLE_TIMEOUT,
+        idle_timeout=_IDLE_TIMEOUT_SECONDS,
     ),
     "slow": Scenario(
-        "is queued for 10 minutes and takes 5 to start",
-        tuple(_start(queued=600.0, nodes=60.0, start=240.0)),
-        idle_timeout=_IDLE_TIMEOUT,
+        "is queued for 10 minutes, then takes 5 to start",
+        tuple(_startup_transitions(queue=600.0, acquisition=60.0, startup=240.0)),
+        idle_timeout=_IDLE_TIMEOUT_SECONDS,
     ),
     "flaky": Scenario(
-        "becomes idle, but every other GET fails: 503, 429, 500, a reset connection",
-        tuple(_start()),
-        idle_timeout=_IDLE_TIMEOUT,
+        "becomes idle; every other GET fails (503/429/500/reset)",
+        tuple(_startup_transitions()),
+        idle_timeout=_IDLE_TIMEOUT_SECONDS,
         flaky=True,
     ),
 }

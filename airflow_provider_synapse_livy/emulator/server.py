@@ -1,4 +1,4 @@
-"""The emulator's HTTP side: routes, guards, and answers in the shapes that the live service gives them."""
+"""The HTTP server: routes, checks before them, and responses in the form of the live service's."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from airflow_provider_synapse_livy.emulator.entra import OBJECT_ID, Entra
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
 
-__all__ = ["FIREWALLED_POOL", "FORBIDDEN_POOL", "MISSING_POOL", "SCENARIO_TAG", "Seen", "SynapseServer"]
+__all__ = ["FIREWALLED_POOL", "FORBIDDEN_POOL", "MISSING_POOL", "SCENARIO_TAG", "RecordedRequest", "SynapseServer"]
 
 WORKSPACE = "emulator"
 
-#: The tag of a session, given at its creation, that chooses its scenario.
+#: Name of the tag, in the request that creates a session, that chooses its scenario.
 SCENARIO_TAG = "emulator.scenario"
 
+#: Names of the pools that answer every request with an error.
 FORBIDDEN_POOL = "forbidden"
 FIREWALLED_POOL = "firewalled"
 MISSING_POOL = "missing"
 
 _LIVY_API_VERSIONS = ("2019-11-01-preview", "2020-12-01", "2022-02-22-preview")
-_LARGEST_PAGE = 20
+_MAX_PAGE_SIZE = 20  # the live service's limit
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Seen(NamedTuple):
-    """A request that the emulator has seen, and the status that it answered with: 0 if it broke the connection off."""
+class RecordedRequest(NamedTuple):
+    """A request, and the HTTP status of its response: 0 if the emulator closed the connection instead."""
 
     method: str
     path: str
@@ -42,11 +43,14 @@ class Seen(NamedTuple):
 
 class SynapseServer:
     """
-    One workspace and its Microsoft Entra ID.
+    One workspace and its Microsoft Entra ID, as an aiohttp application.
 
-    :param time_scale: how long an emulated second lasts.
-    :param rate_limit: how many requests a second it answers before it answers 429.
-    :param token_lifetime: how many seconds a token is good.
+    Tests read ``recorded_requests``, the last 10,000 requests, and append HTTP statuses to ``injected_faults``: each of
+    the next Livy requests takes one and is answered with it; 0 closes the connection.
+
+    :param time_scale: real seconds per emulated second.
+    :param rate_limit: requests per second; further ones get 429.
+    :param token_lifetime: real seconds until an issued token expires.
     """
 
     def __init__(self, *, time_scale: float, rate_limit: int, token_lifetime: float) -> None:
@@ -54,13 +58,13 @@ class SynapseServer:
         self.rate_limit = rate_limit
         self.entra = Entra(token_lifetime)
         self.pools = Pools()
-        self.seen: deque[Seen] = deque(maxlen=10_000)
-        self.troubles: deque[int] = deque()
-        self._recent: deque[float] = deque()
+        self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
+        self.injected_faults: deque[int] = deque()
+        self._recent_times: deque[float] = deque()
 
     def application(self) -> web.Application:
-        """Make the application that serves it."""
-        app = web.Application(middlewares=[self._watch, self._guard])
+        """Build the aiohttp application with the routes and checks."""
+        app = web.Application(middlewares=[self._record_request, self._check_request])
         sessions = "/livyApi/versions/{version}/sparkPools/{pool}/sessions"
         app.router.add_get(sessions, self._list)
         app.router.add_post(sessions, self._create)
@@ -73,15 +77,14 @@ class SynapseServer:
 
     def create_session(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
         """
-        Create a session, as a POST does.
+        Create a session, as a POST request does.
 
-        :param pool: its pool.
-        :param options: the body of the POST.
-        :param age: how many emulated seconds of its life are over already.
-        :raises ValueError: if it names a scenario that does not exist.
+        :param options: the JSON body of the request.
+        :param age: how long ago it was created, in emulated seconds.
+        :raises ValueError: if its tag names a scenario that does not exist.
         """
         scenario = (options.get("tags") or {}).get(SCENARIO_TAG, DEFAULT_SCENARIO)
-        if scenario not in list(SCENARIOS):
+        if scenario not in list(SCENARIOS):  # a list, because the tag's value may be unhashable
             raise ValueError(f"there is no scenario {scenario!r}, but {', '.join(SCENARIOS)}")
         return self.pools.create(
             pool,
@@ -94,43 +97,46 @@ class SynapseServer:
         )
 
     @web.middleware
-    async def _watch(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _record_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         response = await handler(request)
-        has_broken_off = request.transport is None or request.transport.is_closing()
-        self.seen.append(Seen(request.method, request.path, 0 if has_broken_off else response.status))
+        is_closed = request.transport is None or request.transport.is_closing()
+        self.recorded_requests.append(
+            RecordedRequest(request.method, request.path, 0 if is_closed else response.status)
+        )
         return response
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Refuse what the live service refuses before it looks at sessions."""
+    async def _check_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Check token, faults, rate limit, API version and pool before the route; add the service's id headers."""
         if not request.path.startswith("/livyApi/"):
             return await handler(request)
-        if refusal := self.entra.refusal(request.headers.get("Authorization")):
-            code, words = refusal
-            return web.json_response({"code": code, "message": words}, status=401)  # which has no activity id
-        response = self._refusal(request)
-        if response is None:  # an answer may count as false
+        if error := self.entra.authorization_error(request.headers.get("Authorization")):
+            code, message = error
+            # The live service sends no x-ms-activity-id with a 401.
+            return web.json_response({"code": code, "message": message}, status=401)
+        response = self._early_error(request)
+        if response is None:  # not "if not response": an aiohttp response can be falsy
             response = await handler(request)
         response.headers["x-ms-activity-id"] = str(uuid.uuid4())
         response.headers["x-ms-request-id"] = str(uuid.uuid4())
         return response
 
-    def _refusal(self, request: web.Request) -> web.StreamResponse | None:
-        if self.troubles:
-            return _trouble(self.troubles.popleft(), request, self.rate_limit)
-        if self._is_too_much():
+    def _early_error(self, request: web.Request) -> web.StreamResponse | None:
+        if self.injected_faults:
+            return _injected_fault(self.injected_faults.popleft(), request, self.rate_limit)
+        if self._exceeds_rate_limit():
             return _too_many_requests(self.rate_limit)
         if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):
             return _bad_request(f"The api-version '{request.match_info['version']}' is not supported.")
-        return _closed_pool(request.match_info.get("pool"), request.remote)
+        return _pool_error(request.match_info.get("pool"), request.remote)
 
-    def _is_too_much(self) -> bool:
+    def _exceeds_rate_limit(self) -> bool:
         now = time.monotonic()
-        while self._recent and self._recent[0] <= now - 1:
-            self._recent.popleft()
-        if len(self._recent) >= self.rate_limit:
+        while self._recent_times and self._recent_times[0] <= now - 1:
+            self._recent_times.popleft()
+        if len(self._recent_times) >= self.rate_limit:
             return True
-        self._recent.append(now)
+        self._recent_times.append(now)
         return False
 
     async def _create(self, request: web.Request) -> web.Response:
@@ -144,18 +150,18 @@ class SynapseServer:
     async def _get(self, request: web.Request) -> web.StreamResponse:
         session = self._find(request)
         if session is None:
-            return _no_session(request)
-        session.reads += 1
-        if session.scenario.flaky and session.reads % 2:
-            return await _fault(session.reads // 2, request)
+            return _session_not_found(request)
+        session.read_count += 1
+        if session.scenario.flaky and session.read_count % 2:
+            return await _transient_fault(session.read_count // 2, request)
         return _session_response(session, request)
 
     async def _list(self, request: web.Request) -> web.Response:
         try:
-            start, size = int(request.query.get("from", 0)), int(request.query.get("size", _LARGEST_PAGE))
+            start, size = int(request.query.get("from", 0)), int(request.query.get("size", _MAX_PAGE_SIZE))
         except ValueError as error:
             return _bad_request(str(error))
-        page = self.pools.page(request.match_info["pool"], max(start, 0), min(size, _LARGEST_PAGE))
+        page = self.pools.page(request.match_info["pool"], max(start, 0), min(size, _MAX_PAGE_SIZE))
         now, detailed = time.time(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
         return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})
@@ -163,14 +169,14 @@ class SynapseServer:
     async def _cancel(self, request: web.Request) -> web.Response:
         session = self._find(request)
         if session is None:
-            return _no_session(request)
+            return _session_not_found(request)
         session.cancel(time.time())
         return web.Response()
 
     async def _reset_timeout(self, request: web.Request) -> web.Response:
         session = self._find(request)
         if session is None:
-            return _no_session(request)
+            return _session_not_found(request)
         session.reset_timeout(time.time())
         return web.Response()
 
@@ -199,7 +205,7 @@ def _session_response(session: EmulatedSession, request: web.Request) -> web.Res
 
 
 def _job_headers(record: dict[str, Any]) -> dict[str, str]:
-    """Repeat the record in headers, as the service does for a single session."""
+    """Return the headers that the service adds to the response for a single session."""
     scheduler, plugin = record["schedulerInfo"], record["pluginInfo"]
     return {
         "x-ms-job-type": "SparkServiceSession",
@@ -216,42 +222,42 @@ def _job_headers(record: dict[str, Any]) -> dict[str, str]:
 
 
 def _header_time(stamp: str | None) -> str:
-    """Write a time as the service does in headers: American, on a clock of twelve hours."""
+    """Format a time as the service does in headers: in the US format, with a 12-hour clock."""
     at = datetime.fromisoformat(stamp) if stamp else datetime(1, 1, 1, tzinfo=UTC)
     return f"{at.month}/{at.day}/{at.year:04} {at:%I:%M:%S %p} +00:00".replace(" 0", " ", 1)
 
 
 def _too_many_requests(rate_limit: int) -> web.Response:
-    words = (
+    message = (
         f"Your request has hit layered throttling rate-limit of {rate_limit} per 1 second(s). "
         "Please retry after 1 second(s)"
     )
-    return web.Response(text=words, status=429, headers={"Retry-After": "1"})
+    return web.Response(text=message, status=429, headers={"Retry-After": "1"})
 
 
-def _trouble(status: int, request: web.Request, rate_limit: int) -> web.Response:
+def _injected_fault(status: int, request: web.Request, rate_limit: int) -> web.Response:
     if status == 0:
-        return _broken_off(request)
+        return _close_connection(request)
     if status == 429:
         return _too_many_requests(rate_limit)
-    words = "The emulator was told to answer so."
-    return web.json_response({"error": {"code": "Emulated", "message": words}}, status=status)
+    message = "The emulator was told to answer so."
+    return web.json_response({"error": {"code": "Emulated", "message": message}}, status=status)
 
 
-def _bad_request(words: str) -> web.Response:
-    message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{words}"
+def _bad_request(reason: str) -> web.Response:
+    message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{reason}"
     return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=400)
 
 
-def _closed_pool(pool: str | None, remote: str | None) -> web.Response | None:
-    """Refuse the pools that are there to be refused."""
+def _pool_error(pool: str | None, remote: str | None) -> web.Response | None:
+    """Return the error response of the pools that always answer one, and None for all others."""
     if pool == FORBIDDEN_POOL:
-        words = (
+        message = (
             f"The principal '{OBJECT_ID}' does not have the required Synapse RBAC permission to perform this action. "
             "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, "
             f"Scope: workspaces/{WORKSPACE}/bigDataPools/{pool}."
         )
-        return web.json_response({"error": {"code": "Unauthorized", "message": words}}, status=403)
+        return web.json_response({"error": {"code": "Unauthorized", "message": message}}, status=403)
     if pool == FIREWALLED_POOL:
         body = {"code": "ClientIpAddressNotAuthorized", "message": f"Client Ip address : {remote}"}
         return web.json_response(body, status=403)
@@ -261,13 +267,13 @@ def _closed_pool(pool: str | None, remote: str | None) -> web.Response | None:
     return None
 
 
-def _no_session(request: web.Request) -> web.Response:
-    words = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
-    return web.json_response({"code": "NotFound", "message": words, "error": None}, status=404)
+def _session_not_found(request: web.Request) -> web.Response:
+    message = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
+    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
 
 
-async def _fault(number: int, request: web.Request) -> web.Response:
-    """Fail in one of the ways that pass."""
+async def _transient_fault(number: int, request: web.Request) -> web.Response:
+    """Return a transient error; successive numbers select 503, 429, 500 and a closed connection in turn."""
     match number % 4:
         case 0:
             return web.Response(text="<html><title>Service Unavailable</title></html>", status=503)
@@ -277,10 +283,10 @@ async def _fault(number: int, request: web.Request) -> web.Response:
             body = {"error": {"code": "UnknownError", "message": "An unexpected error occurred."}}
             return web.json_response(body, status=500, headers={"x-ms-failure-cause": "gateway"})
         case _:
-            return _broken_off(request)
+            return _close_connection(request)
 
 
-def _broken_off(request: web.Request) -> web.Response:
+def _close_connection(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

@@ -1,4 +1,4 @@
-"""Emulated sessions: what a session's record says at any time, and the pools that hold them."""
+"""The emulated sessions: the JSON record of a session at a given time, and the sessions of each Spark pool."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from typing import Any
 from airflow_provider_synapse_livy.emulator.scenarios import (
     APPLICATION,
     NOW,
-    Moment,
     Scenario,
-    cancellation,
-    idle_timeout,
+    Transition,
+    cancellation_transitions,
+    idle_timeout_transitions,
 )
 
 __all__ = ["EmulatedSession", "Pools", "timestamp"]
 
-_PLAIN_FIELDS = ("id", "appId", "appInfo", "state", "log", "registeredSources")
-_OPTIONS = ("name", "file", "className", "args", "jars", "files", "pyFiles", "archives", "conf")
-_SIZES = ("driverMemory", "driverCores", "executorMemory", "executorCores", "numExecutors")
+#: The fields of a record without ``detailed=true``.
+_BASIC_FIELDS = ("id", "appId", "appInfo", "state", "log", "registeredSources")
+#: The fields of a request to create a session that its record repeats.
+_REQUEST_FIELDS = ("name", "file", "className", "args", "jars", "files", "pyFiles", "archives", "conf")
+_SIZE_FIELDS = ("driverMemory", "driverCores", "executorMemory", "executorCores", "numExecutors")
 
 
 def timestamp(at: float) -> str:
     """
-    Write a time as the service does: in UTC, with up to seven digits of a fraction and no zeros at its end.
+    Format a time as the service does: in UTC, with up to seven decimal places of the seconds and no trailing zeros.
 
     :param at: seconds since the epoch.
     """
@@ -42,16 +44,17 @@ def timestamp(at: float) -> str:
 @dataclass
 class EmulatedSession:
     """
-    One session: what was asked for, and what has been done to it since. All else follows from the time.
+    One session: the request that created it, and the requests that changed it since.
 
-    :param id: its number in the pool.
-    :param pool: its pool.
-    :param workspace: its workspace.
-    :param options: the body of the request that created it.
-    :param scenario: what happens to it.
-    :param created_at: when it was created, in seconds since the epoch.
-    :param time_scale: how long an emulated second lasts.
-    :param submitter_id: who created it.
+    Its record is computed from these for a given time. All times are in seconds since the epoch.
+
+    :param id: its number in the pool, from 0.
+    :param options: the JSON body of the request that created it.
+    :param time_scale: real seconds per emulated second.
+    :param submitter_id: object id of the application that created it.
+    :param cancelled_at: time of the DELETE request, if any.
+    :param timeout_reset_at: time of the last request to reset the idle timeout.
+    :param read_count: number of GET requests for this session.
     """
 
     id: int
@@ -63,95 +66,88 @@ class EmulatedSession:
     time_scale: float
     submitter_id: str
     cancelled_at: float | None = None
-    touched_at: float = 0.0
-    reads: int = field(default=0)
+    timeout_reset_at: float = 0.0
+    read_count: int = field(default=0)
 
     def cancel(self, now: float) -> None:
-        """
-        Ask for its end, as a DELETE does; one that has ended, or was asked before, does not mind.
-
-        :param now: when that is.
-        """
+        """Cancel the session, unless it has ended or its cancellation was requested before."""
         if self.record(now)["schedulerInfo"]["cancellationRequestedAt"] is None and not self._has_ended(now):
             self.cancelled_at = now
 
     def reset_timeout(self, now: float) -> None:
-        """
-        Begin its idle timeout anew; one that has ended stays so.
-
-        :param now: when that is.
-        """
+        """Restart the idle timeout, unless the session has ended."""
         if not self._has_ended(now):
-            self.touched_at = now
+            self.timeout_reset_at = now
 
     def _has_ended(self, now: float) -> bool:
         return self.record(now)["state"] in _FINAL_STATES
 
     def record(self, now: float, *, detailed: bool = True) -> dict[str, Any]:
         """
-        Give its record as the service would.
+        Return the session's JSON record at the time ``now``.
 
-        :param now: when that is.
-        :param detailed: whether to give all of it.
+        :param detailed: include all fields, as the query ``detailed=true`` does.
         """
         record = self._initial_record()
-        for moment in self._moments():
-            if moment.at <= now:
-                self._apply(moment, record)
-        return record if detailed else {name: record[name] for name in _PLAIN_FIELDS}
+        for transition in self._transitions():
+            if transition.at <= now:
+                self._apply(transition, record)
+        return record if detailed else {name: record[name] for name in _BASIC_FIELDS}
 
-    def _moments(self) -> list[Moment]:
-        """Lay out its life as it stands now, in seconds since the epoch."""
+    def _transitions(self) -> list[Transition]:
+        """Return all transitions, given the requests so far, with times in seconds since the epoch."""
         scale = self.time_scale
-        moments = [Moment(self.created_at + m.at * scale, m.changes) for m in self.scenario.moments]
+        transitions = [Transition(self.created_at + t.at * scale, t.changes) for t in self.scenario.transitions]
         if self.scenario.idle_timeout is not None:
-            idle_since = max(moments[-1].at, self.touched_at)
-            moments += idle_timeout(idle_since + self.scenario.idle_timeout * scale, scale)
+            idle_since = max(transitions[-1].at, self.timeout_reset_at)
+            transitions += idle_timeout_transitions(idle_since + self.scenario.idle_timeout * scale, scale)
         if self.cancelled_at is not None:
-            moments = [moment for moment in moments if moment.at <= (self.cancelled_at or 0)]
-            started = any(moment.changes.get("application") for moment in moments)
-            moments += cancellation(self.cancelled_at, started=started, scale=scale)
-        return moments
+            transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
+            started = any(transition.changes.get("application") for transition in transitions)
+            transitions += cancellation_transitions(self.cancelled_at, started=started, scale=scale)
+        return transitions
 
-    def _apply(self, moment: Moment, record: dict[str, Any]) -> None:
-        for name, change in moment.changes.items():
+    def _apply(self, transition: Transition, record: dict[str, Any]) -> None:
+        for name, change in transition.changes.items():
             if change is APPLICATION:
                 record.update(self._application())
             elif isinstance(change, dict):
-                stamped = {k: timestamp(moment.at) if v is NOW else v for k, v in change.items()}
+                stamped = {k: timestamp(transition.at) if v is NOW else v for k, v in change.items()}
                 record[name] = (record[name] or {}) | stamped
             else:
                 record[name] = copy.deepcopy(change)
 
     def _application(self) -> dict[str, Any]:
         app_id = f"application_{round(self.created_at * 1000)}_{self.id + 1:04}"
-        page = f"sessions/{self.id}/applications/{app_id}"
-        path = f"workspaces/{self.workspace}/sparkpools/{self.pool}/{page}"
-        studio = f"https://web.azuresynapse.net/sparkui/{uuid.UUID(int=self.id)}"
+        application_path = f"sessions/{self.id}/applications/{app_id}"
+        path = f"workspaces/{self.workspace}/sparkpools/{self.pool}/{application_path}"
+        base_url = f"https://web.azuresynapse.net/sparkui/{uuid.UUID(int=self.id)}"
         return {
             "appId": app_id,
             "appInfo": {
-                "sparkUiUrl": f"{studio}/{path}",
+                "sparkUiUrl": f"{base_url}/{path}",
                 "impulseErrorCode": None,
                 "isStreamingQueryExists": None,
                 "impulseClassification": None,
                 "impulseTsg": None,
                 "isSessionTimedOut": "false",
-                "driverLogUrl": f"{studio}/api/v1/{path}/driverlog/stderr",
+                "driverLogUrl": f"{base_url}/api/v1/{path}/driverlog/stderr",
             },
             "log": ["stdout: ", "\nstderr: ", "26/01/01 00:00:00 INFO ContextHandler: Started", "\nYARN Diagnostics: "],
             "registeredSources": ["default"],
         }
 
     def _initial_record(self) -> dict[str, Any]:
-        asked = {name: self.options[name] for name in (*_OPTIONS, *_SIZES) if self.options.get(name) is not None}
+        requested = {
+            name: self.options[name] for name in (*_REQUEST_FIELDS, *_SIZE_FIELDS) if self.options.get(name) is not None
+        }
         stamps = ("notStarted", "starting", "idle", "dead", "shuttingDown", "killed", "recovering", "busy", "error")
         steps = ("preparation", "resourceAcquisition", "submission", "monitoring", "cleanup")
         return {
             "livyInfo": {
                 **{f"{stamp}At": None for stamp in stamps},
                 "currentState": "not_started",
-                "jobCreationRequest": {"conf": {}} | asked,
+                "jobCreationRequest": {"conf": {}} | requested,
             },
             "name": self.options.get("name"),
             "workspaceName": self.workspace,
@@ -184,41 +180,34 @@ _FINAL_STATES = ("dead", "killed", "error", "success")
 
 
 class Pools:
-    """The Spark pools of a workspace. A pool exists as soon as somebody names it, and numbers its sessions from 0."""
+    """The sessions of a workspace by Spark pool. A pool exists as soon as it is named, and counts ids from 0."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, dict[int, EmulatedSession]] = defaultdict(dict)
-        self._numbers: dict[str, itertools.count[int]] = defaultdict(itertools.count)
+        self._next_ids: dict[str, itertools.count[int]] = defaultdict(itertools.count)
         self._lock = threading.Lock()
 
     def create(self, pool: str, **details: Any) -> EmulatedSession:
         """
-        Create a session.
+        Create a session in a pool.
 
-        :param pool: its pool.
-        :param details: what else :class:`EmulatedSession` takes.
+        :param details: all other fields of :class:`EmulatedSession` but ``id``.
         """
         with self._lock:
-            session = EmulatedSession(id=next(self._numbers[pool]), pool=pool, **details)
+            session = EmulatedSession(id=next(self._next_ids[pool]), pool=pool, **details)
             self._sessions[pool][session.id] = session
         return session
 
     def find(self, pool: str, session_id: int) -> EmulatedSession | None:
-        """
-        Find a session; those that have ended stay.
-
-        :param pool: its pool.
-        :param session_id: its number.
-        """
+        """Return a session, or None if it does not exist; sessions that have ended are kept."""
         return self._sessions[pool].get(session_id)
 
     def page(self, pool: str, start: int, size: int) -> list[EmulatedSession]:
         """
-        Give a page of a pool's sessions, the newest first.
+        Return one page of a pool's sessions, newest first.
 
-        :param pool: the pool.
-        :param start: how many to pass over.
-        :param size: how many to give at the most.
+        :param start: number of sessions to skip.
+        :param size: maximum number of sessions to return.
         """
         with self._lock:
             newest_first = list(reversed(self._sessions[pool].values()))

@@ -100,7 +100,7 @@ def release(synapse, sessions):
 
 def is_asked(synapse, sessions):
     """Count how often sessions were asked for, by themselves or by the first page of their pool's list."""
-    asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.seen)
+    asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.recorded_requests)
     counts = {
         (pool, number): asked[f"/{pool}/sessions/{number}"] + asked[f"/{pool}/sessions"] for number, pool, _ in sessions
     }
@@ -109,7 +109,7 @@ def is_asked(synapse, sessions):
 
 def wait_until_asked(synapse, sessions, times=2, timeout=180):
     """Wait until each session was asked for so often from now on."""
-    synapse.server.seen.clear()
+    synapse.server.recorded_requests.clear()
 
     def look():
         asked = is_asked(synapse, sessions)
@@ -180,7 +180,7 @@ def test_triggerers_that_die(airflow, synapse):
         airflow.kill(dying)
         time.sleep(20)  # until the other one may have noticed
         wait_until_asked(synapse, sessions)
-        synapse.server.seen.clear()
+        synapse.server.recorded_requests.clear()
         time.sleep(20)
         asked = is_asked(synapse, sessions)
         assert len(asked) == 20

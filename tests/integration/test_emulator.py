@@ -1,4 +1,4 @@
-"""The local Synapse: it answers as recordings of the live service do, to the real clients."""
+"""The emulator: its responses match recordings of the live service, and Microsoft's own client can use it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSION = "livyApi/versions/2020-12-01"
 
 
 def call(emulator, method, path, *, version=VERSION, token=STATIC_TOKEN, **kwargs):
-    """Send a request to the emulator."""
+    """Send a request to the emulator and return the response."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return requests.request(
         method, f"{emulator.url}/{version}/sparkPools/{path}", headers=headers, timeout=10, **kwargs
@@ -33,13 +33,14 @@ def call(emulator, method, path, *, version=VERSION, token=STATIC_TOKEN, **kwarg
 
 
 def record(emulator, scenario, age, *, pool="etl"):
-    """Give the record of a session that is so many seconds old."""
+    """Return the record of a new session whose age is given in emulated seconds."""
     session_id = emulator.create_session(pool, scenario, age=age)
     return call(emulator, "GET", f"{pool}/sessions/{session_id}?detailed=true").json()
 
 
 STAGES = [
-    # scenario, age in seconds, then state, result, scheduler, plugin; the numbers are those of the table of states
+    # scenario, age in emulated seconds, then state, result, scheduler state, plugin state
+    # The trailing numbers count the combinations of states that the live service shows.
     ("becomes_idle", 5, "not_started", "Uncertain", "Queued", "Preparation"),  # 1
     ("becomes_idle", 21, "not_started", "Uncertain", "Scheduled", "ResourceAcquisition"),  # 2
     ("becomes_idle", 30, "starting", "Uncertain", "Scheduled", "Monitoring"),  # 3
@@ -67,7 +68,7 @@ STAGES = [
 
 @pytest.mark.parametrize(("scenario", "age", "state", "result", "scheduler", "plugin"), STAGES)
 def test_stages(synapse, scenario, age, state, result, scheduler, plugin):
-    """Each scenario goes through the states that the live service shows, in its proportions."""
+    """At each age, a scenario's session has the states that the live service reports at that age."""
     session_id = synapse.create_session("etl", scenario, age=age)
     body = synapse.server.pools.find("etl", session_id).record(time.time())
     session = SparkSession.from_dict(body)
@@ -76,20 +77,20 @@ def test_stages(synapse, scenario, age, state, result, scheduler, plugin):
     assert (session.scheduler_info.current_state, session.plugin_info.current_state) == (scheduler, plugin)
 
 
-def test_every_scenario_is_tried():
-    """No scenario is left out of the stages above."""
+def test_every_scenario_has_a_stage():
+    """Every scenario occurs in ``STAGES``."""
     assert {row[0] for row in STAGES} == set(SCENARIOS)
 
 
 def test_durations_are_the_recorded_ones(synapse):
-    """A session queues for about 16 seconds, gets nodes within 4 and is handed over within 2."""
+    """A session is queued for 15.8 s, acquires nodes in 4.2 s and starts in 2.1 s, as recorded."""
     session = SparkSession.from_dict(record(synapse, "becomes_idle", 70))
     durations = (session.queue_duration, session.acquisition_duration, session.start_duration)
     assert [round(duration.total_seconds(), 1) for duration in durations] == [15.8, 4.2, 2.1]
 
 
 def test_record_of_a_new_session(synapse):
-    """What is not known yet is null, and errorInfo is not there at all."""
+    """In the record of a new session, unknown values are null, and errorInfo is missing."""
     body = record(synapse, "becomes_idle", 0)
     assert [name for name, value in body.items() if value is None] == [
         "name",
@@ -103,7 +104,7 @@ def test_record_of_a_new_session(synapse):
 
 
 def test_record_of_an_idle_timeout(synapse):
-    """An idle timeout is marked by a string, and has the service's error."""
+    """After an idle timeout, isSessionTimedOut is the string "true", and errorInfo has LIVY_JOB_TIMED_OUT."""
     body = record(synapse, "idles_out", 160)
     assert body["appInfo"]["isSessionTimedOut"] == "true"
     assert body["errorInfo"] == [
@@ -117,7 +118,7 @@ def test_record_of_an_idle_timeout(synapse):
 
 
 def test_record_of_a_cancellation(synapse):
-    """A killed session has no killedAt, as with the live service, and no error."""
+    """The record of a killed session has neither killedAt nor errorInfo, as with the live service."""
     body = record(synapse, "cancelled_while_idle", 130)
     assert body["livyInfo"]["killedAt"] is None
     assert body["schedulerInfo"]["cancellationRequestedAt"]
@@ -134,42 +135,42 @@ def test_record_of_a_cancellation(synapse):
     ],
 )
 def test_timestamps(at, text):
-    """A timestamp has up to seven digits of a fraction, without zeros at the end, and the offset +00:00."""
+    """A timestamp has up to seven decimal places, no trailing zeros, and the offset +00:00."""
     assert timestamp(at) == text
     assert datetime.fromisoformat(text).timestamp() == pytest.approx(at, abs=1e-5)
 
 
 def test_sessions_are_numbered_from_zero_in_each_pool(synapse):
-    """A pool counts its sessions from 0."""
+    """Each pool numbers its sessions from 0."""
     numbers = [call(synapse, "POST", f"{pool}/sessions", json={}).json()["id"] for pool in ("one", "two", "one")]
     assert numbers == [0, 0, 1]
 
 
 def test_headers(synapse):
-    """A single session comes with its record in headers, with American times, and 1/1/0001 for what is unset."""
-    answer = call(synapse, "POST", "etl/sessions?detailed=true", json={"name": "x"})
+    """A response for one session repeats the record in headers, with times in US format and 1/1/0001 if unset."""
+    response = call(synapse, "POST", "etl/sessions?detailed=true", json={"name": "x"})
     uuid = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    assert answer.headers["content-type"] == "application/json; charset=utf-8"
-    assert re.fullmatch(uuid, answer.headers["x-ms-activity-id"])
-    assert re.fullmatch(uuid, answer.headers["x-ms-request-id"])
-    assert answer.headers["x-ms-job-result"] == "Uncertain"
-    assert answer.headers["x-ms-job-scheduled-on"] == "1/1/0001 12:00:00 AM +00:00"
-    assert answer.headers["x-ms-job-ended-on"] == ""
-    assert re.fullmatch(r"\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M \+00:00", answer.headers["x-ms-job-submitted-on"])
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
+    assert re.fullmatch(uuid, response.headers["x-ms-activity-id"])
+    assert re.fullmatch(uuid, response.headers["x-ms-request-id"])
+    assert response.headers["x-ms-job-result"] == "Uncertain"
+    assert response.headers["x-ms-job-scheduled-on"] == "1/1/0001 12:00:00 AM +00:00"
+    assert response.headers["x-ms-job-ended-on"] == ""
+    assert re.fullmatch(r"\d+/\d+/\d{4} \d+:\d\d:\d\d [AP]M \+00:00", response.headers["x-ms-job-submitted-on"])
 
 
-def test_plain_form(synapse):
-    """Without detailed=true a session is little more than its state."""
+def test_record_without_details(synapse):
+    """Without detailed=true a record has six fields only."""
     session_id = synapse.create_session("etl", age=70)
     body = call(synapse, "GET", f"etl/sessions/{session_id}").json()
     assert list(body) == ["id", "appId", "appInfo", "state", "log", "registeredSources"]
 
 
 def test_cancellation_is_asynchronous(synapse):
-    """A DELETE answers 200 with nothing; the session is idle for another moment, but asked to end."""
+    """A DELETE answers 200 without a body; the session is still idle, with cancellationRequestedAt set."""
     session_id = synapse.create_session("etl", age=70)
-    answer = call(synapse, "DELETE", f"etl/sessions/{session_id}")
-    assert (answer.status_code, answer.content) == (200, b"")
+    response = call(synapse, "DELETE", f"etl/sessions/{session_id}")
+    assert (response.status_code, response.content) == (200, b"")
     body = call(synapse, "GET", f"etl/sessions/{session_id}?detailed=true").json()
     assert (body["state"], body["result"]) == ("idle", "Uncertain")
     assert body["schedulerInfo"]["cancellationRequestedAt"]
@@ -177,7 +178,7 @@ def test_cancellation_is_asynchronous(synapse):
 
 @pytest.mark.parametrize(("age", "state"), [(5, "error"), (30, "killed"), (70, "killed")])
 def test_cancellation_ends_a_session(synapse, age, state):
-    """A session that is cancelled ends as killed, or as error if it had not started; either is a cancellation."""
+    """A cancelled session ends as killed, or as error if it had not started, with the result Cancelled."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", age=age))
     now = time.time()
     synapse.cancel_session("etl", session.id)
@@ -186,8 +187,8 @@ def test_cancellation_ends_a_session(synapse, age, state):
     assert (ended["state"], ended["result"]) == (state, "Cancelled")
 
 
-def test_cancelling_what_has_ended_changes_nothing(synapse):
-    """A second DELETE, or one that comes too late, is answered and forgotten."""
+def test_cancelling_an_ended_session_changes_nothing(synapse):
+    """A DELETE of a session that has ended answers 200 and does not change its record."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", "idles_out", age=200))
     before = session.record(time.time())
     assert call(synapse, "DELETE", f"etl/sessions/{session.id}").status_code == 200
@@ -195,25 +196,25 @@ def test_cancelling_what_has_ended_changes_nothing(synapse):
 
 
 def test_reset_timeout(synapse):
-    """PUT reset-timeout begins the idle timeout anew."""
+    """A PUT of reset-timeout restarts the idle timeout."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", "idles_out", age=110))
     now = time.time()
     assert session.record(now + 20)["state"] == "dead"
-    answer = call(synapse, "PUT", f"etl/sessions/{session.id}/reset-timeout")
-    assert (answer.status_code, answer.content) == (200, b"")
+    response = call(synapse, "PUT", f"etl/sessions/{session.id}/reset-timeout")
+    assert (response.status_code, response.content) == (200, b"")
     assert session.record(now + 20)["state"] == "idle"
     assert session.record(now + 70)["state"] == "dead"
 
 
-def test_reset_timeout_revives_nobody(synapse):
-    """A session that has ended does not mind a reset."""
+def test_reset_timeout_of_an_ended_session_changes_nothing(synapse):
+    """A PUT of reset-timeout for a session that has ended answers 200 and does not change its state."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", "idles_out", age=200))
     assert call(synapse, "PUT", f"etl/sessions/{session.id}/reset-timeout").status_code == 200
     assert session.record(time.time())["state"] == "dead"
 
 
 def test_list(synapse):
-    """A list has at most 20 sessions, the newest first; total counts those of the answer; the ended ones stay."""
+    """A list has up to 20 sessions, newest first, including ended ones; total is the number of sessions in it."""
     for age in range(25):
         synapse.create_session("listed", age=100 * age)
     first = call(synapse, "GET", "listed/sessions?detailed=true").json()
@@ -223,7 +224,7 @@ def test_list(synapse):
     assert list(last["sessions"][0]) == ["id", "appId", "appInfo", "state", "log", "registeredSources"]
 
 
-REFUSALS = [
+FLAT_ERRORS = [
     ("GET", "etl/sessions/99999", 404, {"code": "NotFound", "error": None}),
     ("GET", "etl/sessions/one", 404, {"code": "NotFound", "error": None}),
     ("GET", "etl/sessions/²", 404, {"code": "NotFound", "error": None}),
@@ -233,19 +234,19 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "status", "body"), REFUSALS)
-def test_refusals(synapse, method, path, status, body):
-    """What is not there, or closed, is refused in the service's flat shape."""
-    answer = call(synapse, method, path)
-    assert (answer.status_code, answer.json() | body) == (status, answer.json())
-    assert answer.headers["x-ms-activity-id"]
+@pytest.mark.parametrize(("method", "path", "status", "body"), FLAT_ERRORS)
+def test_flat_errors(synapse, method, path, status, body):
+    """A missing session and a closed firewall get a JSON error with code and message at the top level."""
+    response = call(synapse, method, path)
+    assert (response.status_code, response.json() | body) == (status, response.json())
+    assert response.headers["x-ms-activity-id"]
 
 
 @pytest.mark.parametrize(("pool", "status", "code"), [("forbidden", 403, "Unauthorized"), ("missing", 404, "NotFound")])
-def test_nested_refusals(synapse, pool, status, code):
-    """A missing role and a missing pool are refused in the service's nested shape."""
-    answer = call(synapse, "GET", f"{pool}/sessions")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+def test_nested_errors(synapse, pool, status, code):
+    """A missing role and a missing pool get a JSON error with code and message inside "error"."""
+    response = call(synapse, "GET", f"{pool}/sessions")
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -259,90 +260,91 @@ def test_nested_refusals(synapse, pool, status, code):
     ],
 )
 def test_bad_requests(synapse, path, kwargs):
-    """A request that is not understood, or names a scenario that does not exist, is refused as the Livy path does."""
-    answer = call(synapse, "POST", path, **kwargs)
-    assert (answer.status_code, set(answer.json())) == (400, {"TraceId", "Message"})
+    """A malformed request, or one with an unknown scenario or API version, gets a 400 with TraceId and Message."""
+    response = call(synapse, "POST", path, **kwargs)
+    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
 
 
 @pytest.mark.parametrize(("token", "code"), [(None, "AuthenticationFailed"), ("made-up", "AuthenticationFailed")])
-def test_nobody_comes_in_without_a_token(synapse, token, code):
-    """Without a token, or with one that nobody issued, the answer is 401."""
-    answer = call(synapse, "GET", "etl/sessions/0", token=token)
-    assert (answer.status_code, answer.json()["code"]) == (401, code)
-    assert "x-ms-activity-id" not in answer.headers
+def test_a_valid_token_is_required(synapse, token, code):
+    """A request without a token, or with an unknown one, gets a 401."""
+    response = call(synapse, "GET", "etl/sessions/0", token=token)
+    assert (response.status_code, response.json()["code"]) == (401, code)
+    assert "x-ms-activity-id" not in response.headers
 
 
-def test_pages_that_do_not_exist(synapse):
-    """A page is asked for with numbers."""
+def test_invalid_pages(synapse):
+    """A page number that is not an integer gets a 400; a negative one counts as 0."""
     assert call(synapse, "GET", "etl/sessions?from=one").status_code == 400
     assert call(synapse, "GET", "nobody/sessions?from=-5").json()["sessions"] == []
 
 
 def token_for(synapse, scope):
-    """Get a token for some scope."""
+    """Request a token for a scope and return it."""
     url = f"{synapse.url}/{TENANT_ID}/oauth2/v2.0/token"
     form = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scope": scope}
     return requests.post(url, data=form, timeout=10).json()["access_token"]
 
 
 def test_tokens_are_for_one_audience(synapse):
-    """A token that was issued for another service is not taken."""
+    """A token issued for another service gets a 401."""
     good = token_for(synapse, "https://dev.azuresynapse.net/.default")
     assert call(synapse, "GET", "etl/sessions", token=good).status_code == 200
-    answer = call(synapse, "GET", "etl/sessions", token=token_for(synapse, "https://management.azure.com/.default"))
-    assert (answer.status_code, answer.json()["code"]) == (401, "InvalidTokenAuthenticationAudience")
+    response = call(synapse, "GET", "etl/sessions", token=token_for(synapse, "https://management.azure.com/.default"))
+    assert (response.status_code, response.json()["code"]) == (401, "InvalidTokenAuthenticationAudience")
 
 
-def test_tokens_end():
-    """A token is good for as long as was said."""
+def test_tokens_expire():
+    """An issued token gets a 401 after its lifetime."""
     with SynapseEmulator(token_lifetime=0) as synapse:
         expired = token_for(synapse, "https://dev.azuresynapse.net/.default")
         assert call(synapse, "GET", "etl/sessions", token=expired).status_code == 401
 
 
 def test_rate_limit():
-    """More requests a second than allowed are answered 429, with the time to wait."""
+    """Requests beyond the rate limit get a 429 with Retry-After."""
     with SynapseEmulator(rate_limit=3) as synapse:
-        answers = [call(synapse, "GET", "etl/sessions") for _ in range(4)]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
-    assert answers[-1].headers["Retry-After"] == "1"
-    assert "layered throttling rate-limit of 3 per 1 second(s)" in answers[-1].text
+        responses = [call(synapse, "GET", "etl/sessions") for _ in range(4)]
+    assert [response.status_code for response in responses] == [200, 200, 200, 429]
+    assert responses[-1].headers["Retry-After"] == "1"
+    assert "layered throttling rate-limit of 3 per 1 second(s)" in responses[-1].text
 
 
 def test_flaky_sessions(synapse):
-    """A flaky session fails every other time, each time in another transport."""
+    """Every other read of a flaky session fails, with 503, 429, 500 and a closed connection in turn."""
     session_id = synapse.create_session("etl", "flaky", age=70)
     statuses = []
     for _ in range(8):
         try:
             statuses.append(call(synapse, "GET", f"etl/sessions/{session_id}").status_code)
         except requests.ConnectionError:
-            statuses.append("broken")
-    assert statuses == [503, 200, 429, 200, 500, 200, "broken", 200]
+            statuses.append("closed")
+    assert statuses == [503, 200, 429, 200, 500, 200, "closed", 200]
 
 
-def test_requests_are_remembered():
-    """A test can see what the emulator was asked."""
+def test_requests_are_recorded():
+    """Each request is recorded with its method, path and status."""
     with SynapseEmulator() as synapse:
         session_id = synapse.create_session("etl")
         call(synapse, "GET", f"etl/sessions/{session_id}")
-        assert synapse.seen == [("GET", f"/{VERSION}/sparkPools/etl/sessions/0", 200)]
+        assert synapse.recorded_requests == [("GET", f"/{VERSION}/sparkPools/etl/sessions/0", 200)]
 
 
-def test_scenarios_that_do_not_exist(synapse):
-    """A misspelt scenario is refused, with those that exist."""
-    with pytest.raises(ValueError, match="no scenario 'idle_out', but becomes_idle, idles_out"):
+def test_unknown_scenario(synapse):
+    """An unknown scenario raises a ValueError that names it and lists all scenarios."""
+    with pytest.raises(ValueError, match="Scenario 'idle_out': there is no such scenario") as raised:
         synapse.create_session("etl", "idle_out")
+    assert str(raised.value).splitlines()[1:] == ["Fix: use one of these scenarios:", ", ".join(SCENARIOS)]
 
 
-def test_cancelling_what_does_not_exist(synapse):
-    """A test that cancels a session that was never created has a mistake, and is told."""
-    with pytest.raises(LookupError, match="pool etl has no session 99999"):
+def test_cancelling_an_unknown_session(synapse):
+    """Cancelling an unknown session raises a LookupError that names session and pool."""
+    with pytest.raises(LookupError, match="Session 99999 in pool etl: there is no such session.\nFix: "):
         synapse.cancel_session("etl", 99999)
 
 
 def test_real_client(tls_synapse):
-    """Microsoft's own client creates, reads, lists, resets and cancels a session, with its own credential."""
+    """Microsoft's client and credential can create, read, list, reset and cancel a session."""
     credential = ClientSecretCredential(
         TENANT_ID,
         CLIENT_ID,
@@ -370,7 +372,7 @@ def test_real_client(tls_synapse):
 
 
 def test_wait_sees_every_step(synapse):
-    """A wait that looks often enough sees the steps in their order."""
+    """A wait that reads the session every second records all phases in their order."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", "idles_out"))
     wait = Wait(WaitRules.checked(None, ["Succeeded"], False), began=0, timeout=1e12, poke_interval=1)
     for second in range(200):
@@ -382,15 +384,15 @@ def test_wait_sees_every_step(synapse):
 
 
 def run_emulator(*arguments):
-    """Run the emulator as a command."""
+    """Start the emulator as a command and return the process."""
     command = [sys.executable, "-m", "airflow_provider_synapse_livy.emulator", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("tls", [True, False])
-def test_command(tmp_path, number, tls):
-    """The command prints one line when it is ready, serves, and stops cleanly when asked to."""
+def test_command(tmp_path, signal_number, tls):
+    """The command prints one line when it is ready, serves requests, and exits with 0 on SIGINT and SIGTERM."""
     ca_file = tmp_path / "ca.pem"
     arguments = ["--tls", "--ca-file", str(ca_file)] if tls else []
     with run_emulator("--port", "0", *arguments) as process:
@@ -402,25 +404,44 @@ def test_command(tmp_path, number, tls):
             assert http.post(
                 f"{url}/{VERSION}/sparkPools/etl/sessions", json={}, headers=headers, verify=verify, timeout=10
             ).ok
-            process.send_signal(number)
+            process.send_signal(signal_number)
             assert process.wait(timeout=10) == 0
         assert process.stdout.read() == ""
 
 
-def test_command_that_can_not_start(synapse):
-    """What keeps the emulator from starting is one line, and an exit code."""
-    port = synapse.url.rpartition(":")[2]
-    with run_emulator("--port", port) as process:
-        (line,) = process.stdout.read().splitlines()
-    assert process.returncode == 1
-    assert line.startswith("The Synapse emulator can't start: ")
-    with run_emulator("--time-scale", "0") as process:
-        assert "--time-scale must be more than 0" in process.stdout.read()
-    assert process.returncode == 2
+def output_of_failure(*arguments):
+    """Run the emulator until it exits; return its exit code and its output, which must be two lines."""
+    with run_emulator(*arguments) as process:
+        event, fix = process.stdout.read().splitlines()
+    return process.returncode, event, fix
+
+
+def test_command_that_cannot_start(synapse, tmp_path):
+    """If the emulator cannot start, it prints the reason and a fix, one line each, and exits with 1."""
+    address = synapse.url.removeprefix("http://")
+    code, event, fix = output_of_failure("--port", address.rpartition(":")[2])
+    assert (code, event) == (1, f"Synapse emulator: cannot listen on {address}: address already in use")
+    assert fix.startswith("Fix: set --host ")
+    code, event, _ = output_of_failure("--port", "65536")
+    assert (code, event) == (1, "Synapse emulator: cannot listen on 127.0.0.1:65536: port must be 0-65535.")
+    ca_file = tmp_path / "missing" / "ca.pem"
+    code, event, fix = output_of_failure("--port", "0", "--tls", "--ca-file", str(ca_file))
+    assert (code, event) == (1, f"Synapse emulator: cannot write {ca_file}: No such file or directory")
+    assert fix.startswith("Fix: set --ca-file ")
+
+
+def test_wrong_arguments_of_the_command():
+    """A wrong argument prints its name and a fix, one line each, and exits with 2."""
+    code, event, fix = output_of_failure("--time-scale", "0")
+    assert (code, event) == (2, "--time-scale 0: must be more than 0.")
+    assert fix.startswith("Fix: use 1 ")
+    code, event, fix = output_of_failure("--port", "one")
+    assert (code, event) == (2, "--port: invalid int value: 'one'")
+    assert fix == "Fix: see the options with python -m airflow_provider_synapse_livy.emulator --help"
 
 
 def test_help_lists_the_scenarios():
-    """The help names every scenario, and how to be let in."""
+    """The help lists every scenario, and the names and secrets to sign in with."""
     with run_emulator("--help") as process:
         text = process.stdout.read()
     assert [name for name in SCENARIOS if f"\n  {name} " not in text] == []
@@ -428,16 +449,18 @@ def test_help_lists_the_scenarios():
         assert word in text
 
 
-def test_trouble_can_be_ordered(synapse_livy_emulator):
-    """The next answers are those that a test asks for; then all is as before, and the requests can be looked at."""
+def test_injected_faults(synapse_livy_emulator):
+    """``fail_next()`` sets the statuses of the next responses only, and they are recorded like others."""
     session_id = synapse_livy_emulator.create_session("etl")
-    synapse_livy_emulator.answer_next(0, 500, 429)
+    synapse_livy_emulator.fail_next(0, 500, 429)
     headers = {"Authorization": "Bearer emulator-token"}
     url = f"{synapse_livy_emulator.url}/livyApi/versions/2020-12-01/sparkPools/etl/sessions/{session_id}"
     with pytest.raises(requests.ConnectionError):
         requests.get(url, headers=headers, timeout=5)
-    answers = [requests.get(url, headers=headers, timeout=5) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [500, 429, 200]
-    assert answers[1].headers["Retry-After"] == "1"
-    seen = synapse_livy_emulator.requests("etl", session_id)
-    assert [(request.method, request.status) for request in seen] == [("GET", status) for status in (0, 500, 429, 200)]
+    responses = [requests.get(url, headers=headers, timeout=5) for _ in range(3)]
+    assert [response.status_code for response in responses] == [500, 429, 200]
+    assert responses[1].headers["Retry-After"] == "1"
+    recorded = synapse_livy_emulator.requests("etl", session_id)
+    assert [(request.method, request.status) for request in recorded] == [
+        ("GET", status) for status in (0, 500, 429, 200)
+    ]

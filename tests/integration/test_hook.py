@@ -139,7 +139,7 @@ def test_test_connection_asks_for_a_list(connect, tls_synapse):
     who = f"the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID})"
     assert worked
     assert words == f"{tls_synapse.url} (AzurePublicCloud) listed the sessions of the Spark pool etl for {who}."
-    assert tls_synapse.seen[-1] == ("GET", "/livyApi/versions/2020-12-01/sparkPools/etl/sessions", 200)
+    assert tls_synapse.recorded_requests[-1] == ("GET", "/livyApi/versions/2020-12-01/sparkPools/etl/sessions", 200)
 
 
 def test_test_connection_without_a_pool(connect, tls_synapse):

@@ -115,7 +115,7 @@ def test_client_certificate(tls_synapse, tmp_path, key_and_certificate, place):
         case _:
             fields = {"certificate_private_key": as_pem(key, certificate, b"open"), "certificate_password": "open"}
     token = TokenCache(at_emulator(tls_synapse, **fields)).get()
-    assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
+    assert tls_synapse.server.entra.authorization_error(f"Bearer {token}") is None
 
 
 @pytest.mark.parametrize("value", [True, "true", False, None])
@@ -152,7 +152,7 @@ def test_workload_identity(tls_synapse, tmp_path, monkeypatch, by):
         monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
         monkeypatch.setenv("AZURE_TENANT_ID", TENANT_ID)
         who = at_emulator(tls_synapse, auth_type="workload_identity", login=None, tenantId=None)
-    assert tls_synapse.server.entra.refusal(f"Bearer {TokenCache(who).get()}") is None
+    assert tls_synapse.server.entra.authorization_error(f"Bearer {TokenCache(who).get()}") is None
 
 
 def managed_identity(monkeypatch, answer, **fields):

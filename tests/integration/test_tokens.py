@@ -34,7 +34,7 @@ def service_principal(emulator, *, login=CLIENT_ID, password=CLIENT_SECRET, **ex
 def test_client_secret(tls_synapse):
     """A client secret gets a token that Synapse takes."""
     token = TokenCache(service_principal(tls_synapse)).get()
-    assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
+    assert tls_synapse.server.entra.authorization_error(f"Bearer {token}") is None
 
 
 def test_default_chain(tls_synapse, monkeypatch):
@@ -45,7 +45,7 @@ def test_default_chain(tls_synapse, monkeypatch):
     extra = {"authority": tls_synapse.url, "verify": str(tls_synapse.ca_file), "allow_custom_host": True}
     identity = connection(host=tls_synapse.url, login=None, password=None, extra=extra).identity
     token = TokenCache(identity).get()
-    assert tls_synapse.server.entra.refusal(f"Bearer {token}") is None
+    assert tls_synapse.server.entra.authorization_error(f"Bearer {token}") is None
 
 
 def test_ready_made_token():
@@ -320,7 +320,7 @@ def test_tokens_expire_during_a_wait(connect, mode):
         connect(synapse.airflow_connection("etl"))
         session_id = synapse.create_session("etl")
         outcome = run(mode, session_id=session_id, target_states={"idle"}, poke_interval=0.1)
-        polls = [seen for seen in synapse.seen if seen.path.endswith(f"/{session_id}")]
+        polls = [seen for seen in synapse.recorded_requests if seen.path.endswith(f"/{session_id}")]
     assert outcome.state == "success"
     assert {poll.status for poll in polls} == {200}
     assert 4 <= synapse.server.entra.issued <= 8  # one for each half life, on some 7 seconds

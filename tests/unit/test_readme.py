@@ -233,7 +233,7 @@ def test_table_of_connection_fields_is_whole():
 
 def test_table_of_scenarios_is_whole():
     """The table has every scenario, in the words of the command's help."""
-    assert {row[0].strip("`"): row[1] for row in table("Scenario")} == {n: s.about for n, s in SCENARIOS.items()}
+    assert {row[0].strip("`"): row[1] for row in table("Scenario")} == {n: s.description for n, s in SCENARIOS.items()}
 
 
 def test_test_of_a_dag(tmp_path):
