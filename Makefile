@@ -34,6 +34,10 @@ test: $(INSTALLED)  ## The tests, with branch coverage; AIRFLOW=2.11 takes anoth
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+.PHONY: test-unit
+test-unit: $(INSTALLED)  ## The tests that need neither a server nor a pause, in seconds
+	$(BIN)/python -m pytest --numprocesses auto tests/unit $(ARGS)
+
 .PHONY: test-matrix
 test-matrix:  ## All modes end alike, in a real Airflow on PostgreSQL; VERSIONS="2.11 3.3" takes fewer
 	$(foreach version,$(VERSIONS),$(MAKE) test-outcomes AIRFLOW=$(version) &&) true
@@ -64,10 +68,11 @@ soak: $(INSTALLED)  ## 500 waits while one request in five fails: minutes, and f
 	@AIRFLOW_HOME=$(CURDIR)/.airflow/soak $(BIN)/python dev/soak.py
 
 .PHONY: lint
-lint: $(INSTALLED)  ## Types, style and format
+lint: $(INSTALLED)  ## Types, style, format, and who imports whom
 	$(BIN)/mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
 bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neighbours; takes more than an hour

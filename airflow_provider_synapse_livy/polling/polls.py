@@ -12,7 +12,13 @@ from typing import Any, NamedTuple, Protocol
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.transport.retry import Backoff
 
-__all__ = ["DueQueue", "ExpiryQueue", "Flight", "PendingPoll", "Plan", "PolledRecord", "Waiter"]
+__all__ = ["LIST_THRESHOLD", "DueRecords", "ExpiryQueue", "Flight", "PendingPoll", "Plan", "PolledRecord", "Waiter"]
+
+#: Up to so many records are read singly. A page of the list costs about as much as that.
+LIST_THRESHOLD = 3
+
+#: Seconds after which the rest of a long list, or of a slow one, is not read: its records would wait for too long.
+_MAX_LIST_SECONDS = 60.0
 
 
 class Waiter(Protocol):
@@ -57,11 +63,13 @@ class PendingPoll:
         """From when on it may be made, if others are made then."""
         return self.due_at - self.interval / 2
 
-    def repeat(self, now: float, interval: float) -> bool:
-        """Make it due once more, unless what it showed must be told; return whether it is."""
+    def may_stay_quiet(self, now: float, jittered: Callable[[float], float]) -> bool:
+        """Return whether what has not changed need not be told: it is not due, or is made due once more."""
+        if self.early_at > now:
+            return True
         if now >= self.notify_at:
             return False
-        self.due_at = min(now + interval, self.notify_at)
+        self.due_at = min(now + jittered(self.interval), self.notify_at)
         self.expires_at = min(self.due_at + self.retry_timeout, self.notify_at)
         return True
 
@@ -104,10 +112,34 @@ class PolledRecord:
         """Return the polls that are due."""
         return [poll for poll in self.polls if poll.due_at <= now]
 
-    def answer(self, polls: Iterable[PendingPoll], snapshot: Snapshot[Any]) -> None:
-        """Answer polls with a snapshot."""
-        for waiter in self._take(polls):
-            waiter.set_result((snapshot, self.changes))
+    def publish(
+        self,
+        digest: int,
+        read: Callable[[], Snapshot[Any] | None],
+        now: float,
+        jittered: Callable[[float], float],
+    ) -> bool:
+        """
+        Answer those whose poll is due, and all if the record has changed.
+
+        :param digest: the hash of its description.
+        :param read: returns the snapshot, None if the record must be read singly; only called if it is to be told.
+        :param now: when it was seen.
+        :param jittered: returns an interval, a little shorter.
+        :return: whether it could be told.
+        """
+        is_change = digest != self.digest
+        told = [poll for poll in self.polls if is_change or not poll.may_stay_quiet(now, jittered)]
+        if told or is_change:
+            snapshot = read()
+            if snapshot is None:
+                return False
+            self.changes += is_change
+            for waiter in self._take(told):
+                waiter.set_result((snapshot, self.changes))
+        self.digest = digest
+        self.retry_at = 0.0
+        return True
 
     def answer_with_error(self, polls: Iterable[PendingPoll], make_error: Callable[[], Exception]) -> None:
         """Answer polls, each with an error of its own."""
@@ -145,6 +177,11 @@ class Flight:
     pages: int = 0
     found: int = 0
 
+    def pays(self, now: float, record_count: int) -> bool:
+        """Return whether reading the list answers more polls than as many single requests would, and in good time."""
+        spare = 1 + record_count // 10
+        return (self.pages - spare) * LIST_THRESHOLD <= self.found and now < self.started_at + _MAX_LIST_SECONDS
+
     def passengers(self) -> list[PolledRecord]:
         """Return all records that wait for it."""
         return [*self.records.values(), *self.late.values()]
@@ -162,32 +199,81 @@ class Plan(NamedTuple):
     singles: list[Flight]
 
 
-class DueQueue:
-    """The records by the time at which they are due. An entry that was overtaken is dropped when its turn comes."""
+class DueRecords:
+    """
+    The records by the time at which they are due.
+
+    What is due becomes *ready*, and stays so until it boards a flight or its polls are answered. An entry of the queue
+    that was overtaken is dropped when its turn comes.
+    """
 
     def __init__(self) -> None:
+        self.ready: dict[Hashable, PolledRecord] = {}
         self._heap: list[tuple[float, int, PolledRecord]] = []
         self._count = itertools.count()
 
     def next_at(self) -> float:
-        """Return when the next record is due, or something is to be dropped."""
+        """Return when the next record becomes ready, or something is to be dropped."""
         return self._heap[0][0] if self._heap else math.inf
 
     def push(self, record: PolledRecord) -> None:
-        """Queue a record, unless it is queued for that time or an earlier one."""
+        """Queue a record, unless it is in flight, ready, or queued for that time or an earlier one."""
         due_at = record.due_at
-        if due_at < record.queued_at:
+        is_idle = record.flight is None and record.subscriber_count and record.key not in self.ready
+        if is_idle and due_at < record.queued_at:
             record.queued_at = due_at
             heapq.heappush(self._heap, (due_at, next(self._count), record))
 
+    def remove(self, record: PolledRecord) -> None:
+        """Take a record out of those that are ready."""
+        self.ready.pop(record.key, None)
+
+    def collect(self, now: float) -> None:
+        """Make those ready that are due."""
+        for record in self.pop(now):
+            self.ready[record.key] = record
+
     def pop(self, until: float) -> Iterator[PolledRecord]:
-        """Yield the records that are due until a time, in their order."""
+        """Yield the records that are due until a time, in their order, and forget them."""
         while self._heap and self._heap[0][0] <= until:
             due_at, _, record = heapq.heappop(self._heap)
             if due_at == record.queued_at:
                 record.queued_at = math.inf
                 if record.flight is None and record.subscriber_count:
                     yield record
+
+    def first(self, now: float) -> PolledRecord | None:
+        """Return the record that has been ready for longest, without looking at all."""
+        while self.ready:
+            record = next(iter(self.ready.values()))
+            if record.due_at <= now:
+                return record
+            self._return(record)
+        return None
+
+    def all(self, now: float) -> list[PolledRecord]:
+        """Return the records that are ready."""
+        for record in [record for record in self.ready.values() if record.due_at > now]:
+            self._return(record)
+        return list(self.ready.values())
+
+    def near(self, now: float) -> list[PolledRecord]:
+        """Return the records to look for in the list, those included that may come early; none if they are few."""
+        due = self.all(now)
+        windows = (poll.interval / 2 for record in due for poll in record.due_polls(now))
+        early = list(self.pop(until=now + max(windows, default=0.0)))
+        listable = [record for record in (*due, *early) if record.unlisted_until <= now and record.may_come_early(now)]
+        near = listable if len(listable) > LIST_THRESHOLD else []
+        chosen = {record.key for record in near}
+        for record in early:
+            if record.key not in chosen:
+                self.push(record)
+        return near
+
+    def _return(self, record: PolledRecord) -> None:
+        """Queue a record again whose polls were answered meanwhile."""
+        self.remove(record)
+        self.push(record)
 
 
 class ExpiryQueue:
