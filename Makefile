@@ -7,6 +7,7 @@ VERSIONS ?= 2.11 3.0 3.1 3.2 3.3
 VENV := .venv/airflow-$(AIRFLOW)
 CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
 INSTALLED := $(VENV)/.installed
+LINT_INSTALLED := $(VENV)/.installed-lint
 UI_INSTALLED := $(VENV)/.installed-ui
 CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
@@ -68,7 +69,7 @@ soak: $(INSTALLED)  ## 500 waits while one request in five fails: minutes, and f
 	@AIRFLOW_HOME=$(CURDIR)/.airflow/soak $(BIN)/python dev/soak.py
 
 .PHONY: lint
-lint: $(INSTALLED)  ## Types, style, format, and who imports whom
+lint: $(LINT_INSTALLED)  ## Types, style, format, and who imports whom
 	$(BIN)/mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -80,7 +81,7 @@ bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neig
 
 .PHONY: constraints
 constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
-	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --group ui --extra emulator \
+	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --group lint --group ui --extra emulator \
 		$(if $(filter 3.3,$(AIRFLOW)),--group distributed) --constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
 
@@ -107,6 +108,10 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) \
 		--editable '.[emulator]' --group dev
+	touch $@
+
+$(LINT_INSTALLED): $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --group lint
 	touch $@
 
 $(UI_INSTALLED): $(INSTALLED)
