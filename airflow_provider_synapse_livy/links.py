@@ -31,7 +31,7 @@ __all__ = [
     "DriverLogLink",
     "SparkUiLink",
     "SynapseStudioLink",
-    "end_of_task_xcoms",
+    "link_xcoms",
     "push_links",
     "session_links",
 ]
@@ -113,17 +113,15 @@ def push_links(context: Context, links: Mapping[str, str]) -> None:
         log.warning("The links to the Spark session could not be pushed to XCom.", exc_info=True)
 
 
-def end_of_task_xcoms(session: SparkSession, links: Mapping[str, str]) -> dict[str, Any]:
+def link_xcoms(links: Mapping[str, str]) -> dict[str, Any]:
     """
-    Return all XComs of a task that has succeeded, for one that ends in the triggerer.
+    Return the XComs that a task's links are read from, for a task that is in the triggerer.
 
-    They are its return value, its links, and the XCom that Airflow 3 reads for each link.
-
-    :param session: the session.
     :param links: the URLs of its links, by the names of the links.
     """
+    # Airflow 3 reads each link from an XCom of its own, which otherwise a worker makes.
     of_airflow = {link.xcom_key: links.get(link.name, "") for link in SPARK_SESSION_LINKS}
-    return {RETURN_VALUE: session.to_dict(), LINKS_KEY: dict(links), **of_airflow}
+    return {LINKS_KEY: dict(links), **of_airflow}
 
 
 def _reachable(url: Any) -> str | None:

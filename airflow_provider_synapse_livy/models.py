@@ -366,7 +366,7 @@ class SparkSession(_Documented):
     def ending(self) -> str:
         """How the session ended, in words that follow its name."""
         if self.idle_timed_out:
-            return "idled out: nothing ran in it during its idle timeout, so Synapse stopped it"
+            return "idled out, so Synapse stopped it"
         return _ENDINGS.get(self.outcome or "", "ended")
 
     def durations(self) -> dict[str, timedelta]:

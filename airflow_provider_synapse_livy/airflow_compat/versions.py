@@ -18,6 +18,7 @@ __all__ = [
     "AIRFLOW_VERSION",
     "STARTS_FROM_TRIGGER",
     "AirflowRescheduleException",
+    "has_listeners",
     "is_deferral_timeout",
     "is_of_earlier_try",
 ]
@@ -28,6 +29,13 @@ AIRFLOW_VERSION = tuple(int(part) for part in __version__.split(".")[:2])
 #: Whether a task can start, and end, in the triggerer. Airflow 3.3 is the first to render the trigger's templates;
 #: 2.11 and 3.0 start it with the templates unrendered, 3.1 and 3.2 start the task on a worker regardless.
 STARTS_FROM_TRIGGER = AIRFLOW_VERSION >= (3, 3)
+
+
+def has_listeners() -> bool:
+    """Return whether a plugin, such as OpenLineage's, listens to tasks (Airflow 3.3, where a task may end unheard)."""
+    from airflow.sdk.listener import get_listener_manager
+
+    return bool(get_listener_manager().has_listeners)
 
 
 def is_deferral_timeout(error: Exception) -> bool:

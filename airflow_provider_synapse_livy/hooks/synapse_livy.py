@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,10 +13,17 @@ from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
 from airflow_provider_synapse_livy.links import session_links
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.errors import (
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyUnavailableError,
+    error_message,
+)
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, Resource
-from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
+from airflow_provider_synapse_livy.livy.responses import Record, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.watch import Watch
+from airflow_provider_synapse_livy.transport.retry import Retries
 from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
 
 if TYPE_CHECKING:
@@ -40,6 +48,8 @@ class SynapseLivyHook(BaseHook):
     :param spark_pool_name: the Spark pool; None for the connection's.
     :param livy_api_version: the version of the Livy API; None for the connection's, which is ``2020-12-01`` unless
         it names another.
+    :param is_connection_proved: whether the connection was read before, so that a secrets backend that fails now is
+        an outage, and retried like one.
     """
 
     conn_name_attr = "synapse_livy_conn_id"
@@ -53,8 +63,10 @@ class SynapseLivyHook(BaseHook):
         *,
         spark_pool_name: str | None = None,
         livy_api_version: str | None = None,
+        is_connection_proved: bool = False,
     ) -> None:
         super().__init__()
+        self._is_connection_proved = is_connection_proved
         self.synapse_livy_conn_id = synapse_livy_conn_id
         self.spark_pool_name = spark_pool_name
         self.livy_api_version = livy_api_version
@@ -92,9 +104,29 @@ class SynapseLivyHook(BaseHook):
             ``retry_timeout``.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
+        try:
+            return self._read(resource, *ids, detailed=detailed, times=(retry_timeout, longest_announced))
+        except SynapseLivyAuthenticationError:
+            if not self._reconnect():
+                raise
+            return self._read(resource, *ids, detailed=detailed, times=(retry_timeout, longest_announced))
+
+    def _read(
+        self, resource: Resource[R], *ids: object, detailed: bool, times: tuple[float, float | None]
+    ) -> Snapshot[R]:
         pool = self._connection.pool(self.spark_pool_name, self.livy_api_version)
         request = resource.get(pool, *ids, detailed=detailed)  # type: ignore[arg-type]
-        return self._client.send(request, retry_timeout=retry_timeout, longest_announced=longest_announced)
+        return self._client.send(request, retry_timeout=times[0], longest_announced=times[1])
+
+    def _reconnect(self) -> bool:
+        """After a refused identity, read the connection again; return whether it is another one."""
+        refused = self._connection
+        try:
+            self._connection = self._read_connection()
+        except SynapseLivyError:
+            return False
+        self.__dict__.pop("_client", None)
+        return self._connection != refused
 
     def watch(self, resource: Resource[R], *ids: object) -> Watch[R]:
         """
@@ -111,6 +143,7 @@ class SynapseLivyHook(BaseHook):
             *ids,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
+            is_connection_proved=self._is_connection_proved,
         )
 
     def links(self, session: SparkSession) -> dict[str, str]:
@@ -152,24 +185,43 @@ class SynapseLivyHook(BaseHook):
 
     @cached_property
     def _connection(self) -> SynapseLivyConnection:
+        if not self._is_connection_proved:
+            return self._read_connection()
+        retries = Retries(RETRY_TIMEOUT)
+        while True:
+            try:
+                return self._read_connection()
+            except SynapseLivyUnavailableError as error:
+                time.sleep(retries.pause_after(error))
+
+    def _read_connection(self) -> SynapseLivyConnection:
         try:
             connection = self.get_connection(self.synapse_livy_conn_id)
-        except AirflowNotFoundException as error:
-            raise self._no_connection(error) from None
-        return SynapseLivyConnection.from_airflow(connection, connection.extra_dejson)
+            extra = connection.extra_dejson
+        except Exception as error:  # noqa: BLE001  (whatever a secrets backend raises)
+            raise self._unreadable(error) from None
+        return SynapseLivyConnection.from_airflow(connection, extra)
 
     async def _connect_async(self, anew: bool) -> SynapseLivyConnection:
         """Read the connection on an event loop; those who come together share what the first of them has read."""
         options = {"max_age": 0.0} if anew else {}
         try:
             return await read_connection(self.synapse_livy_conn_id, SynapseLivyConnection.from_airflow, **options)
-        except AirflowNotFoundException as error:
-            raise self._no_connection(error) from None
+        except SynapseLivyError:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever a secrets backend raises)
+            raise self._unreadable(error) from None
 
-    def _no_connection(self, error: Exception) -> SynapseLivyConfigurationError:
-        event = f"Airflow has no connection {self.synapse_livy_conn_id!r}."
-        fix = f"add one of the type {self.hook_name}, or name another in {self.conn_name_attr}."
-        return SynapseLivyConfigurationError(error_message(event, fix, str(error)))
+    def _unreadable(self, error: Exception) -> SynapseLivyError:
+        """Return the error for a connection that can't be read: an outage, if it could be read before."""
+        if isinstance(error, AirflowNotFoundException):
+            event = f"Airflow has no connection {self.synapse_livy_conn_id!r}."
+            fix = f"add one of the type {self.hook_name}, or name another in {self.conn_name_attr}."
+        else:
+            event = f"Airflow can't read the connection {self.synapse_livy_conn_id!r}."
+            fix = "check the secrets backend, and the fields of the connection."
+        kind = SynapseLivyUnavailableError if self._is_connection_proved else SynapseLivyConfigurationError
+        return kind(error_message(event, fix, f"{type(error).__name__}: {one_line(str(error))}"))
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.responses import LivyResponse
+from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line
 
 __all__ = ["DEFAULT_LIVY_API_VERSION", "REQUEST_HEADERS", "LivyRequest", "Pool"]
 
@@ -57,7 +57,7 @@ def _path_part(name: str, value: object) -> str:
         with suppress(UnicodeEncodeError):  # half a pair of surrogates is no character
             return quote(value, safe="")
     raise SynapseLivyConfigurationError(
-        error_message(f"{name}={value!r} is not a name.", f"set {name} on the task or in the connection.")
+        error_message(f"{name}={one_line(repr(value), 60)} is not a name.", f"set {name} on the task or connection.")
     )
 
 

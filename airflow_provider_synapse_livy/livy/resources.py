@@ -84,7 +84,7 @@ class Resource(Generic[R]):
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
         numbers = [validated_id(value, self.noun) for value in ids]
-        subject = f"{self.title.format(*numbers)} in pool {pool.name}"
+        subject = f"{self.title.format(*numbers)} in pool {one_line(pool.name, 60)}"
         query = f"?detailed={str(detailed).lower()}" if self.has_details else ""
         read: Callable[..., Snapshot[R]] = partial(
             read_record,
@@ -117,7 +117,7 @@ class Resource(Generic[R]):
         paging = f"from={start}&size={page_size}" if page_size else ""
         details = f"detailed={str(detailed).lower()}" if self.has_details else ""
         query = "&".join(filter(None, (paging, details)))
-        subject = f"The list of {self.noun}s in pool {pool.name}"
+        subject = f"The list of {self.noun}s in pool {one_line(pool.name, 60)}"
         read: Callable[..., Page[R]] = partial(
             read_page,
             subject=subject,
@@ -151,19 +151,19 @@ def validated_id(value: object, noun: str) -> int:
 def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in effect)
     match value:
         case None | "None" | "":
-            return "check the upstream task_id and what it pushed to XCom: the template rendered to nothing."
+            return "check the upstream task_id, and what it pushed to XCom: the template rendered to nothing."
         case str() if "{" in value:
-            return "use a template field: this template was not rendered."
+            return "pass it in a templated field: this template was not rendered."
         case bool() | float():
-            return "pass the id as the service gave it, a whole number."
+            return "pass the whole number that the service returned."
         case int() if value < 0:
-            return "check what created it: Livy clients use -1 for one that was not created."
+            return f"check the task that created it: Livy clients use -1 for a {noun} that was not created."
         case int():
-            return "check where it comes from: it is too large."
+            return "check where the number comes from: it is too large."
         case Mapping():
-            return f"pass its ['id']: this looks like a whole {noun}."
+            return f"pass only its ['id']: this looks like a whole {noun}."
         case list() | tuple() | set():
-            return "map the task over the ids, with expand(...): this holds several."
+            return "map the task over the ids with expand(...): this is a collection."
         case _:
             return "use digits only."
 
@@ -179,7 +179,7 @@ def _is_complete(session: SparkSession) -> bool:
 
 def _is_batch_job(session: SparkSession) -> str | None:
     is_batch = session.job_type == SparkJobType.SPARK_BATCH
-    return "describes a Spark batch job, which is no session" if is_batch else None
+    return "describes a Spark batch job, not a session" if is_batch else None
 
 
 SPARK_SESSION = Resource(

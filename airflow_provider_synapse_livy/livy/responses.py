@@ -193,19 +193,17 @@ def read_record(
     try:
         record = model.from_dict(document)
     except (ValidationError, TypeError) as error:
-        raise reading.unexpected(f"is not a {noun} ({_wrong_fields(error)})") from None
+        raise reading.unexpected(f"is not a {noun}", _wrong_fields(error)) from None
     if record_id is not None and record.id != record_id:
-        raise reading.unexpected(f"is about number {record.id} instead")
+        raise reading.unexpected(f"is about {noun} {record.id} instead")
     if what := problem(record):
         raise reading.unexpected(what)
     return Snapshot(record, response.activity_id, _digest(document))
 
 
 def _wrong_fields(error: ValidationError | TypeError) -> str:
-    if isinstance(error, TypeError):
-        return "it is no object"
-    fields = sorted({".".join(map(str, e["loc"])) or "the whole" for e in error.errors()})
-    return one_line(f"see {', '.join(fields)}")
+    names = {".".join(map(str, e["loc"])) for e in error.errors()} if isinstance(error, ValidationError) else {""}
+    return "It is not a JSON object." if "" in names else one_line(f"Wrong fields: {', '.join(sorted(names))}.")
 
 
 def read_page(
@@ -236,9 +234,11 @@ def read_page(
         # Items are checked when they are read: one that is no record makes the others no less readable.
         document = from_json(body.removeprefix(BYTE_ORDER_MARK))
         items, total = document[items_key], document.get("total")
-        by_id = {item["id"]: item for item in items if isinstance(item, dict) and type(item.get("id")) is int}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise reading.unexpected("is not a list", _body_excerpt(response)) from None
+        items = total = None
+    if not isinstance(items, list):
+        raise reading.unexpected("is not a list", _body_excerpt(response))
+    by_id = {item["id"]: item for item in items if isinstance(item, dict) and type(item.get("id")) is int}
     # The total is the number of items in this page, and nothing else shows the end of the list.
     is_last = not items or page_size is None or (total if isinstance(total, int) else len(items)) < page_size
     return Page(by_id, is_last, response.activity_id, model, is_complete)
@@ -260,7 +260,8 @@ class _Reading:
         except ValueError as error:
             if is_truncated(body):
                 raise self.truncated() from None
-            raise self.unexpected(f"is not JSON ({one_line(str(error))})", _body_excerpt(self.response)) from None
+            says = f"The parser says: {one_line(str(error), 200)}."
+            raise self.unexpected("is not JSON", _body_excerpt(self.response), says) from None
         return document  # type: ignore[no-any-return]  # what is no object is refused by the model
 
     def body(self) -> bytes:
@@ -284,20 +285,18 @@ class _Reading:
         if rule.error is SynapseLivyUnavailableError:
             details["retry_after"] = retry_after(self.response)
         event = f"{self.subject}: Synapse answered {self.response.status}{f' ({code})' if code else ''}."
-        fix = rule.fix if rule.error else f"{rule.fix}, and the pool the id."
-        says = words and f"Synapse says: {words}"
-        raise (rule.error or self.not_found)(error_message(event, fix, says, self.activity()), **details)
+        raise (rule.error or self.not_found)(error_message(event, rule.fix, words, self.activity()), **details)
 
-    def unexpected(self, problem: str, excerpt: str = "") -> SynapseLivyResponseError:
+    def unexpected(self, problem: str, *evidence: str) -> SynapseLivyResponseError:
         """Return the error for a response that is not documented."""
         event = f"{self.subject}: Synapse's response {self.response.status} {problem}."
-        message = error_message(event, UNDOCUMENTED_FIX, excerpt and f"It begins: {excerpt}", self.activity())
+        message = error_message(event, UNDOCUMENTED_FIX, *evidence, self.activity())
         return SynapseLivyResponseError(message, **self.details(may_have_been_processed=True))
 
     def truncated(self) -> SynapseLivyUnavailableError:
         """Return the error for a response that ends too early."""
         event = f"{self.subject}: Synapse's response {self.response.status} ended too early."
-        message = error_message(event, "if it lasts, check the proxies and firewalls in between.", self.activity())
+        message = error_message(event, "if this persists, check the proxies and firewalls in between.", self.activity())
         return SynapseLivyUnavailableError(message, **self.details(may_have_been_processed=True))
 
     def activity(self) -> str:
@@ -316,7 +315,7 @@ class _Reading:
 def _service_error(response: LivyResponse) -> tuple[str | None, str]:
     """Return the code and the words of an error, in any of the shapes and letter cases that the service uses."""
     if 300 <= response.status < 400:
-        return None, one_line(f"a redirect to {response.header('location')}, which is not followed")
+        return None, one_line(f"It redirects to {response.header('location')}, which is not followed.")
     try:
         document = read_json(response.decompressed())
     except ValueError:
@@ -328,8 +327,8 @@ def _service_error(response: LivyResponse) -> tuple[str | None, str]:
     if isinstance(inner, dict):
         fields |= _lower_keys(inner)
     code = fields.get("code")
-    words = fields.get("message") or inner or ""
-    return None if code is None else one_line(str(code), 60), one_line(str(words))
+    words = one_line(str(fields.get("message") or inner or ""))
+    return None if code is None else one_line(str(code), 40), words and f"Synapse says: {words}"
 
 
 def _lower_keys(document: dict[str, Any]) -> dict[str, Any]:
@@ -337,17 +336,17 @@ def _lower_keys(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _body_excerpt(response: LivyResponse) -> str:
-    """Describe a body that is not what was expected."""
+    """Return a line about a body that is not what was expected."""
     try:
         text = response.decompressed()[:_MAX_EXCERPT_BYTES].decode("utf-8", "replace").strip()
     except ValueError as error:
-        return f"a body that can't be decompressed, {error}"
+        return f"The body can't be decompressed: {error}."
     if not text:
-        return "an empty body"
+        return "The body is empty."
     if text.startswith("<"):
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
-        return one_line(f"an HTML page, {title[1].strip()!r}" if title else "an HTML page")
-    return one_line(text)
+        return one_line(f"The body is an HTML page, {one_line(title[1])!r}." if title else "The body is an HTML page.")
+    return f"The body begins: {one_line(text)}"
 
 
 def one_line(text: str, longest: int = _MAX_QUOTE) -> str:

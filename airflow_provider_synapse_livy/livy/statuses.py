@@ -30,27 +30,29 @@ class StatusRule(NamedTuple):
 
 
 #: The remedy for a response that can't be from Synapse.
-UNDOCUMENTED_FIX = "check the host, and any proxy in between: the response does not look like Synapse's."
+UNDOCUMENTED_FIX = "check the host and any proxy in between: the response does not look like Synapse's."
 
 _STATUS_RULES: dict[int, StatusRule] = {
-    400: StatusRule(SynapseLivyResponseError, "compare livy_api_version and spark_pool_name with the workspace's."),
+    400: StatusRule(SynapseLivyResponseError, "check livy_api_version and spark_pool_name."),
     401: StatusRule(
         SynapseLivyAuthenticationError,
-        "check the identity's tenant and cloud, and a ready-made token's age; a renewed token was refused too.",
+        "check the identity's tenant and cloud, or the age of a ready-made token. A renewed token was refused too.",
     ),
     403: StatusRule(
         SynapseLivyPermissionError,
         'give the identity the role "Synapse Compute Operator" (Synapse Studio > Manage > Access control).',
     ),
-    404: StatusRule(None, "check that the workspace has this pool (Synapse Studio > Manage > Apache Spark pools)"),
-    408: StatusRule(SynapseLivyUnavailableError, "if it lasts, check Azure's status page for Synapse.", True),
+    404: StatusRule(None, "check the id, and that the pool exists (Synapse Studio > Manage > Apache Spark pools)."),
+    408: StatusRule(SynapseLivyUnavailableError, "if this persists, check Azure's status page for Synapse.", True),
     # To Azure, 409 and 423 mean that something else is at work on the resource, which ends.
-    409: StatusRule(SynapseLivyUnavailableError, "if it lasts, find out who is changing the pool or workspace.", True),
-    423: StatusRule(SynapseLivyUnavailableError, "if it lasts, find out who locked the pool or workspace.", True),
+    409: StatusRule(
+        SynapseLivyUnavailableError, "if this persists, find out what changes the pool or workspace.", True
+    ),
+    423: StatusRule(SynapseLivyUnavailableError, "if this persists, find out who locked the pool or workspace.", True),
     429: StatusRule(SynapseLivyUnavailableError, "use a longer poke_interval: the workspace gets too many requests."),
     # Not in any standard: the Livy API of Microsoft Fabric says so that Spark is asked for too much, or too often
     # (https://learn.microsoft.com/fabric/data-engineering/spark-job-concurrency-and-queueing).
-    430: StatusRule(SynapseLivyUnavailableError, "wait for capacity, or ask for less: Spark's limits are reached."),
+    430: StatusRule(SynapseLivyUnavailableError, "use fewer or smaller sessions: Spark's limits are reached."),
 }
 _SERVER_ERROR = _STATUS_RULES[408]
 _UNKNOWN = StatusRule(SynapseLivyResponseError, UNDOCUMENTED_FIX, True)
@@ -59,7 +61,7 @@ _UNKNOWN = StatusRule(SynapseLivyResponseError, UNDOCUMENTED_FIX, True)
 FIREWALL_CODE = "ClientIpAddressNotAuthorized"
 _FIREWALL = StatusRule(
     SynapseLivyPermissionError,
-    "allow this address in the workspace's firewall (Azure portal > the workspace > Networking); it takes a minute.",
+    "allow this address in the workspace's firewall (Azure portal > the workspace > Networking). It takes a minute.",
 )
 
 

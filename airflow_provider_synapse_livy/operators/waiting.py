@@ -19,7 +19,7 @@ from airflow_provider_synapse_livy.airflow_compat.task_state import (
 )
 from airflow_provider_synapse_livy.airflow_compat.versions import is_of_earlier_try
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.links import RETURN_VALUE
+from airflow_provider_synapse_livy.links import RETURN_VALUE, push_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
 from airflow_provider_synapse_livy.livy.resources import validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot
@@ -51,6 +51,8 @@ class WaitingMixin:
 
     #: Where the record was last known to be found in a browser.
     _links: Mapping[str, str] = MappingProxyType({})
+    #: Whether an earlier run of this task has read the connection.
+    _is_connection_proved = False
 
     synapse_livy_conn_id: str
     spark_pool_name: str | None
@@ -76,11 +78,22 @@ class WaitingMixin:
             self.synapse_livy_conn_id,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
+            is_connection_proved=self._is_connection_proved,
         )
 
     def _ids(self) -> list[int]:
         trigger = self.trigger_class
         return [validated_id(getattr(self, name), trigger.resource.noun) for name in trigger.id_fields]
+
+    def _check_constants(self) -> None:
+        """
+        Check the goal when the DAG is parsed, unless it is to be rendered.
+
+        :raises SynapseLivyConfigurationError: if there is no such goal.
+        """
+        fields = [getattr(self, name) for name in self.trigger_class.goal_fields]
+        if all(map(_is_constant, fields)):
+            _ = self._goal
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """
@@ -110,7 +123,7 @@ class WaitingMixin:
 
     def _wait(self, context: Context) -> dict[str, Any]:
         wait = self._begin(context)
-        while (verdict := self._poll(wait)) is Verdict.PENDING:
+        while (verdict := self._poll(context, wait)) is Verdict.PENDING:
             if not wait.is_settling:  # for those seconds the task stays
                 self._leave_worker(context, wait)
             time.sleep(wait.next_delay)
@@ -121,17 +134,24 @@ class WaitingMixin:
         if "ti" not in context:  # as in unit tests of DAGs
             return self._new_wait(time.time())
         state = load_wait_state(context)
-        started_at = state.get("started_at") or first_started_at(context) or time.time()
-        wait = self._new_wait(started_at, [PhaseStart(*phase) for phase in state.get("history", ())])
+        started_at = state.get("started_at") or first_started_at(context)
+        self._is_connection_proved = started_at is not None
+        wait = self._new_wait(started_at or time.time(), [PhaseStart(*phase) for phase in state.get("history", ())])
+        if not started_at:
+            wait.announce(self._subject)
         if not state:
             save_wait_state(context, started_at=wait.started_at, history=wait.history)
         return wait
+
+    @property
+    def _subject(self) -> str:
+        return self.trigger_class.resource.title.format(*self._ids())
 
     def _new_wait(self, started_at: float, history: list[PhaseStart] | None = None) -> Wait[Any]:
         self._ids()  # raises what is wrong with them
         return Wait(self._goal, self._wait_options, started_at, history or [], self.log)
 
-    def _poll(self, wait: Wait[Any]) -> Verdict:
+    def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         snapshot = None
         with wait.tolerating_errors():
             now = wait.now()
@@ -141,8 +161,14 @@ class WaitingMixin:
                 retry_timeout=wait.retry_timeout(now),
                 longest_announced=wait.time_left(now),
             )
-            self._links = self._hook.links(snapshot.record)
+            self._show_links(context, self._hook.links(snapshot.record))
         return wait.observe(snapshot, wait.now())
+
+    def _show_links(self, context: Context, links: Mapping[str, str]) -> None:
+        """Push the links as soon as they are known."""
+        if links != self._links:
+            self._links = links
+            push_links(context, links)
 
     def _leave_worker(self, context: Context, wait: Wait[Any]) -> None:  # noqa: ARG002  (a sensor reschedules, too)
         """Leave the worker until the next poll, if the task's mode says so."""
@@ -151,8 +177,16 @@ class WaitingMixin:
 
     def _defer(self, wait: Wait[Any]) -> None:
         ids = dict(zip(self.trigger_class.id_fields, self._ids(), strict=True))
-        history = [list(phase) for phase in wait.history]
-        values = self._trigger_kwargs() | ids | {"deadline": wait.deadline, "history": history}
+        values = (
+            self._trigger_kwargs()
+            | ids
+            | {
+                "deadline": wait.deadline,
+                "first_poll_at": wait.now() + wait.next_delay,
+                "links": dict(self._links),
+                "history": [list(phase) for phase in wait.history],
+            }
+        )
         self.defer(
             trigger=self.trigger_class(**values),
             method_name=self.execute_complete.__name__,
@@ -175,7 +209,7 @@ class WaitingMixin:
         """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last poll."""
         started_at = load_wait_state(context).get("started_at") or first_started_at(context) or try_started_at(context)
         wait = self._new_wait(started_at or time.time() - self.timeout)
-        verdict = self._poll(wait)
+        verdict = self._poll(context, wait)
         if verdict is Verdict.PENDING:  # time is left of the task's own timeout
             raise self._timed_out("execution_timeout", seconds(self.execution_timeout), wait.last_snapshot, context)
         return self._finish(context, verdict, wait.last_snapshot)
@@ -195,7 +229,7 @@ class WaitingMixin:
         self, option: str, limit: float | None, snapshot: Snapshot[Any] | None, context: Context
     ) -> SynapseLivyError:
         self._push_record(context, snapshot)
-        message = describe_timeout(snapshot, self._goal, option, limit or 0.0)
+        message = describe_timeout(snapshot, self._goal, option, limit or 0.0, self._subject)
         record, activity_id = snapshot[:2] if snapshot else (None, None)
         return self.timeout_error(message, record=record, activity_id=activity_id)
 
@@ -213,6 +247,15 @@ def seconds(time_span: timedelta | float | None) -> float | None:
     :param time_span: the time span, or its seconds, or None.
     """
     return time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
+
+
+def _is_constant(value: Any) -> bool:
+    """Return whether a value is what it will be when the task runs: neither a template nor an XCom."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_constant, value))
+    return value is None or isinstance(value, bool | int | float)
 
 
 def _json(names: Any) -> Any:

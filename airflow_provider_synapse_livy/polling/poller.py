@@ -19,7 +19,7 @@ from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseL
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
 from airflow_provider_synapse_livy.livy.resources import Resource
 from airflow_provider_synapse_livy.livy.responses import Snapshot
-from airflow_provider_synapse_livy.polling.polls import Flight, PendingPoll, PolledRecord
+from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS, Flight, PendingPoll, PolledRecord
 from airflow_provider_synapse_livy.polling.schedule import PollSchedule
 from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient, shared_client
 from airflow_provider_synapse_livy.transport.rate_limit import workspace_limit
@@ -69,7 +69,7 @@ class Poller:
             lambda record_id: key.request(record_id).subject,
             has_list=key.resource.listing is not None,
             # A token and a response, and a connection for each.
-            max_attempt_seconds=4 * key.connection.network.timeout,
+            max_attempt_seconds=min(MAX_ATTEMPT_SECONDS, 4 * key.connection.network.timeout),
         )
         self._wake = asyncio.Event()
         self._wake_at = math.inf

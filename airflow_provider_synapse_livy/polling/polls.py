@@ -12,13 +12,26 @@ from typing import Any, NamedTuple, Protocol
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.transport.retry import Backoff
 
-__all__ = ["LIST_THRESHOLD", "DueRecords", "ExpiryQueue", "Flight", "PendingPoll", "Plan", "PolledRecord", "Waiter"]
+__all__ = [
+    "LIST_THRESHOLD",
+    "MAX_ATTEMPT_SECONDS",
+    "DueRecords",
+    "ExpiryQueue",
+    "Flight",
+    "PendingPoll",
+    "Plan",
+    "PolledRecord",
+    "Waiter",
+]
 
 #: Up to so many records are read singly. A page of the list costs about as much as that.
 LIST_THRESHOLD = 3
 
 #: Seconds after which the rest of a long list, or of a slow one, is not read: its records would wait for too long.
 _MAX_LIST_SECONDS = 60.0
+
+#: How many seconds one attempt may take at the most, with all that belongs to it, whatever the connection's timeout.
+MAX_ATTEMPT_SECONDS = 240.0
 
 
 class Waiter(Protocol):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyAuthenticationError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyAuthenticationError, SynapseLivyUnavailableError
 from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
 from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
+from airflow_provider_synapse_livy.transport.retry import Retries
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.polling.poller import Poller
@@ -36,11 +37,12 @@ class Watch(Generic[R]):
     :param ids: the ids that lead to the record, its own last.
     :param spark_pool_name: the Spark pool; None for the connection's.
     :param livy_api_version: the version of the Livy API; None for the connection's.
+    :param is_connection_proved: whether the connection was read before, so that reading it is retried if it fails.
     """
 
     __slots__ = (
-        "_changes", "_connect", "_ids", "_livy_api_version", "_poller", "_record", "_resource", "_spark_pool_name",
-        "connection",
+        "_changes", "_connect", "_ids", "_is_connection_proved", "_livy_api_version", "_poller", "_record", "_resource",
+        "_spark_pool_name", "connection",
     )  # fmt: skip
 
     connection: SynapseLivyConnection | None
@@ -54,12 +56,14 @@ class Watch(Generic[R]):
         *ids: object,
         spark_pool_name: str | None = None,
         livy_api_version: str | None = None,
+        is_connection_proved: bool = False,
     ) -> None:
         self._connect = connect
         self._resource = resource
         self._ids = ids
         self._spark_pool_name = spark_pool_name
         self._livy_api_version = livy_api_version
+        self._is_connection_proved = is_connection_proved
         self._changes = 0
         self._poller = None
         self.connection = None
@@ -97,7 +101,7 @@ class Watch(Generic[R]):
             # The polls of others don't count before the first: a task must have been deferred for a while.
             await asyncio.sleep(after)
             after = 0.0
-            self._poller = await self._subscribe(await self._connect(False))
+            self._poller = await self._subscribe(await self._read_connection(retry_timeout))
         try:
             return await self._poll(self._poller, after, **times)
         except SynapseLivyAuthenticationError:
@@ -121,6 +125,20 @@ class Watch(Generic[R]):
             last_after=last_after,
         )
         return snapshot
+
+    async def _read_connection(self, retry_timeout: float) -> SynapseLivyConnection:
+        """Read the connection; one that was read before may fail to be read for as long as Synapse may be away."""
+        retries = Retries(retry_timeout)
+        while True:
+            try:
+                connection = await self._connect(False)
+            except SynapseLivyUnavailableError as error:
+                if not self._is_connection_proved:
+                    raise
+                await asyncio.sleep(retries.pause_after(error))
+            else:
+                self._is_connection_proved = True
+                return connection
 
     async def _subscribe(self, connection: SynapseLivyConnection) -> Poller:
         # Off the event loop, which would stand still for a quarter of a second: this loads aiohttp.

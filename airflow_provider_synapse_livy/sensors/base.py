@@ -23,6 +23,7 @@ from airflow_provider_synapse_livy.airflow_compat.trigger_templates import can_b
 from airflow_provider_synapse_livy.airflow_compat.versions import (
     STARTS_FROM_TRIGGER,
     AirflowRescheduleException,
+    has_listeners,
     is_deferral_timeout,
 )
 from airflow_provider_synapse_livy.links import push_links
@@ -36,6 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = ["LivySensor"]
 
+#: Seconds between two polls by default. Airflow's own 60 would waste half a minute of a paid cluster at each wait.
+_POKE_INTERVAL = 10.0
+
+#: The same in reschedule mode, where each poll starts a worker.
+_RESCHEDULE_INTERVAL = 60.0
+
+#: Below this, Airflow may fail a rescheduled task: it is due again before its worker has ended (apache/airflow#71580).
+_MIN_RESCHEDULE_INTERVAL = 15.0
+
 
 class LivySensor(WaitingMixin, BaseSensorOperator):
     """
@@ -45,6 +55,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
     :param livy_api_version: the version of the Livy API; None for the connection's.
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
     :param deferrable: whether to wait in the triggerer.
+    :param poke_interval: seconds, or how long, between two polls; 10 seconds by default, 60 in reschedule mode.
     :param settle_timeout: for how many seconds, or how long, to wait for the final result of what has ended.
     :param start_from_trigger: whether to wait in the triggerer from the start.
     :param end_from_trigger: whether to end the task in the triggerer if it succeeds.
@@ -57,20 +68,33 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         spark_pool_name: str | None = None,
         livy_api_version: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        mode: str = "poke",
+        poke_interval: timedelta | float | None = None,
         settle_timeout: timedelta | float = SETTLE_TIMEOUT,
         start_from_trigger: bool = False,
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        if poke_interval is None:
+            poke_interval = _RESCHEDULE_INTERVAL if mode == "reschedule" else _POKE_INTERVAL
+        super().__init__(mode=mode, poke_interval=poke_interval, **kwargs)
         self.synapse_livy_conn_id = synapse_livy_conn_id
         self.spark_pool_name = spark_pool_name
         self.livy_api_version = livy_api_version
         self.deferrable = deferrable or start_from_trigger
         self.settle_timeout = settle_timeout
-        self.end_from_trigger = end_from_trigger
         self._asks_to_start_from_trigger = start_from_trigger
+        self._asks_to_end_from_trigger = end_from_trigger
         self._fallback_reason: str | None = None
+        # Airflow 3.3 refuses a DAG that has a task with this attribute where there are listeners.
+        self.end_from_trigger = end_from_trigger and self._cannot_end_from_trigger_because() is None
+        if self.reschedule and not self.deferrable and self.poke_interval < _MIN_RESCHEDULE_INTERVAL:
+            self.log.warning(
+                "poke_interval is %g s in reschedule mode. Airflow may fail a task that is due again before its "
+                "worker has ended: use %g s or more.",
+                self.poke_interval,
+                _MIN_RESCHEDULE_INTERVAL,
+            )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -80,18 +104,27 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         """
         with self._map_outcome(context):
             self._log_fallback_reasons()
+            if self._is_poke_overridden:
+                return super().execute(context)  # type: ignore[no-any-return]  # Airflow's own loop, which calls it
             return self._wait(context)
 
-    def poke(self, context: Context) -> PokeReturnValue:
+    @property
+    def _is_poke_overridden(self) -> bool:
+        return type(self).poke is not LivySensor.poke
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
         """
-        Poll the record once.
+        Poll the record once; more often for the seconds until the final result of what has ended is there.
+
+        A subclass that overrides it decides itself when the wait is over, and waits on a worker.
 
         :param context: Airflow's context of the task.
         """
         wait = self._new_wait(time.time())
-        verdict = self._poll(wait)
-        if verdict is Verdict.PENDING:
-            return PokeReturnValue(is_done=False)
+        while (verdict := self._poll(context, wait)) is Verdict.PENDING:
+            if not wait.is_settling:
+                return PokeReturnValue(is_done=False)
+            time.sleep(wait.next_delay)
         return PokeReturnValue(is_done=True, xcom_value=self._finish(context, verdict, wait.last_snapshot))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -106,6 +139,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         :param context: Airflow's context of the task.
         """
         with self._map_outcome(context):
+            self._render_if_unrendered(context)
             if self.start_from_trigger and self.retries:
                 save_start(context)
             try:
@@ -118,6 +152,12 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
                     "Polling for the last time."
                 )
                 return self._poll_for_the_last_time(context)
+
+    def _render_if_unrendered(self, context: Context) -> None:
+        """Render the templates of a task that ``airflow tasks test`` resumes without (Airflow 2.11)."""
+        ids = (getattr(self, name) for name in self.trigger_class.id_fields)
+        if any(isinstance(value, str) and "{{" in value for value in ids):
+            self.render_template_fields(context)
 
     @contextmanager
     def _map_outcome(self, context: Context) -> Iterator[None]:
@@ -157,7 +197,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=wait.next_delay))
 
     def _trigger_kwargs(self) -> dict[str, Any]:
-        ends_here = self.end_from_trigger and self._cannot_end_from_trigger_because() is None
+        ends_here = self._asks_to_end_from_trigger and self._cannot_end_from_trigger_because() is None
         return super()._trigger_kwargs() | {"end_from_trigger": ends_here}
 
     def _prepare_start_from_trigger(self) -> None:
@@ -181,6 +221,8 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         """Return what keeps the task from starting in the triggerer."""
         if not STARTS_FROM_TRIGGER:
             return "Airflow before 3.3 can't do that"
+        if self._is_poke_overridden:
+            return "its poke() is overridden, which only a worker calls"
         if self.has_dag() and self.dag.render_template_as_native_obj:  # type: ignore[no-untyped-call]  # Airflow's
             return "the triggerer renders text alone, the DAG asks for native objects"
         for name in self.template_fields:
@@ -195,6 +237,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             "its callbacks and hooks would not be called": any(
                 (self.on_success_callback, self.on_execute_callback, self._pre_execute_hook, self._post_execute_hook)
             ),
+            "its listeners would not be called": STARTS_FROM_TRIGGER and has_listeners(),
             "its outlets would not be updated": bool(self.outlets),
             "do_xcom_push is off": not self.do_xcom_push,
             "multiple_outputs would not be pushed": bool(getattr(self, "multiple_outputs", False)),
@@ -203,9 +246,11 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
 
     def _log_fallback_reasons(self) -> None:
         """Log why a task that asked to start or end in the triggerer does so on a worker."""
-        if self._asks_to_start_from_trigger:
+        if self._is_poke_overridden and self.deferrable:
+            self.log.info("The task waits on a worker: its poke() is overridden, which the triggerer can't call.")
+        elif self._asks_to_start_from_trigger:
             # If the task runs here though there was no reason, there is one that only Airflow knows.
             reason = self._fallback_reason or "Airflow starts no mapped tasks there, and none in dag.test()"
             self.log.info("start_from_trigger: the task starts on a worker, and defers from there: %s.", reason)
-        if self.end_from_trigger and (why := self._cannot_end_from_trigger_because()):
+        if self._asks_to_end_from_trigger and (why := self._cannot_end_from_trigger_because()):
             self.log.info("end_from_trigger: the task ends on a worker: %s.", why)

@@ -42,6 +42,7 @@ class SynapseSparkSessionSensor(LivySensor):
         because nothing ran in it.
     :param livy_api_version: the version of the Livy API; None for the connection's (templated).
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace (templated).
+    :param poke_interval: seconds, or how long, between two polls; 10 seconds by default, 60 in reschedule mode.
     :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
         ``[operators] default_deferrable`` by default.
     :param settle_timeout: once the session has ended for Livy, for how many seconds, or how long, to wait for the
@@ -92,7 +93,11 @@ class SynapseSparkSessionSensor(LivySensor):
             **kwargs,
         )
         self.session_id = session_id
-        self.target_states = target_states
-        self.accepted_results = accepted_results
+        # In one order always: a set has another in each process, and with it Airflow a new version of the DAG.
+        self.target_states = sorted(target_states) if isinstance(target_states, set | frozenset) else target_states
+        self.accepted_results = (
+            sorted(accepted_results) if isinstance(accepted_results, set | frozenset) else accepted_results
+        )
         self.accept_idle_timeout = accept_idle_timeout
+        self._check_constants()
         self._prepare_start_from_trigger()

@@ -67,16 +67,16 @@ class Backoff:
 @dataclass(slots=True)
 class Retries:
     """
-    The retries of one request.
+    The retries of one request, or of something else that may fail for a while.
 
-    :param request: the request.
     :param retry_timeout: for how many seconds to retry while the service does not say when to come back.
     :param longest_announced: up to how many seconds from the first attempt an announced pause may lead.
+    :param request: the request, if it is one.
     """
 
-    request: LivyRequest[Any]
     retry_timeout: float
-    longest_announced: float
+    longest_announced: float = 0.0
+    request: LivyRequest[Any] | None = None
     _backoff: Backoff = field(default_factory=Backoff, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
     _announced: float = field(default=0.0, init=False)
@@ -89,7 +89,7 @@ class Retries:
         :raises SynapseLivyError: that error, if there is no next attempt.
         """
         passed = time.monotonic() - self._began
-        if not self.request.may_be_sent_again(error):
+        if self.request and not self.request.may_be_sent_again(error):
             raise error
         pause = self._backoff.pause_after(error)
         if announced_pause(error):

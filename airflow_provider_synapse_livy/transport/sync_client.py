@@ -60,7 +60,7 @@ class LivyClient:
         :raises SynapseLivyError: if no attempt succeeds; the error of the last one.
         """
         longest = retry_timeout if longest_announced is None else longest_announced
-        retries = Retries(request, retry_timeout, longest)
+        retries = Retries(retry_timeout, longest, request)
         while True:
             try:
                 return self._attempt(request)

@@ -13,10 +13,11 @@ from airflow.providers.common.compat.sdk import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.links import RETURN_VALUE, end_of_task_xcoms, session_links
+from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
 from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
-from airflow_provider_synapse_livy.livy.responses import Snapshot
+from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
+from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
@@ -27,8 +28,12 @@ __all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "read_
 #: The event of a task that was started in the triggerer, but has to begin on a worker.
 BEGIN_ON_WORKER = {"begin": "on a worker"}
 
-#: How much longer than the task's own timeout Airflow may let the trigger live: a backstop, in case it hangs.
-BACKSTOP = timedelta(minutes=5)
+#: How much longer than the task's own timeout Airflow may let the trigger live: a backstop, in case it hangs. The last
+#: attempt, which may begin right before the timeout, has ended by then.
+BACKSTOP = timedelta(seconds=MAX_ATTEMPT_SECONDS + 60)
+
+#: Airflow may fail a task whose trigger fires within about five seconds of the deferral (apache/airflow#71580).
+_RACE_SECONDS = 5.0
 
 
 class LivyTrigger(BaseTrigger):
@@ -43,6 +48,8 @@ class LivyTrigger(BaseTrigger):
     :param spark_pool_name: the Spark pool; None for the connection's.
     :param livy_api_version: the version of the Livy API; None for the connection's.
     :param deadline: when the wait ends, in seconds since the epoch; None if the task starts with this trigger.
+    :param first_poll_at: when the first poll is to be made, in seconds since the epoch; with ``deadline``.
+    :param links: the URLs of the links that the task has pushed.
     :param options: how to wait, the arguments of :class:`~airflow_provider_synapse_livy.waiting.wait.WaitOptions`.
     :param end_from_trigger: whether to end the task from here if it succeeds, without a worker (Airflow 3.3).
     :param history: the phases that the task has seen and logged, each with the time at which it began.
@@ -63,6 +70,8 @@ class LivyTrigger(BaseTrigger):
         livy_api_version: str | None,
         deadline: float | None,
         options: Mapping[str, Any],
+        first_poll_at: float | None = None,
+        links: Mapping[str, str] | None = None,
         end_from_trigger: bool = False,
         history: Sequence[Sequence[Any]] = (),
     ) -> None:
@@ -72,6 +81,8 @@ class LivyTrigger(BaseTrigger):
         self.livy_api_version = livy_api_version
         self.deadline = deadline
         self.options = dict(options)
+        self.first_poll_at = first_poll_at
+        self.links = dict(links or {})
         self.end_from_trigger = end_from_trigger
         self.history = [list(phase) for phase in history]
         self._is_rendered = True
@@ -89,8 +100,8 @@ class LivyTrigger(BaseTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what another triggerer needs to go on with this wait."""
         common = (
-            "synapse_livy_conn_id", "spark_pool_name", "livy_api_version", "deadline", "options", "end_from_trigger",
-            "history",
+            "synapse_livy_conn_id", "spark_pool_name", "livy_api_version", "deadline", "options", "first_poll_at",
+            "links", "end_from_trigger", "history",
         )  # fmt: skip
         fields = (*self.id_fields, *self.goal_fields, *common)
         path = f"{type(self).__module__}.{type(self).__qualname__}"
@@ -105,7 +116,9 @@ class LivyTrigger(BaseTrigger):
             event = self._event({"error": error.to_dict()})
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait broke off.")
-            message = f"The wait for {self.resource.noun} {self._ids()[-1]} broke off: {type(error).__name__}: {error}"
+            what = f"The wait for {self.resource.noun} {one_line(str(self._ids()[-1]), 40)} broke off."
+            why = one_line(f"{type(error).__name__}: {error}")
+            message = error_message(what, "see the traceback in the triggerer's log.", why)
             event = self._event({"error": SynapseLivyError(message).to_dict()})
         finally:
             await watch.close()
@@ -141,7 +154,10 @@ class LivyTrigger(BaseTrigger):
 
     def _watch(self) -> Watch[Any]:
         hook = SynapseLivyHook(
-            self.synapse_livy_conn_id, spark_pool_name=self.spark_pool_name, livy_api_version=self.livy_api_version
+            self.synapse_livy_conn_id,
+            spark_pool_name=self.spark_pool_name,
+            livy_api_version=self.livy_api_version,
+            is_connection_proved=self.deadline is not None,  # by the task that deferred
         )
         return hook.watch(self.resource, *self._ids())
 
@@ -161,17 +177,14 @@ class LivyTrigger(BaseTrigger):
                     last_after=wait.time_left(now),
                 )
             verdict = wait.observe(snapshot, wait.now())
-        return await self._event_of_verdict(verdict, wait.last_snapshot, watch)
+            if snapshot:
+                await self._show_links(snapshot.record, watch, is_over=verdict is not Verdict.PENDING)
+        snapshot = wait.last_snapshot
+        if verdict is Verdict.SUCCESS and snapshot and self.end_from_trigger and await self._push_end(snapshot):
+            from airflow.triggers.base import TaskSuccessEvent
 
-    async def _event_of_verdict(
-        self, verdict: Verdict, snapshot: Snapshot[Any] | None, watch: Watch[Any]
-    ) -> TriggerEvent:
-        links = self._links(snapshot, watch)
-        if verdict is Verdict.SUCCESS and snapshot and self.end_from_trigger:
-            event = await self._end_task(snapshot, links)
-            if event:
-                return event
-        return self._event(TriggerResult(verdict, snapshot, links).to_dict(self.resource))
+            return TaskSuccessEvent()
+        return self._event(TriggerResult(verdict, snapshot, self.links).to_dict(self.resource))
 
     def _can_begin(self) -> bool:
         """
@@ -186,15 +199,17 @@ class LivyTrigger(BaseTrigger):
     def _event(self, payload: dict[str, Any]) -> TriggerEvent:
         return TriggerEvent(payload | {"try_number": getattr(self.task_instance, "try_number", None)})
 
-    def _links(self, snapshot: Snapshot[Any] | None, watch: Watch[Any]) -> dict[str, str]:
-        """Return the links, which are not worth a failure."""
-        if snapshot is None or watch.connection is None:
-            return {}
+    async def _show_links(self, record: Any, watch: Watch[Any], *, is_over: bool) -> None:
+        """Push the links as soon as they are known, which is worth no failure; at the end, the task does."""
         try:
-            return session_links(snapshot.record, watch.connection)
+            links = session_links(record, watch.connection) if watch.connection else self.links
+            if links == self.links:
+                return
+            self.links = links
+            if not is_over and self.task_instance is not None:
+                await asyncio.to_thread(self._push_xcoms, link_xcoms(links))
         except Exception:
-            self.log.warning("The links to the Spark session can't be made.", exc_info=True)
-            return {}
+            self.log.warning("The links could not be pushed to XCom.", exc_info=True)
 
     def _new_wait(self) -> Wait[Any]:
         for value in self._ids():
@@ -207,8 +222,16 @@ class LivyTrigger(BaseTrigger):
             log=self.log,
         )
         if self.deadline is not None:
-            wait.next_delay = min(wait.options.poke_interval, wait.time_left(wait.now()))
+            wait.next_delay = min(self._delay_of_first_poll(wait), wait.time_left(wait.now()))
         return wait
+
+    def _delay_of_first_poll(self, wait: Wait[Any]) -> float:
+        """Return how many seconds to wait for the poll that is due next: a restart of the triggerer delays none."""
+        interval = wait.options.poke_interval
+        if self.first_poll_at is None:
+            return interval
+        late = wait.now() - self.first_poll_at
+        return max(-late if late <= 0 else interval - late % interval, min(interval, _RACE_SECONDS))
 
     def _started_at(self) -> float:
         """
@@ -226,24 +249,24 @@ class LivyTrigger(BaseTrigger):
         longest = timedelta(seconds=timeout) + BACKSTOP
         return (stopped_at - min(longest, task.execution_timeout or longest)).timestamp()
 
-    async def _end_task(self, snapshot: Snapshot[Any], links: Mapping[str, str]) -> TriggerEvent | None:
-        """End the task from here; if that can't be, the task ends on a worker as usual."""
+    async def _push_end(self, snapshot: Snapshot[Any]) -> bool:
+        """Push all XComs of a task that ends here; return whether that worked, else the task ends on a worker."""
         try:
-            for key, value in end_of_task_xcoms(snapshot.record, links).items():
-                await asyncio.to_thread(self._push_xcom, key, value)
-            from airflow.triggers.base import TaskSuccessEvent
-
-            return TaskSuccessEvent()
+            xcoms = {RETURN_VALUE: snapshot.record.to_dict(), **link_xcoms(self.links)}
+            await asyncio.to_thread(self._push_xcoms, xcoms)
         except Exception:
             self.log.exception("The task can't be ended from the triggerer. It ends on a worker.")
-            return None
+            return False
+        return True
 
-    def _push_xcom(self, key: str, value: Any) -> None:
-        """Push an XCom. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
+    def _push_xcoms(self, xcoms: Mapping[str, Any]) -> None:
+        """Push XComs. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
         instance: Any = self.task_instance
         ids = {name: getattr(instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
-        # Tasks that are mapped over what this one returns need to know its length.
-        XCom.set(key=key, value=value, _mapped_length=len(value) if key == RETURN_VALUE else None, **ids)
+        for key, value in xcoms.items():
+            # Tasks that are mapped over what this one returns need to know its length.
+            length = {"_mapped_length": len(value)} if key == RETURN_VALUE else {}
+            XCom.set(key=key, value=value, **length, **ids)
 
 
 class TriggerResult(NamedTuple):
@@ -286,8 +309,9 @@ def read_event(event: Any, resource: Resource[Any]) -> TriggerResult:
             return _result(event, resource)
         ended_by = SynapseLivyError.from_dict(error)
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
-        what = f"The trigger's event is not one of a {resource.noun} ({type(problem).__name__}: {problem})."
-        message = error_message(what, "clear the task to wait again.", f"Event: {reprlib.repr(event)}")
+        what = f"The trigger's event does not describe the wait for a {resource.noun}."
+        why = one_line(f"{type(problem).__name__}: {problem}")
+        message = error_message(what, "clear the task to wait again.", why, f"Event: {reprlib.repr(event)}")
         raise SynapseLivyResponseError(message) from None
     raise ended_by
 

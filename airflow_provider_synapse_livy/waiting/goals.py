@@ -11,11 +11,15 @@ from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkSessionResultType
 
 __all__ = ["Goal", "SessionGoal", "Verdict", "Waitable"]
 
 R_contra = TypeVar("R_contra", contravariant=True)
+
+#: How many characters the target states may take up in a message.
+_MAX_STATES = 24
 
 
 class Verdict(StrEnum):
@@ -81,6 +85,12 @@ class Goal(Protocol[R_contra]):
     def hint(self, record: R_contra) -> str:
         """Return what to do about an end that is not the goal, and which parameter would accept it."""
 
+    def timeout_hint(self, record: R_contra, option: str) -> str:
+        """Return what to do about a wait that ran out of time, which the task's option limits."""
+
+    def advice(self) -> str:
+        """Return what those should know who wait for this, empty if there is nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionGoal:
@@ -145,7 +155,10 @@ class SessionGoal:
 
     def describe(self) -> str:
         """Return what is waited for, in words that follow "has"."""
-        return "ended" if self.target_states is None else f"been {' or '.join(sorted(self.target_states))}"
+        if self.target_states is None:
+            return "ended"
+        states = " or ".join(sorted(self.target_states))
+        return f"been {states}" if len(states) <= _MAX_STATES else "been in a target state"
 
     def hint(self, record: SparkSession) -> str:
         """
@@ -154,19 +167,42 @@ class SessionGoal:
         :param record: the session that ended.
         """
         if record.idle_timed_out:
-            advice = "give it work sooner, or create it with a longer idle timeout."
+            advice = "use it sooner, or create it with a longer idle timeout."
         elif record.outcome is SparkSessionResultType.CANCELLED:
-            advice = "find out who cancelled it: a person, a pipeline, or a task's clean-up."
+            advice = "find out who cancelled it."
         else:
-            advice = "see the errors below, and the session's page in Synapse Studio."
-        return f"{advice} To treat this as success, set {self._accepting(record)}."
+            advice = "see the details below and in Synapse Studio."
+        accepting = self._accepting(record)
+        return f"{advice} To treat this as success, {accepting}." if accepting else advice
 
-    def _accepting(self, session: SparkSession) -> str:
+    def timeout_hint(self, record: SparkSession, option: str) -> str:
+        """
+        Return what to do about a wait that ran out of time.
+
+        :param record: the session as it was last seen.
+        :param option: the task's option that limits the wait.
+        """
+        if self.target_states is None and record.state in (LivyState.IDLE, LivyState.BUSY):
+            return 'set target_states={"idle"} to wait until it is ready; a session does not end by itself.'
+        return f"raise {option} if it only needs more time."
+
+    def advice(self) -> str:
+        """Return what those should know who wait for the end of a session with the default results."""
+        if self.target_states is None and self.accepted_results == {SparkSessionResultType.SUCCEEDED}:
+            return (
+                "Sessions end as Cancelled or by idle timeout, hardly ever as Succeeded. "
+                'To wait until the session is ready, set target_states={"idle"}.'
+            )
+        return ""
+
+    def _accepting(self, session: SparkSession) -> str | None:
+        """Return how to accept the end of a session; None where its state is not one that can be waited for."""
         if self.target_states is not None:
-            return f"target_states={sorted({*self.target_states, str(session.state)})}"
+            is_target = isinstance(session.state, LivyState) and session.state.is_final
+            return f"add {str(session.state)!r} to target_states" if is_target else None
         if session.idle_timed_out:
-            return "accept_idle_timeout=True"
-        return f"accepted_results={sorted({*self.accepted_results, str(session.outcome)})}"
+            return "set accept_idle_timeout=True"
+        return f"add {str(session.outcome)!r} to accepted_results"
 
 
 #: Equal goals are made once: a triggerer may hold thousands of waits for the same.
@@ -174,15 +210,16 @@ _shared_goal = lru_cache(SessionGoal)
 
 
 def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:
-    """Return the names that a parameter was given, as the service spells them."""
-    names = frozenset([given] if isinstance(given, str) else given or ())
-    if names and names <= set(known):
-        return names
-    wrong = sorted(str(name) for name in names - set(known))
-    event = f"{parameter}={given!r} is invalid." if names else f"{parameter} is empty."
+    """Return the names that a parameter was given, as the service spells them, whatever their letter case."""
+    spelled = {name.lower(): name for name in known}
+    names = [str(name).strip() for name in ([given] if isinstance(given, str) else given or ())]
+    wrong = sorted(name for name in names if name.lower() not in spelled)
+    if names and not wrong:
+        return frozenset(spelled[name.lower()] for name in names)
+    event = f"{parameter}={one_line(repr(given), 60)} is invalid." if names else f"{parameter} is empty."
     close = [close for name in wrong for close in _close_matches(name, known)]
-    fix = f"did you mean {close[0]!r}?" if close else "name at least one of the valid ones."
-    raise SynapseLivyConfigurationError(error_message(event, fix, f"Valid: {', '.join(sorted(known))}."))
+    fix = f"did you mean {close[0]!r}?" if close else "use one or more of the valid values."
+    raise SynapseLivyConfigurationError(error_message(event, fix, f"Valid values: {', '.join(sorted(known))}."))
 
 
 def _close_matches(name: str, known: Collection[str]) -> list[str]:

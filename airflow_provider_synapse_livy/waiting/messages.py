@@ -26,22 +26,25 @@ def describe_failure(snapshot: Snapshot[Any], goal: Goal[Any]) -> str:
     return error_message(f"{record} {record.ending}{missed}.", goal.hint(record), *_evidence(snapshot))
 
 
-def describe_timeout(snapshot: Snapshot[Any] | None, goal: Goal[Any], option: str, seconds: float) -> str:
+def describe_timeout(
+    snapshot: Snapshot[Any] | None, goal: Goal[Any], option: str, seconds: float, subject: str = "The record"
+) -> str:
     """
     Return what a wait that ran out of time had seen.
 
     :param snapshot: the last snapshot; None if there was none.
     :param goal: what was waited for.
     :param option: the task's option that limits the wait.
-    :param seconds: to how many seconds it does.
+    :param seconds: how long that is, in seconds.
+    :param subject: what was waited for, in words; for a wait without a snapshot.
     """
     limit = f"{option} of {format_duration(timedelta(seconds=seconds)) or '0 s'}"
     if snapshot is None:
-        event = f"What is waited for could not be read once within the task's {limit}."
+        event = f"{subject} could not be read once within the task's {limit}."
         return error_message(event, "see the errors above in this log.")
     record: Waitable = snapshot.record
-    event = f"{record} had not {goal.describe()} within the task's {limit}: it is {record.phase}."
-    return error_message(event, f"raise {option} if it only needs longer.", *_evidence(snapshot))
+    event = f"{record} had not {goal.describe()} within the task's {limit}."
+    return error_message(event, goal.timeout_hint(record, option), f"It is {record.phase}.", *_evidence(snapshot))
 
 
 def _evidence(snapshot: Snapshot[Any]) -> Iterator[str]:

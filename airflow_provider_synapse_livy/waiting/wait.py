@@ -142,6 +142,17 @@ class Wait(Generic[R]):
         is_steady = self._last is not None and not self.options.exponential_backoff and not self.is_settling
         return self.time_left(now) if is_steady else 0.0
 
+    def announce(self, subject: str) -> None:
+        """
+        Log what is waited for, and for how long.
+
+        :param subject: what is waited for, by its name.
+        """
+        limit = format_duration(timedelta(seconds=self.options.timeout)) or "0 s"
+        self.log.info("Waiting until %s has %s, for %s at the most.", subject, self.goal.describe(), limit)
+        if advice := self.goal.advice():
+            self.log.info("%s", advice)
+
     @contextmanager
     def tolerating_errors(self) -> Iterator[None]:
         """Log an error of a poll and go on, if ``silent_fail`` is set."""
@@ -150,7 +161,7 @@ class Wait(Generic[R]):
         except Exception:
             if not self.options.silent_fail:
                 raise
-            self.log.exception("This poll failed; as silent_fail is set, the wait goes on.")
+            self.log.exception("This poll failed. The wait goes on, because silent_fail is set.")
 
     def observe(self, snapshot: Snapshot[R] | None, now: float) -> Verdict:
         """
