@@ -65,7 +65,7 @@ services:
 		(apt-get update && apt-get install --yes --no-install-recommends postgresql redis-server)
 
 .PHONY: soak
-soak: $(INSTALLED)  ## 500 waits while one request in five fails: minutes, and figures
+soak: $(INSTALLED)  ## 500 waits while one request in five fails, and for 20 s every one: minutes, and figures
 	@AIRFLOW_HOME=$(CURDIR)/.airflow/soak $(BIN)/python dev/soak.py
 
 .PHONY: lint
@@ -76,7 +76,7 @@ lint: $(LINT_INSTALLED)  ## Types, style, format, and who imports whom
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
-bench: $(BENCH)/.installed  ## What waiting costs the triggerer, beside the neighbours; takes more than an hour
+bench: $(BENCH)/.installed  ## What waiting costs, beside other designs; more than an hour, ARGS="outage hang" 15 minutes
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: constraints

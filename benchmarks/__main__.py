@@ -1,7 +1,18 @@
 """
-The whole benchmark: every design at every number of triggers, one process for each, then the table and the picture.
+Run the benchmark: one process for each measurement, then the tables and the picture.
 
-``make bench`` takes more than an hour; ``make bench ARGS="--designs ours,aiohttp --n 1000 --runs 1"`` a few minutes.
+The rows are *cost* (CPU, memory and requests of each design at each number of waits), *outage*, *outage-retry-after*,
+*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), and *worker* (a task on a
+worker). Examples of ``make bench ARGS="..."``:
+
+.. code-block:: text
+
+    outage hang                                                      only these rows, 10 minutes
+    outage hang --designs ours                                       this package alone, 5 minutes
+    cost --designs ours,floor --n 1000,5000 --pools 4                what a wait costs beside one that only sleeps
+    outage hang cost --designs ours --n 1000 --pools 4 --before DIR  this package beside its version in folder DIR
+
+Without arguments it takes more than an hour.
 """
 
 from __future__ import annotations
@@ -14,51 +25,71 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.report import write_report
+from benchmarks import PACKAGE_FOLDER_VARIABLE
 
-_FOLDER = Path(__file__).resolve().parent
-_PROJECT = _FOLDER.parent
+_PROJECT = Path(__file__).resolve().parent.parent
 _RATE_LIMIT = 200
 _DESIGNS = ("ours", "azure", "livy", "sdk", "aiohttp", "floor")
+_FAULTS = ("outage", "outage-retry-after", "outage-no-list", "hang")
+_ROWS = ("cost", *_FAULTS, "worker")
 
-#: The peers drown at this number; they are measured once, to show it.
-_DROWNING = 5000
+#: At this number of waits the other designs are overloaded; they are measured only once, to show that.
+_OVERLOAD = 5000
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", metavar="row", help=f"which rows: {', '.join(_ROWS)} (default: all)")
     parser.add_argument("--designs", default=",".join(_DESIGNS), help="which designs (default: %(default)s)")
-    parser.add_argument("--n", default="1,10,100,1000,5000", help="how many sessions (default: %(default)s)")
-    parser.add_argument("--pools", default="4,40", help="in how many pools (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=3, help="how often; medians are shown (default: %(default)s)")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="also measure the package as it is in this folder")
+    parser.add_argument("--n", default="1,10,100,1000,5000", help="cost: how many waits (default: %(default)s)")
+    parser.add_argument("--pools", default="4,40", help="cost: in how many pools (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=3, help="cost: runs, of which the median counts (%(default)s)")
+    parser.add_argument("--waits", type=int, default=300, help="faults: how many waits (default: %(default)s)")
+    parser.add_argument("--outage-seconds", type=float, default=30, help="how long outages last (%(default)s)")
+    # After 180 s the retries of one poll end in version 0.1, and with them its limit of requests in flight.
+    parser.add_argument("--hang-seconds", type=float, default=200, help="how long the hang lasts (%(default)s)")
+    parser.add_argument("--fault-runs", type=int, default=1, help="faults: runs, of which the median counts")
     parser.add_argument("--output", type=Path, default=_PROJECT / ".airflow" / "bench", help="where to write")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.rows = arguments.rows or list(_ROWS)
+    if unknown := set(arguments.rows) - set(_ROWS):
+        parser.error(f"unknown row {', '.join(sorted(unknown))}; choose from {', '.join(_ROWS)}")
+    arguments.designs = arguments.designs.split(",")
+    if arguments.before:
+        arguments.before = arguments.before.resolve()
+        arguments.designs.insert(0, "before")
+    return arguments
 
 
-def _cells(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int, int]]:
-    """Give design, number, pools and runs. Many pools are for this package and for many sessions alone."""
-    designs, numbers, pools = (value.split(",") for value in (arguments.designs, arguments.n, arguments.pools))
-    for p, n, design in itertools.product(map(int, pools), map(int, numbers), designs):
-        if p == 40 and (n < 1000 or design not in ("ours", "aiohttp")):
+def _cost_cells(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int, int]]:
+    """Yield design, waits, pools and runs. With 40 pools only this package and the plain loop are measured."""
+    numbers, pools = (value.split(",") for value in (arguments.n, arguments.pools))
+    for p, n, design in itertools.product(map(int, pools), map(int, numbers), arguments.designs):
+        if p == 40 and (n < 1000 or design not in ("before", "ours", "aiohttp")):
             continue
-        often = n == 1000 or design == "ours" or (n == 1 and design == "aiohttp")  # what the others are held against
-        yield design, n, p, arguments.runs if often and p == 4 else 1
+        # The figures that others are compared with are measured several times.
+        several = n == 1000 or design in ("before", "ours", "floor") or (n == 1 and design == "aiohttp")
+        yield design, n, p, arguments.runs if several and p == 4 else 1
 
 
-def _times(n: int) -> list[str]:
-    """Give all the time to settle that they need: at 1,000, an own client for each takes half a minute."""
-    settle, window = (10, 20) if n < 1000 else (30, 20) if n < _DROWNING else (50, 20)
-    return ["--settle", str(settle), "--window", str(window), "--ready", str(min(n, 100))]
+def _cost_options(n: int) -> dict[str, Any]:
+    """Return how long to measure: 1,000 triggers with a client for each take half a minute to settle."""
+    settle = 10 if n < 1000 else 30 if n < _OVERLOAD else 50
+    return {"settle": settle, "window": 20, "idle": min(n, 100)}
 
 
 @contextmanager
 def _service() -> Iterator[tuple[str, str]]:
-    """Run the service, and give its address and the file with its certificate."""
+    """Run the service; yield its URL and the file with its certificate."""
     with tempfile.TemporaryDirectory(prefix="synapse-livy-bench-") as folder:
         ca_file = f"{folder}/ca.pem"
         command = [sys.executable, "-m", "benchmarks.service", "--ca-file", ca_file, "--rate-limit", str(_RATE_LIMIT)]
@@ -70,7 +101,7 @@ def _service() -> Iterator[tuple[str, str]]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """Give an environment in which Airflow has a home of its own and needs no database."""
+    """Return an environment in which Airflow has a home of its own and needs no database."""
     from cryptography.fernet import Fernet
 
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
@@ -81,49 +112,70 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _run(module: str, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a measurement in a process of its own, and give what it prints last."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
-    if run.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{run.stderr[-3000:]}")
-    return json.loads(run.stdout.splitlines()[-1])
-
-
-def _measure(design: str, n: int, pools: int, home: Path) -> dict[str, Any]:
+def _measure(module: str, arguments: argparse.Namespace, options: dict[str, Any]) -> dict[str, Any]:
+    """Run a measurement in a process of its own, with a service of its own, and return its result."""
     from benchmarks.designs import connections
 
     with _service() as (url, ca_file):
-        arguments = ["--design", design, "--n", str(n), "--pools", str(pools), "--url", url, "--ca-file", ca_file]
-        return _run("cell", [*arguments, *_times(n)], _environment(home) | connections(url, ca_file))
+        environment = _environment(arguments.output) | connections(url, ca_file)
+        if options.get("design") == "before":
+            environment[PACKAGE_FOLDER_VARIABLE] = str(arguments.before)
+        options = options | {"url": url, "ca-file": ca_file}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", f"benchmarks.{module}", *words]
+        run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return result
 
 
-def _median(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _medians(results: list[dict[str, Any]]) -> dict[str, Any]:
     known = {name: [r[name] for r in results if r[name] is not None] for name in results[0]}
     return {name: median(values) if values else None for name, values in known.items()}
 
 
-def _worker_side(home: Path) -> dict[str, Any]:
-    from benchmarks.designs import connections
+def _measure_cost(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for design, n, pools, runs in _cost_cells(arguments):
+        options = {"design": design, "n": n, "pools": pools} | _cost_options(n)
+        results = [_measure("cost", arguments, options) for _ in range(runs)]
+        yield {"design": design, "n": n, "pools": pools, "runs": runs} | _medians(results)
 
-    with _service() as (url, ca_file):
-        arguments = ["--url", url, "--ca-file", ca_file]
-        return _run("worker_side", arguments, _environment(home) | connections(url, ca_file))
+
+def _measure_fault(fault: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure all designs in a fault. In a hang no process has anything to do, so all designs hang at once."""
+    seconds = arguments.hang_seconds if fault == "hang" else arguments.outage_seconds
+    ours_only = fault == "outage-no-list"  # no other design reads the list
+    designs = [d for d in arguments.designs if d in ("before", "ours") or not (d == "floor" or ours_only)]
+
+    def measure(design: str) -> dict[str, Any]:
+        options = {"design": design, "n": arguments.waits, "pools": 1, "fault": fault, "seconds": seconds}
+        results = [_measure("fault", arguments, options) for _ in range(arguments.fault_runs)]
+        return {"fault": fault, "design": design, "n": arguments.waits, "seconds": seconds} | _medians(results)
+
+    with ThreadPoolExecutor(len(_DESIGNS) if fault == "hang" else 1) as threads:
+        yield from threads.map(measure, designs)
 
 
 def main() -> None:
-    """Measure all that was asked for."""
-    arguments = _arguments()
+    """Measure the rows, and write the report."""
+    arguments = _parse_arguments()
     arguments.output = arguments.output.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
     os.environ |= _environment(arguments.output)
-    cells = []
-    for design, n, pools, runs in _cells(arguments):
-        results = [_measure(design, n, pools, arguments.output) for _ in range(runs)]
-        cells.append({"design": design, "n": n, "pools": pools, "runs": runs, **_median(results)})
-        print(json.dumps(cells[-1]), flush=True)
-    report = {"cells": cells, "worker": _worker_side(arguments.output)}
+    report: dict[str, Any] = {"cost": [], "faults": [], "worker": None}
+    for row in (row for row in _ROWS if row in arguments.rows):
+        if row == "worker":
+            report["worker"] = _measure("worker_side", arguments, {})
+            continue
+        section = report["cost" if row == "cost" else "faults"]
+        for cell in _measure_cost(arguments) if row == "cost" else _measure_fault(row, arguments):
+            section.append(cell)
+            print(json.dumps(cell), flush=True)
     (arguments.output / "results.json").write_text(json.dumps(report, indent=1))
+
+    from benchmarks.report import write_report
+
     print(write_report(report, arguments.output))
 
 

@@ -1,8 +1,10 @@
-"""The designs that are compared: for each, its trigger, with what it takes to wait for one session."""
+"""The designs to compare: for each, its trigger class and the parameters with which it waits for one session."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,22 +14,23 @@ from urllib.parse import urlsplit
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
-from benchmarks.service import BATCHES_OF_POOL
+from benchmarks.service import BATCH_IDS_PER_POOL, CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
 
-INTERVAL = 5.0
-_LONG = 3600.0
+#: Seconds between two polls of a session, in all designs.
+POLL_INTERVAL = 5.0
+
+_TIMEOUT = 3600.0
 _SCOPE = "https://dev.azuresynapse.net/.default"
 
 
 @dataclass(frozen=True)
 class Design:
     """
-    A way to wait.
+    A way to wait for a session.
 
-    :param title: what the table calls it.
-    :param trigger: the path of the trigger's class.
-    :param kwargs: makes the trigger's parameters, of the service's address, the pool and the session's id.
+    :param title: the design's name in the tables.
+    :param trigger: the path of the trigger class.
+    :param kwargs: builds the trigger's parameters from the service's URL, the pool and the session's id.
     """
 
     title: str
@@ -36,7 +39,7 @@ class Design:
 
 
 def connections(url: str, ca_file: str) -> dict[str, str]:
-    """Give the Airflow connections of all designs, as environment variables."""
+    """Return the environment variables with the Airflow connections of all designs."""
     host, port = urlsplit(url).hostname, urlsplit(url).port
     principal = {"login": CLIENT_ID, "password": CLIENT_SECRET}
     ours = {"tenantId": TENANT_ID, "authority": url, "verify": ca_file}
@@ -54,7 +57,8 @@ def connections(url: str, ca_file: str) -> dict[str, str]:
     }
 
 
-def _ours(_: str, pool: str, session_id: int) -> dict[str, Any]:
+def _our_kwargs(_: str, pool: str, session_id: int) -> dict[str, Any]:
+    options = {"timeout": _TIMEOUT, "poke_interval": POLL_INTERVAL}
     return {
         "session_id": session_id,
         "synapse_livy_conn_id": "ours",
@@ -63,33 +67,38 @@ def _ours(_: str, pool: str, session_id: int) -> dict[str, Any]:
         "target_states": ["idle"],
         "accepted_results": ["Succeeded"],
         "accept_idle_timeout": False,
-        "deadline": time.time() + _LONG,
-        "timeout": _LONG,
-        "poke_interval": INTERVAL,
+        "deadline": time.time() + _TIMEOUT,
+        **(options if _takes_flat_options() else {"options": options}),
     }
 
 
-def _azure(url: str, pool: str, session_id: int) -> dict[str, Any]:
+def _takes_flat_options() -> bool:
+    """Return whether the trigger is of the package before it had options of its own, as ``--before`` may name it."""
+    module, _, name = _OUR_TRIGGER.rpartition(".")
+    return "timeout" in inspect.signature(getattr(importlib.import_module(module), name)).parameters
+
+
+def _azure_kwargs(url: str, pool: str, session_id: int) -> dict[str, Any]:
     return {
         "run_id": f"{pool}-{session_id}",
         "azure_synapse_conn_id": "azure",
         "azure_synapse_workspace_dev_endpoint": url,
-        "end_time": time.time() + _LONG,
-        "check_interval": int(INTERVAL),
+        "end_time": time.time() + _TIMEOUT,
+        "check_interval": int(POLL_INTERVAL),
     }
 
 
-def _livy(_: str, pool: str, session_id: int) -> dict[str, Any]:
-    batch_id = int(pool.removeprefix("pool")) * BATCHES_OF_POOL + session_id
-    return {"batch_id": batch_id, "spark_params": {}, "livy_conn_id": "livy", "polling_interval": int(INTERVAL)}
+def _livy_kwargs(_: str, pool: str, session_id: int) -> dict[str, Any]:
+    batch_id = int(pool.removeprefix("pool")) * BATCH_IDS_PER_POOL + session_id
+    return {"batch_id": batch_id, "spark_params": {}, "livy_conn_id": "livy", "polling_interval": int(POLL_INTERVAL)}
 
 
-def _plain(url: str, pool: str, session_id: int) -> dict[str, Any]:
+def _plain_kwargs(url: str, pool: str, session_id: int) -> dict[str, Any]:
     return {"url": url, "pool": pool, "session_id": session_id}
 
 
-class _Waiting(BaseTrigger):
-    """What the hand-written designs have in common: a loop around one GET."""
+class _PollingTrigger(BaseTrigger):
+    """The base of the hand-written designs: a loop around one GET."""
 
     def __init__(self, url: str, pool: str, session_id: int) -> None:
         super().__init__()
@@ -98,26 +107,26 @@ class _Waiting(BaseTrigger):
         self.session_id = session_id
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give what makes the trigger again."""
+        """Return the class path and the parameters."""
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {"url": self.url, "pool": self.pool, "session_id": self.session_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait until the session is idle."""
         while await self.state() != "idle":
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(POLL_INTERVAL)
         yield TriggerEvent({"session_id": self.session_id})
 
     async def state(self) -> str:
-        """Ask for the session's state."""
+        """Return the session's state."""
         raise NotImplementedError
 
 
-class SdkTrigger(_Waiting):
-    """A client of azure-synapse-spark for each trigger, which is how its documentation shows it."""
+class SdkTrigger(_PollingTrigger):
+    """Has its own client of azure-synapse-spark, as that library's documentation shows it."""
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait with a client of its own."""
+        """Wait until the session is idle, with a client of its own."""
         from azure.identity.aio import ClientSecretCredential
         from azure.synapse.spark.aio import SparkClient
 
@@ -129,7 +138,7 @@ class SdkTrigger(_Waiting):
                 yield event
 
     async def state(self) -> str:
-        """Ask until there is an answer."""
+        """Return the session's state, trying again a second after each error."""
         from azure.core.exceptions import AzureError
 
         while True:
@@ -141,28 +150,28 @@ class SdkTrigger(_Waiting):
                 return session.state
 
 
-class AiohttpTrigger(_Waiting):
-    """The honest rival: one client and one token for all triggers, and a plain loop."""
+class AiohttpTrigger(_PollingTrigger):
+    """A plain loop like one would write it by hand, with one client and one token for all triggers."""
 
     _client: Any = None
 
     async def state(self) -> str:
-        """Ask until there is an answer, pausing for as long as a 429 says."""
-        client = await self._shared()
+        """Return the session's state, trying again after each bad response when ``Retry-After`` says, or in 1 s."""
+        client = await self._shared_client()
         path = f"/livyApi/versions/2020-12-01/sparkPools/{self.pool}/sessions/{self.session_id}"
         while True:
             async with client.get(f"{self.url}{path}", params={"detailed": "true"}) as response:
                 if response.status == 200:
                     return (await response.json())["state"]
-                pause = float(response.headers.get("Retry-After", 1))
-            await asyncio.sleep(pause)
+                delay = float(response.headers.get("Retry-After", 1))
+            await asyncio.sleep(delay)
 
-    async def _shared(self) -> Any:
+    async def _shared_client(self) -> Any:
         if AiohttpTrigger._client is None:
-            AiohttpTrigger._client = asyncio.ensure_future(self._open())
+            AiohttpTrigger._client = asyncio.ensure_future(self._open_client())
         return await AiohttpTrigger._client
 
-    async def _open(self) -> Any:
+    async def _open_client(self) -> Any:
         import aiohttp
         from azure.identity.aio import ClientSecretCredential
 
@@ -171,29 +180,30 @@ class AiohttpTrigger(_Waiting):
         return aiohttp.ClientSession(headers={"Authorization": f"Bearer {token.token}"})
 
 
-class SleepingTrigger(_Waiting):
-    """The floor: what a trigger costs that asks nobody. It can detect nothing."""
+class SleepingTrigger(_PollingTrigger):
+    """Sends no request at all: the least that any trigger costs."""
 
     async def state(self) -> str:
-        """Know nothing."""
+        """Return no state that ends the wait."""
         return "unknown"
 
 
-def _named(trigger: type[BaseTrigger]) -> str:
+def _class_path(trigger: type[BaseTrigger]) -> str:
     return f"{trigger.__module__}.{trigger.__qualname__}"
 
 
+_OUR_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
+
 DESIGNS = {
-    "ours": Design(
-        "this package", "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger", _ours
-    ),
+    "before": Design("this package, before", _OUR_TRIGGER, _our_kwargs),
+    "ours": Design("this package", _OUR_TRIGGER, _our_kwargs),
     "azure": Design(
         "AzureSynapsePipelineTrigger",
         "airflow.providers.microsoft.azure.triggers.synapse.AzureSynapsePipelineTrigger",
-        _azure,
+        _azure_kwargs,
     ),
-    "livy": Design("LivyTrigger", "airflow.providers.apache.livy.triggers.livy.LivyTrigger", _livy),
-    "sdk": Design("azure-synapse-spark, a client each", _named(SdkTrigger), _plain),
-    "aiohttp": Design("aiohttp, shared client", _named(AiohttpTrigger), _plain),
-    "floor": Design("nothing but sleep", _named(SleepingTrigger), _plain),
+    "livy": Design("LivyTrigger", "airflow.providers.apache.livy.triggers.livy.LivyTrigger", _livy_kwargs),
+    "sdk": Design("azure-synapse-spark, a client for each", _class_path(SdkTrigger), _plain_kwargs),
+    "aiohttp": Design("a plain loop, one shared aiohttp client", _class_path(AiohttpTrigger), _plain_kwargs),
+    "floor": Design("triggers that only sleep", _class_path(SleepingTrigger), _plain_kwargs),
 }

@@ -1,4 +1,4 @@
-"""What a task on a worker pays: the CPU of one look, and the import of the sensor's module."""
+"""Measure what a task on a worker costs: the CPU of one poll, and the import of the sensor's module."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-_LOOKS = 300
+_POLLS = 300
 _IMPORTS = 5
 
 _HEAVY = ("azure", "aiohttp", "requests")
 
-#: Airflow's own import is not charged, and what it has loaded is nobody's.
+#: Modules that Airflow itself imports are not counted.
 _TIMED_IMPORT = """
 import sys, time
 from airflow.providers.common.compat.sdk import BaseHook, BaseOperatorLink, BaseSensorOperator, XCom, conf
@@ -33,15 +33,15 @@ _SENSOR = "airflow_provider_synapse_livy.sensors.spark_session"
 _AZURE = "airflow.providers.microsoft.azure.operators.synapse"
 
 
-def _cpu_of(look: Callable[[], Any]) -> float:
-    """Give the milliseconds of CPU that a look takes, once all is warm."""
+def _cpu_of(poll: Callable[[], Any]) -> float:
+    """Return the milliseconds of CPU that a poll takes, after ten to warm up."""
     for _ in range(10):
-        look()
+        poll()
     began = time.process_time()
-    for _ in range(_LOOKS):
-        look()
-        time.sleep(0.005)  # stays below the service's limit
-    return 1000 * (time.process_time() - began) / _LOOKS
+    for _ in range(_POLLS):
+        poll()
+        time.sleep(0.005)  # to stay below the service's rate limit
+    return 1000 * (time.process_time() - began) / _POLLS
 
 
 def _ours() -> Callable[[], Any]:
@@ -55,7 +55,7 @@ def _sdk(url: str) -> Callable[[], Any]:
     from azure.identity import ClientSecretCredential
     from azure.synapse.spark import SparkClient
 
-    from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
+    from benchmarks.service import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 
     authority = {"authority": url, "disable_instance_discovery": True}
     credential = ClientSecretCredential(TENANT_ID, CLIENT_ID, CLIENT_SECRET, **authority)
@@ -64,7 +64,7 @@ def _sdk(url: str) -> Callable[[], Any]:
 
 
 def _import(module: str) -> tuple[float, list[str]]:
-    """Give the milliseconds of CPU that an import takes beyond Airflow's own, and what it loads that is heavy."""
+    """Return the milliseconds of CPU that an import takes beyond Airflow's own, and which heavy packages it loads."""
     program = _TIMED_IMPORT.format(module=module, heavy=set(_HEAVY))
     runs = [
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -76,7 +76,7 @@ def _import(module: str) -> tuple[float, list[str]]:
 
 
 def main() -> None:
-    """Measure, and print the result as JSON."""
+    """Print the measurements as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--ca-file", required=True)
@@ -86,11 +86,11 @@ def main() -> None:
     import requests
 
     os.environ["REQUESTS_CA_BUNDLE"] = arguments.ca_file
-    requests.post(f"{arguments.url}/bench/sessions", json={"n": 1, "pools": 1}, timeout=10)
+    requests.post(f"{arguments.url}/bench/sessions", json={"n": 1, "pools": 1, "listed": True}, timeout=10)
     (ours, ours_loaded), (azure, _) = _import(_SENSOR), _import(_AZURE)
     result = {
-        "look": _cpu_of(_ours()),
-        "sdk_look": _cpu_of(_sdk(arguments.url)),
+        "poll": _cpu_of(_ours()),
+        "sdk_poll": _cpu_of(_sdk(arguments.url)),
         "import": ours,
         "azure_import": azure,
         "loaded": ours_loaded,
