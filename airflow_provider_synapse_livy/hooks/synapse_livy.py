@@ -206,11 +206,13 @@ class SynapseLivyHook(BaseHook):
         """Read the connection on an event loop; those who come together share what the first of them has read."""
         options = {"max_age": 0.0} if anew else {}
         try:
-            return await read_connection(self.synapse_livy_conn_id, SynapseLivyConnection.from_airflow, **options)
+            connection = await read_connection(self.synapse_livy_conn_id, SynapseLivyConnection.from_airflow, **options)
         except SynapseLivyError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a secrets backend raises)
             raise self._unreadable(error) from None
+        self._is_connection_proved = True
+        return connection
 
     def _unreadable(self, error: Exception) -> SynapseLivyError:
         """Return the error for a connection that can't be read: an outage, if it could be read before."""

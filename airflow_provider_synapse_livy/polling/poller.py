@@ -208,6 +208,8 @@ class Poller:
         cause = None if self._run_task.cancelled() else self._run_task.exception()
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
+        if isinstance(cause, SynapseLivyError):  # before anything was sent, as for a proxy that can't be used
+            return cause
         what = f"broke off: {type(cause).__name__}: {cause}" if cause else "was stopped"
         error = SynapseLivyError(error_message(f"The polling of Spark pool {self._key.pool.name} {what}."))
         error.__cause__ = cause

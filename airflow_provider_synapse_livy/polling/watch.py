@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyAuthenticationError, SynapseLivyUnavailableError
+from airflow_provider_synapse_livy.livy.errors import (
+    SynapseLivyAuthenticationError,
+    SynapseLivyError,
+    SynapseLivyUnavailableError,
+    error_message,
+)
 from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
 from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
+from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
 from airflow_provider_synapse_livy.transport.retry import Retries
 
 if TYPE_CHECKING:
@@ -101,7 +107,7 @@ class Watch(Generic[R]):
             # The polls of others don't count before the first: a task must have been deferred for a while.
             await asyncio.sleep(after)
             after = 0.0
-            self._poller = await self._subscribe(await self._read_connection(retry_timeout))
+            self._poller = await self._subscribe(await self._read_connection_in_time(retry_timeout))
         try:
             return await self._poll(self._poller, after, **times)
         except SynapseLivyAuthenticationError:
@@ -125,6 +131,17 @@ class Watch(Generic[R]):
             last_after=last_after,
         )
         return snapshot
+
+    async def _read_connection_in_time(self, retry_timeout: float) -> SynapseLivyConnection:
+        """Read the connection, for no longer than a poll may take: a secrets backend may hang."""
+        try:
+            async with asyncio.timeout(retry_timeout + MAX_ATTEMPT_SECONDS):
+                return await self._read_connection(retry_timeout)
+        except TimeoutError:
+            event = f"{self._resource.noun} {self._ids[-1]}: Airflow's connection could not be read in time."
+            raise SynapseLivyUnavailableError(
+                error_message(event, "check whether the secrets backend hangs.")
+            ) from None
 
     async def _read_connection(self, retry_timeout: float) -> SynapseLivyConnection:
         """Read the connection; one that was read before may fail to be read for as long as Synapse may be away."""
@@ -159,7 +176,10 @@ class Watch(Generic[R]):
         """After a refused identity, subscribe with the connection as it is now; None if it is the same."""
         refused = self.connection
         await self.close()
-        connection = await self._connect(True)
+        try:
+            connection = await self._connect(True)
+        except SynapseLivyError:  # which says less than the refusal
+            return None
         if connection == refused:
             return None
         self._poller = await self._subscribe(connection)

@@ -221,7 +221,9 @@ class LivyTrigger(BaseTrigger):
             history=[PhaseStart(*phase) for phase in self.history],
             log=self.log,
         )
-        if self.deadline is not None:
+        if self.deadline is None:  # the task starts here
+            wait.announce(self.resource.title.format(*self._ids()))
+        else:
             wait.next_delay = min(self._delay_of_first_poll(wait), wait.time_left(wait.now()))
         return wait
 

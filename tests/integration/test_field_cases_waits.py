@@ -1,0 +1,123 @@
+"""Small things that went wrong in waits, in every mode that can meet them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+
+import pytest
+
+from airflow_provider_synapse_livy.exceptions import SynapseLivyAuthenticationError
+from airflow_provider_synapse_livy.links import LINKS_KEY
+from tests.support import sample_sessions as samples
+from tests.support.connections import airflow_connection
+from tests.support.scripted_server import ScriptedServer, http
+from tests.support.sensor_runner import MODES, TaskInstance, make_sensor, run
+
+READY = {"target_states": {"idle"}}
+QUEUED = http(200, samples.NOT_STARTED)
+IDLE = http(200, samples.IDLE)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_log_begins_with_what_is_waited_for(mode, monkeypatch, caplog, capsys):
+    """The first line of a wait's log says what it waits for, and that sessions hardly ever end as Succeeded."""
+    with ScriptedServer(QUEUED, http(200, samples.KILLED)) as server, caplog.at_level(logging.INFO):
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        run(mode)
+    log = caplog.text + capsys.readouterr().out  # Airflow 2 and 3 log in different ways
+    first = next(line for line in log.splitlines() if "Spark session 12" in line)
+    assert "Waiting until Spark session 12 has ended, for 30 s at the most." in first
+    assert "hardly ever as Succeeded" in log
+
+
+def test_timeout_on_an_idle_session_says_what_to_wait_for(monkeypatch):
+    """A wait for the end of a session that is idle ends with the hint to wait for idle."""
+    with ScriptedServer(IDLE) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        outcome = run("poke", timeout=0.05)
+    assert str(outcome.error).splitlines()[1].startswith('Fix: set target_states={"idle"}')
+
+
+def test_poke_by_itself_waits_for_the_final_result(monkeypatch):
+    """poke() on a session that is settling returns its final result, and waits no longer than settle_timeout."""
+    script = [http(200, samples.settling("error"))] * 2 + [http(200, samples.CANCELLED_IN_QUEUE)]
+    with ScriptedServer(*script) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        result = make_sensor("poke", accepted_results=["Cancelled"]).poke({})
+        assert (result.is_done, result.xcom_value["result"]) == (True, "Cancelled")
+    with ScriptedServer(script[0]) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        assert make_sensor("poke", accepted_results=["Failed"], settle_timeout=0).poke({}).is_done
+
+
+def test_links_are_pushed_with_the_first_poll_that_shows_them(monkeypatch):
+    """The links are in XCom as soon as the application is known, not only when the wait ends."""
+    task_instance = TaskInstance()
+    seen = []
+
+    def remember_links(connection):
+        seen.append(dict(task_instance.xcoms.get(LINKS_KEY, {})))
+        connection.sendall(IDLE)
+
+    with ScriptedServer(QUEUED, http(200, samples.session(state="busy")), remember_links) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        make_sensor("poke", **READY).execute({"ti": task_instance})
+    assert "Spark UI" in seen[0]
+
+
+@pytest.mark.parametrize("mode", ["reschedule", "deferrable"])
+def test_secrets_backend_that_fails_does_not_end_a_wait_that_has_begun(mode, monkeypatch, caplog):
+    """A wait that has read its connection survives that it can't be read again for a while."""
+    variable = "AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT"
+    with ScriptedServer(None, IDLE) as server:
+
+        def seal(connection):
+            monkeypatch.delenv(variable)
+            connection.sendall(QUEUED)
+            threading.Timer(0.3, monkeypatch.setenv, [variable, airflow_connection(server.url)]).start()
+
+        server.script[0] = seal
+        monkeypatch.setenv(variable, airflow_connection(server.url))
+        outcome = run(mode, **READY)
+    assert outcome.state == "success"
+    assert "has no connection 'synapse_livy_default', retrying in" in caplog.text
+
+
+def test_unrendered_task_is_rendered_when_it_is_resumed(monkeypatch):
+    """A task that Airflow resumes without rendering it, as 2.11's ``tasks test`` does, ends as it should."""
+    with ScriptedServer(QUEUED, IDLE) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        sensor = make_sensor("deferrable", session_id="{{ params.session_id }}", **READY)
+        event = {
+            "resource": "Spark session", "verdict": "success", "record": samples.IDLE, "activity_id": None, "links": {},
+        }  # fmt: skip
+        context = {"params": {"session_id": 12}, "ti": TaskInstance()}
+        assert sensor.resume_execution("execute_complete", {"event": event}, context)["id"] == 12
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rotated_secret_does_not_end_a_wait(mode, monkeypatch):
+    """After a refused identity the connection is read again before the wait gives up."""
+    variable = "AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT"
+    with ScriptedServer(QUEUED, None, http(401), IDLE) as server:
+
+        def rotate(connection):
+            fields = json.loads(airflow_connection(server.url)) | {"password": "another-token"}
+            monkeypatch.setenv(variable, json.dumps(fields))
+            connection.sendall(http(401))
+
+        server.script[1] = rotate
+        monkeypatch.setenv(variable, airflow_connection(server.url))
+        outcome = run(mode, **READY)
+        assert server.tokens[-1] == "another-token"
+    assert outcome.state == "success"
+
+
+def test_refused_identity_that_was_not_changed_ends_the_wait(monkeypatch):
+    """If the connection is the same as before, a refused identity is an error."""
+    with ScriptedServer(QUEUED, http(401)) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        outcome = run("deferrable", **READY)
+    assert type(outcome.error) is SynapseLivyAuthenticationError
