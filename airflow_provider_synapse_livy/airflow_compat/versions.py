@@ -11,6 +11,14 @@ try:  # Airflow 3.2 moved them here, and warns about the old place.
 except ImportError:
     from airflow.exceptions import AirflowRescheduleException, TaskDeferralError  # type: ignore[no-redef]
 
+try:  # Airflow 3.1 and newer
+    from airflow.sdk.log import mask_secret
+except ImportError:
+    try:  # Airflow 3.0
+        from airflow.sdk.execution_time.secrets_masker import mask_secret  # type: ignore[no-redef]
+    except ImportError:  # Airflow 2
+        from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[import-not-found, no-redef]
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -21,6 +29,7 @@ __all__ = [
     "has_listeners",
     "is_deferral_timeout",
     "is_of_earlier_try",
+    "mask_secret",
 ]
 
 #: The major and minor version of Airflow.

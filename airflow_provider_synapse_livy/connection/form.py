@@ -93,6 +93,9 @@ CONNECTION_FIELDS: dict[str, dict[str, Any]] = {
         "Proxy",
         "The proxy for Microsoft Entra ID and Synapse, such as http://proxy.example:3128. Blank: the environment's.",
     ),
+    "proxy_password": _field(
+        "Proxy password", "Keeps the password out of the address: http://user@proxy.example:3128 in Proxy.", _SECRET
+    ),
     "verify": _field(
         "CA bundle",
         "Path to a file or folder of CA certificates to trust instead of the usual ones. false: trust any certificate.",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from airflow_provider_synapse_livy.connection.fields import ConnectionFields
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
@@ -40,6 +40,11 @@ class Network:
     ca_bundle: str | bool
     timeout: float
     proxies: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)  # which may hold a password
+
+    def passwords(self) -> set[str]:
+        """Return the passwords in the proxies' addresses, as they stand there and as they are."""
+        written = {urlsplit(proxy).password for _, proxy in self.proxies or ()} - {None, ""}
+        return {form for password in written if password for form in (password, unquote(password))}
 
     def ssl_context(self) -> ssl.SSLContext | bool:
         """
@@ -174,8 +179,20 @@ def _proxies(fields: ConnectionFields) -> tuple[tuple[str, str], ...] | None:
     if any(map(_is_socks, proxies.values())):
         raise fields.error('the extra "proxies" names a SOCKS proxy, which is not supported.', _PROXIES_FIX)
     if all(map(_is_http_proxy, proxies.values())):
-        return tuple(sorted(proxies.items()))
+        return tuple(sorted((key, _with_password(fields, proxy)) for key, proxy in proxies.items()))
     raise fields.error('the extra "proxies" holds what is not the address of a proxy.', _PROXIES_FIX)
+
+
+def _with_password(fields: ConnectionFields, proxy: str) -> str:
+    """Write the proxy's password into its address, where it has a user alone."""
+    password, parts = fields.text("proxy_password"), urlsplit(proxy)
+    if password is None or parts.password is not None:
+        return proxy
+    if parts.username is None:
+        event = 'the extra "proxy_password" is filled in, but the address of the proxy names no user.'
+        raise fields.error(event, "write the user into it, http://user@proxy.example:3128.")
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 def _is_socks(proxy: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_synapse_livy.airflow_compat.connections import read_connection
+from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
@@ -200,13 +201,13 @@ class SynapseLivyHook(BaseHook):
             extra = connection.extra_dejson
         except Exception as error:  # noqa: BLE001  (whatever a secrets backend raises)
             raise self._unreadable(error) from None
-        return SynapseLivyConnection.from_airflow(connection, extra)
+        return _parsed(connection, extra)
 
     async def _connect_async(self, anew: bool) -> SynapseLivyConnection:
         """Read the connection on an event loop; those who come together share what the first of them has read."""
         options = {"max_age": 0.0} if anew else {}
         try:
-            connection = await read_connection(self.synapse_livy_conn_id, SynapseLivyConnection.from_airflow, **options)
+            connection = await read_connection(self.synapse_livy_conn_id, _parsed, **options)
         except SynapseLivyError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a secrets backend raises)
@@ -236,3 +237,11 @@ class SynapseLivyHook(BaseHook):
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return the provider info's field behaviour under the names that Airflow before 3.2 knows it by."""
         return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+
+def _parsed(connection: Any, extra: Any) -> SynapseLivyConnection:
+    """Parse an Airflow connection, and have its proxies' passwords masked, which not every patch of Airflow masks."""
+    parsed = SynapseLivyConnection.from_airflow(connection, extra)
+    for password in parsed.network.passwords():
+        mask_secret(password)
+    return parsed

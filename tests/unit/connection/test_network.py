@@ -111,6 +111,23 @@ def test_proxies_of_the_connection(monkeypatch, value):
     assert hash(network)  # since it is a part of the key of shared clients
 
 
+@pytest.mark.parametrize("value", ["http://ada@proxy.example:3128", {"https": "http://ada@proxy.example:3128"}])
+def test_password_of_a_proxy_in_a_field_of_its_own(value):
+    """The password of a proxy may stand in a field that every Airflow masks by its name."""
+    network = connection(extra={"tenantId": "t", "proxies": value, "proxy_password": "s3cr3t/value"}).network
+    assert network.proxy(WORKSPACE) == "http://ada:s3cr3t%2Fvalue@proxy.example:3128"
+    assert network.passwords() == {"s3cr3t%2Fvalue", "s3cr3t/value"}
+    assert "s3cr3t" not in repr(network)
+
+
+def test_password_of_a_proxy_without_a_user():
+    """A password is of use only where the proxy's address names the user."""
+    extra = {"tenantId": "t", "proxies": "http://proxy.example:3128", "proxy_password": "s3cr3t-value"}
+    with pytest.raises(SynapseLivyConfigurationError, match='"proxy_password".*\nFix: .*http://user@') as caught:
+        connection(extra=extra)
+    assert "s3cr3t-value" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "value",
     ["proxy:3128", "socks5://s3cr3t-value", "http://s3cr3t-value:port", {"https": "s3cr3t-value"}, '{"https": 5}', 5],
