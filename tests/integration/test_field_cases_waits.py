@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_synapse_livy.exceptions import SynapseLivyAuthenticationError
 from airflow_provider_synapse_livy.links import LINKS_KEY
+from airflow_provider_synapse_livy.triggers import base
 from tests.support import sample_sessions as samples
 from tests.support.connections import airflow_connection
 from tests.support.scripted_server import ScriptedServer, http
@@ -65,6 +69,35 @@ def test_links_are_pushed_with_the_first_poll_that_shows_them(monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
         make_sensor("poke", **READY).execute({"ti": task_instance})
     assert "Spark UI" in seen[0]
+
+
+def test_links_are_pushed_from_the_triggerer_while_the_wait_goes_on(monkeypatch):
+    """A deferred wait shows its links as soon as the application is known, and once."""
+    pushed = []
+
+    class Recorder:
+        @staticmethod
+        def set(**xcom):
+            pushed.append((xcom["key"], xcom["value"], len(server.requests)))
+
+    async def end(trigger):
+        return [event.payload async for event in trigger.run()]
+
+    monkeypatch.setattr(base, "XCom", Recorder)
+    busy = http(200, samples.session(state="busy"))
+    with ScriptedServer(QUEUED, busy, http(200, samples.session(state="busy", log=["more"])), IDLE) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        with pytest.raises(TaskDeferred) as deferred:
+            make_sensor("deferrable", **READY).execute({})
+        trigger = deferred.value.trigger
+        trigger.task_instance = SimpleNamespace(
+            dag_id="dag", task_id="wait", run_id="run", map_index=-1, try_number=1, task=None
+        )
+        (payload,) = asyncio.run(end(trigger))
+    assert {key for key, _, _ in pushed} >= {LINKS_KEY}
+    assert [(sorted(value), requests) for key, value, requests in pushed if key == LINKS_KEY] == [
+        (sorted(payload["links"]), 2)
+    ]
 
 
 @pytest.mark.parametrize("mode", ["reschedule", "deferrable"])
