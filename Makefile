@@ -3,9 +3,12 @@
 PYTHON ?= python3
 AIRFLOW ?= 3.3
 VERSIONS ?= 2.11 3.0 3.1 3.2 3.3
+# What is pinned: the newest for AIRFLOW; or released/airflow-3.0.6, as the index was then; or lowest, our own floors.
+SET ?= airflow-$(AIRFLOW)
 
-VENV := .venv/airflow-$(AIRFLOW)
-CONSTRAINTS := constraints/airflow-$(AIRFLOW).txt
+VENV := .venv/$(SET)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+CONSTRAINTS := constraints/$(SET).txt
+RELEASED := $(patsubst constraints/%.in,%,$(wildcard constraints/released/*.in))
 INSTALLED := $(VENV)/.installed
 LINT_INSTALLED := $(VENV)/.installed-lint
 UI_INSTALLED := $(VENV)/.installed-ui
@@ -80,10 +83,16 @@ bench: $(BENCH)/.installed  ## What waiting costs, beside other designs; more th
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: constraints
-constraints: $(INSTALLED)  ## Renew the pinned versions for AIRFLOW, within what it allows
-	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --group lint --group ui --extra emulator \
-		$(if $(filter 3.3,$(AIRFLOW)),--group distributed) --constraint $(CONSTRAINTS:.txt=.in) \
+constraints:  ## Renew the pinned versions of SET, with the options that its .in file names
+	$(MAKE) SET=airflow-3.3 .venv/airflow-3.3/.installed
+	.venv/airflow-3.3/bin/uv pip compile pyproject.toml --quiet --group dev --extra emulator \
+		$(if $(filter airflow-%,$(SET)),--group lint --group ui) $(if $(filter airflow-3.3,$(SET)),--group distributed) \
+		$(shell sed -n 's/^# --/--/p' $(CONSTRAINTS:.txt=.in)) --constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
+
+.PHONY: constraints-released
+constraints-released:  ## Make the sets that Airflow's releases met, from the dates in constraints/released
+	$(foreach set,$(RELEASED),$(MAKE) constraints SET=$(set) &&) true
 
 .PHONY: clean
 clean:  ## Remove all that was made

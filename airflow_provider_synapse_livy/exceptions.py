@@ -21,8 +21,7 @@ the task has ``retries``, and ``soft_fail`` does not apply to them.
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout
-
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
     SparkSessionNotFoundError,

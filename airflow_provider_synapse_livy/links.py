@@ -12,15 +12,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
-
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, XCom
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow.providers.common.compat.sdk import BaseOperator, Context, TaskInstanceKey
-
+    from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator, Context, TaskInstanceKey
     from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
     from airflow_provider_synapse_livy.models import SparkSession
 

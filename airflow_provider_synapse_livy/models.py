@@ -6,6 +6,10 @@ Every model is open where the service is: undocumented fields are kept, a value 
 know stays the string it was, and nothing but ``id`` is required. Timestamps stay the text that Synapse sent,
 with up to seven fraction digits; :meth:`datetime.datetime.fromisoformat` reads it.
 
+A value of another type than documented stays as it came and is logged once, so an attribute may hold any JSON value.
+Five fields are exceptions, because they decide how a wait ends: ``id``, ``state``, ``result``,
+``schedulerInfo.cancellationRequestedAt`` and ``appInfo.isSessionTimedOut``. They must be as documented.
+
 Source: `Spark Session - Get Spark Session
 <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__, and recordings
 of the live service where it answers otherwise.
@@ -13,13 +17,27 @@ of the live service where it answers otherwise.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from airflow_provider_synapse_livy.livy.strict_json import read_json, storable
 
@@ -37,6 +55,10 @@ __all__ = [
     "SparkSessionResultType",
     "SparkSessionState",
 ]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class LivyState(StrEnum):
@@ -145,7 +167,31 @@ class _FailFast(FailFast):
     __hash__ = object.__hash__  # which a part of a union needs
 
 
-_Texts = Annotated[Annotated[tuple[str, ...], _FailFast()] | None, _NULLS_LEFT_OUT]
+_JSON: TypeAdapter[Any] = TypeAdapter(JsonValue)
+
+#: The fields that were logged for having another type than documented: the model's name, and the field's.
+_logged: set[tuple[str, str]] = set()
+
+
+def _keep(value: Any, info: ValidationInfo) -> Any:
+    """Return a value of another type than documented as it is, and log its field once in this process."""
+    kept = _JSON.validate_python(value)
+    model = str((info.config or {}).get("title"))
+    field = str(info.field_name)
+    if (model, field) not in _logged:
+        _logged.add((model, field))
+        kind = type(value).__name__
+        log.warning("%s.%s: Synapse sent another type than documented (%s). It is kept.", model, to_camel(field), kind)
+    return kept
+
+
+#: What a field holds that no decision depends on: the documented type, else whatever JSON value came.
+_Lenient = Annotated[T | Annotated[Any, AfterValidator(_keep)], Field(union_mode="left_to_right")]
+
+_Text = _Lenient[str | None]
+_Texts = _Lenient[Annotated[tuple[str, ...], _FailFast(), _NULLS_LEFT_OUT] | None]
+_Object = _Lenient[dict[str, JsonValue] | None]
+_Number = _Lenient[StrictInt | None]
 
 
 class _Documented(BaseModel):
@@ -162,28 +208,28 @@ class SparkServiceError(_Documented):
     The codes are open text and depend on a setting of the workspace: show them, never branch on them.
     """
 
-    message: str | None = None
-    error_code: str | None = None
-    source: Annotated[SparkErrorSource | str | None, _OPEN] = None
+    message: _Text = None
+    error_code: _Text = None
+    source: _Lenient[SparkErrorSource | str | None] = None
 
 
 class SparkRequest(_Documented):
     """The request that created the session."""
 
-    name: str | None = None
-    file: str | None = None
-    class_name: str | None = None
+    name: _Text = None
+    file: _Text = None
+    class_name: _Text = None
     args: _Texts = None
     jars: _Texts = None
     files: _Texts = None
     py_files: _Texts = None
     archives: _Texts = None
-    conf: dict[str, JsonValue] | None = None
-    driver_memory: str | None = None
-    driver_cores: int | None = None
-    executor_memory: str | None = None
-    executor_cores: int | None = None
-    num_executors: int | None = None
+    conf: _Object = None
+    driver_memory: _Text = None
+    driver_cores: _Number = None
+    executor_memory: _Text = None
+    executor_cores: _Number = None
+    num_executors: _Number = None
 
 
 class SparkSessionState(_Documented):
@@ -194,39 +240,49 @@ class SparkSessionState(_Documented):
     killed or failed, ``idleAt`` is the first time only, and short busy phases are missed.
     """
 
-    not_started_at: str | None = None
-    starting_at: str | None = None
-    idle_at: str | None = None
-    busy_at: str | None = None
-    shutting_down_at: str | None = None
-    dead_at: str | None = None
-    error_at: str | None = None
-    killed_at: str | None = None
-    recovering_at: str | None = None
-    current_state: str | None = None
-    job_creation_request: SparkRequest | None = None
+    not_started_at: _Text = None
+    starting_at: _Text = None
+    idle_at: _Text = None
+    busy_at: _Text = None
+    shutting_down_at: _Text = None
+    dead_at: _Text = None
+    error_at: _Text = None
+    killed_at: _Text = None
+    recovering_at: _Text = None
+    current_state: _Text = None
+    job_creation_request: _Lenient[SparkRequest | None] = None
 
 
 class SparkScheduler(_Documented):
     """``schedulerInfo``: when the pool's scheduler queued, started and ended the session."""
 
-    submitted_at: str | None = None
-    queued_at: str | None = None
-    scheduled_at: str | None = None
-    ended_at: str | None = None
+    submitted_at: _Text = None
+    queued_at: _Text = None
+    scheduled_at: _Text = None
+    ended_at: _Text = None
     cancellation_requested_at: str | None = None
-    current_state: Annotated[SchedulerCurrentState | str | None, _OPEN] = None
+    current_state: _Lenient[SchedulerCurrentState | str | None] = None
 
 
 class SparkServicePlugin(_Documented):
     """``pluginInfo``: when each step from preparing the session to cleaning up began."""
 
-    preparation_started_at: str | None = None
-    resource_acquisition_started_at: str | None = None
-    submission_started_at: str | None = None
-    monitoring_started_at: str | None = None
-    cleanup_started_at: str | None = None
-    current_state: Annotated[PluginCurrentState | str | None, _OPEN] = None
+    preparation_started_at: _Text = None
+    resource_acquisition_started_at: _Text = None
+    submission_started_at: _Text = None
+    monitoring_started_at: _Text = None
+    cleanup_started_at: _Text = None
+    current_state: _Lenient[PluginCurrentState | str | None] = None
+
+
+def _with_flag(app_info: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+    """Return ``appInfo`` if the flag in it that decides how a session has ended can be read."""
+    flag = (app_info or {}).get("isSessionTimedOut")
+    if flag is None or isinstance(flag, bool | str):
+        return app_info
+    problem = PydanticCustomError("flag_type", 'it should be "true" or "false"')
+    error = InitErrorDetails(type=problem, loc=("isSessionTimedOut",), input=flag)
+    raise ValidationError.from_exception_data("appInfo", [error])
 
 
 class SparkSession(_Documented):
@@ -255,23 +311,23 @@ class SparkSession(_Documented):
     """
 
     id: Annotated[int, Field(strict=True, ge=0)]
-    name: str | None = None
+    name: _Text = None
     state: Annotated[LivyState | str | None, _OPEN] = None
     result: Annotated[SparkSessionResultType | str | None, _OPEN] = None
-    app_id: str | None = None
-    app_info: dict[str, JsonValue] | None = None
+    app_id: _Text = None
+    app_info: Annotated[dict[str, JsonValue] | None, AfterValidator(_with_flag)] = None
     log: _Texts = None
-    error_info: Annotated[Annotated[tuple[SparkServiceError, ...], _FailFast()] | None, _NULLS_LEFT_OUT] = None
-    livy_info: SparkSessionState | None = None
+    error_info: _Lenient[Annotated[tuple[SparkServiceError, ...], _FailFast(), _NULLS_LEFT_OUT] | None] = None
+    livy_info: _Lenient[SparkSessionState | None] = None
     scheduler_info: SparkScheduler | None = None
-    plugin_info: SparkServicePlugin | None = None
-    workspace_name: str | None = None
-    spark_pool_name: str | None = None
-    submitter_name: str | None = None
-    submitter_id: str | None = None
-    artifact_id: str | None = None
-    job_type: Annotated[SparkJobType | str | None, _OPEN] = None
-    tags: dict[str, JsonValue] | None = None
+    plugin_info: _Lenient[SparkServicePlugin | None] = None
+    workspace_name: _Text = None
+    spark_pool_name: _Text = None
+    submitter_name: _Text = None
+    submitter_id: _Text = None
+    artifact_id: _Text = None
+    job_type: _Lenient[SparkJobType | str | None] = None
+    tags: _Object = None
 
     @classmethod
     def from_json(cls, body: bytes | str) -> Self:
@@ -295,7 +351,8 @@ class SparkSession(_Documented):
 
     def __str__(self) -> str:
         """Return the session's name in logs and messages."""
-        return f"Spark session {self.id}" + (f" in pool {self.spark_pool_name}" if self.spark_pool_name else "")
+        pool = self.spark_pool_name
+        return f"Spark session {self.id}" + (f" in pool {pool}" if pool and isinstance(pool, str) else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of JSON values: all documented names, and the unknown ones as they came."""
@@ -357,10 +414,9 @@ class SparkSession(_Documented):
 
     def _phase_before_livy(self) -> str:
         scheduler = self.scheduler_info and self.scheduler_info.current_state
-        plugin = self.plugin_info and self.plugin_info.current_state
         if scheduler != SchedulerCurrentState.SCHEDULED:
             return "queued"
-        return _PHASE_OF_PLUGIN.get(plugin or "", "starting")
+        return _PHASE_OF_PLUGIN.get(str(self._plugin.current_state), "starting")
 
     @property
     def ending(self) -> str:
@@ -381,13 +437,13 @@ class SparkSession(_Documented):
     def details(self) -> Iterator[str]:
         """Return the lines of a failure message that say what the service told: states, errors, links, log."""
         yield f"Livy state {self.state}, result {self.result}."
-        for error in self.error_info or ():
-            yield f"Error: {': '.join(filter(None, (error.source, error.error_code, error.message)))}"
+        for error in self.error_info if isinstance(self.error_info, tuple) else ():
+            yield f"Error: {': '.join(str(part) for part in (error.source, error.error_code, error.message) if part)}"
         if self.app_id:
             yield f"Application: {self.app_id}"
         if url := (self.app_info or {}).get("sparkUiUrl"):
             yield f"Spark UI: {url}"
-        if lines := [line.strip() for line in self.log or () if line.strip()]:
+        if lines := [line.strip() for line in (self.log if isinstance(self.log, tuple) else ()) if line.strip()]:
             yield "\n".join(("Last lines of the driver's log:", *(f"  {line}" for line in lines)))
 
     @property
@@ -399,14 +455,17 @@ class SparkSession(_Documented):
     @property
     def acquisition_duration(self) -> timedelta | None:
         """How long it took to get the session's nodes."""
-        plugin = self.plugin_info or SparkServicePlugin()
-        return _between(plugin.resource_acquisition_started_at, plugin.submission_started_at)
+        return _between(self._plugin.resource_acquisition_started_at, self._plugin.submission_started_at)
 
     @property
     def start_duration(self) -> timedelta | None:
         """How long it took to submit the session to Livy on its nodes."""
-        plugin = self.plugin_info or SparkServicePlugin()
-        return _between(plugin.submission_started_at, plugin.monitoring_started_at)
+        return _between(self._plugin.submission_started_at, self._plugin.monitoring_started_at)
+
+    @property
+    def _plugin(self) -> SparkServicePlugin:
+        """The steps from preparing the session to cleaning up, none of them known if the response did not tell."""
+        return self.plugin_info if isinstance(self.plugin_info, SparkServicePlugin) else SparkServicePlugin()
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -415,7 +474,7 @@ class SparkSession(_Documented):
         return _between(scheduler.submitted_at, scheduler.ended_at)
 
 
-def _between(start: str | None, end: str | None) -> timedelta | None:
+def _between(start: Any, end: Any) -> timedelta | None:
     """Return the time from one of the service's timestamps to another, None where one is missing or is none."""
     try:
         return datetime.fromisoformat(end or "") - datetime.fromisoformat(start or "")

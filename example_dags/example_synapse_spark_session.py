@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.providers.common.compat.sdk import DAG, Param
+from airflow import DAG
 
 from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSess
 with DAG(
     "example_synapse_spark_session",
     schedule=None,
-    params={"session_id": Param(0, type="integer", minimum=0), "spark_pool_name": Param("etl", type="string")},
+    params={"session_id": 0, "spark_pool_name": "etl"},
     default_args={"spark_pool_name": "{{ params.spark_pool_name }}"},
     tags=["synapse", "example"],
 ):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseHook
 
 __all__ = ["read_connection"]
 
@@ -75,8 +75,8 @@ def _lookup_lock(loop: asyncio.AbstractEventLoop) -> asyncio.Lock:
 
 
 async def _look_up(conn_id: str, parse: _Parse[C]) -> C:
-    connection = await get_async_connection(conn_id)
-    extra = await get_async_extra_dejson(connection)
+    connection = await _get_connection(conn_id)
+    extra = await _get_extra(connection)
     return await asyncio.to_thread(parse, connection, extra)
 
 
@@ -84,3 +84,37 @@ def _drop(recent: dict[_Key, _Lookup], key: _Key, lookup: _Lookup) -> None:
     """Forget what was read, so that a secret is not kept for longer than it is shared."""
     if recent.get(key) is lookup:
         del recent[key]
+
+
+async def _get_connection(conn_id: str) -> Any:
+    """
+    Look a connection up.
+
+    Airflow 2.11 and 3.0 have nothing for it on an event loop. 3.1 to 3.3.1 have, but mask the connection's secrets with
+    a synchronous call, which fails if anything else on the loop talks to Airflow at that time; there the synchronous
+    look-up runs in a thread. It must be a thread of asgiref's: Airflow 3 sends the question from the loop that waits
+    for it, which it finds by asgiref.
+    """
+    if _masks_asynchronously():
+        return await BaseHook.aget_connection(conn_id)
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(BaseHook.get_connection)(conn_id)
+
+
+async def _get_extra(connection: Any) -> Any:
+    """Return a connection's extra: to read it makes Airflow mask its secrets, as in a look-up."""
+    if hasattr(connection, "aextra_dejson"):
+        return await connection.aextra_dejson()
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(lambda: connection.extra_dejson)()
+
+
+def _masks_asynchronously() -> bool:
+    """Return whether Airflow masks secrets without a synchronous call, as 3.3.2 and newer do."""
+    try:
+        from airflow.sdk import Connection
+    except ImportError:
+        return False
+    return hasattr(Connection, "aextra_dejson")

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
 __all__ = [
     "delete_xcom",
@@ -176,7 +176,7 @@ def delete_xcom(context: Context, key: str) -> None:
     :param context: the task's context.
     :param key: the XCom's key.
     """
-    from airflow.providers.common.compat.sdk import XCom
+    from airflow_provider_synapse_livy.airflow_compat.sdk import XCom
 
     task_instance: Any = context["ti"]
     try:

@@ -6,10 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
 
-try:  # Airflow 3.2 moved them here, and warns about the old place.
-    from airflow.sdk.exceptions import AirflowRescheduleException, TaskDeferralError
-except ImportError:
-    from airflow.exceptions import AirflowRescheduleException, TaskDeferralError  # type: ignore[no-redef]
+from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferralError
 
 try:  # Airflow 3.1 and newer
     from airflow.sdk.log import mask_secret
@@ -20,12 +17,11 @@ except ImportError:
         from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[import-not-found, no-redef]
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
 __all__ = [
     "AIRFLOW_VERSION",
     "STARTS_FROM_TRIGGER",
-    "AirflowRescheduleException",
     "has_listeners",
     "is_deferral_timeout",
     "is_of_earlier_try",

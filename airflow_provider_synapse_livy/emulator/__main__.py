@@ -1,15 +1,19 @@
-"""The command ``python -m airflow_provider_synapse_livy.emulator``: run the emulator as a server."""
+"""The command ``synapse-livy-emulator``: run the emulator as a server."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import logging
 import re
+import shlex
 import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from airflow_provider_synapse_livy import __version__
 from airflow_provider_synapse_livy.emulator.entra import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -17,7 +21,7 @@ from airflow_provider_synapse_livy.emulator.entra import (
     TENANT_ID,
     WORKLOAD_SUBJECT,
 )
-from airflow_provider_synapse_livy.emulator.local import serve, stop_serving
+from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, airflow_connection, serve, stop_serving
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import (
     FIREWALLED_POOL,
@@ -42,6 +46,10 @@ The tag "{SCENARIO_TAG}" in the request that creates a session chooses its
 scenario, {DEFAULT_SCENARIO} by default. In emulated time, a session with scenario
 {scenarios}
 
+--time-scale shortens everything that happens to a session, but for the idle
+timeout where a scenario is not about it: that is an hour of real time with any
+time scale, so that a session stays usable for as long as a person needs.
+
 A Spark pool exists as soon as a request names it. These pools answer errors:
   {FORBIDDEN_POOL:22} 403, as if a Synapse role were missing
   {FIREWALLED_POOL:22} 403, as if the workspace's firewall blocked the client
@@ -57,9 +65,14 @@ Requests need a bearer token: {STATIC_TOKEN}, which never expires, or, with
 """
 
 
+def _command_name() -> str:
+    started_as_module = Path(sys.argv[0]).name == "__main__.py"
+    return "python -m airflow_provider_synapse_livy.emulator" if started_as_module else "synapse-livy-emulator"
+
+
 def _parse_arguments() -> argparse.Namespace:
     parser = _ArgumentParser(
-        prog="python -m airflow_provider_synapse_livy.emulator",
+        prog=_command_name(),
         usage="%(prog)s [options]",
         description="Run a local Synapse workspace with Spark sessions, for testing and trying out DAGs.",
         epilog=_epilog(),
@@ -96,11 +109,32 @@ def _parse_arguments() -> argparse.Namespace:
         default=3600,
         help="real seconds until an issued token expires (default: %(default)s)",
     )
+    parser.add_argument("--log-requests", action="store_true", help="print a line for each request")
+    parser.add_argument("--version", action="version", version=f"synapse-livy-emulator {__version__}")
     arguments = parser.parse_args()
     if arguments.time_scale <= 0:
         fix = "use 1 for the speed of Synapse, or less to run faster, such as 0.05."
         parser.exit(2, f"--time-scale {arguments.time_scale:g}: must be more than 0.\nFix: {fix}\n")
     return arguments
+
+
+def _first_steps(url: str, ca_file: Path | None) -> str:
+    """Return how to use the emulator from a shell: the connection for Airflow, and how to create a session."""
+    connection = shlex.quote(airflow_connection(url, ca_file=ca_file, spark_pool_name=DEFAULT_POOL))
+    sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{DEFAULT_POOL}/sessions"
+    trust = f" --cacert {shlex.quote(str(ca_file))}" if ca_file else ""
+    header = shlex.quote(f"Authorization: Bearer {STATIC_TOKEN}")
+    body = shlex.quote(json.dumps({"name": "first", "tags": {SCENARIO_TAG: DEFAULT_SCENARIO}}))
+    return f"""\
+
+For the shell that starts Airflow, the connection to it:
+export AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT={connection}
+
+Create a session; "id" in the response is its number, which the task waits for:
+curl{trust} -H {header} -d {body} {sessions}
+
+Ctrl-C stops the emulator.
+"""
 
 
 async def _run(arguments: argparse.Namespace) -> None:
@@ -109,13 +143,13 @@ async def _run(arguments: argparse.Namespace) -> None:
         rate_limit=arguments.rate_limit,
         token_lifetime=arguments.token_lifetime,
     )
-    ca_file = arguments.ca_file if arguments.tls else None
+    ca_file = arguments.ca_file.absolute() if arguments.tls else None
     runner, url = await serve(server, arguments.host, arguments.port, ca_file=ca_file)
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     certificate = f", certificate to trust: {ca_file}" if ca_file else ""
-    print(f"The Synapse emulator is ready at {url}{certificate}", flush=True)
+    print(f"The Synapse emulator is ready at {url}{certificate}\n{_first_steps(url, ca_file)}", flush=True)
     await stop.wait()
     await stop_serving(runner)
 
@@ -135,6 +169,10 @@ def _start_failure(error: OSError | OverflowError, arguments: argparse.Namespace
 def main() -> None:
     """Run the emulator until SIGINT or SIGTERM; exit with 1 if it cannot start and with 2 on a wrong argument."""
     arguments = _parse_arguments()
+    if arguments.log_requests:
+        # Of our own requests only: with INFO for all, asyncio and others would write as well.
+        logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("airflow_provider_synapse_livy.emulator").setLevel(logging.INFO)
     try:
         asyncio.run(_run(arguments))
     except (OSError, OverflowError) as error:  # asyncio raises OverflowError for a port outside 0 to 65535

@@ -17,7 +17,14 @@ from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRE
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, RecordedRequest, SynapseServer
 
-__all__ = ["SynapseEmulator", "serve", "stop_serving"]
+__all__ = ["DEFAULT_POOL", "SynapseEmulator", "airflow_connection", "serve", "stop_serving"]
+
+#: The Spark pool of examples. Airflow would warn of a shorter name in every task's log: it masks the values of a
+#: connection's extra by their names, and says of each value of less than five characters that it is too short to mask.
+DEFAULT_POOL = "sparkpool"
+
+#: Addresses that mean "all of this machine", and the one to reach them at.
+_LOOPBACK_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 async def serve(server: SynapseServer, host: str, port: int, *, ca_file: Path | None) -> tuple[web.AppRunner, str]:
@@ -27,7 +34,7 @@ async def serve(server: SynapseServer, host: str, port: int, *, ca_file: Path | 
     :param host: address to listen on.
     :param port: port to listen on; 0 for any free one.
     :param ca_file: file to write the certificate to, for clients to trust; None to serve plain http.
-    :return: the runner, and the URL of the server.
+    :return: the runner, and the URL at which this machine reaches the server.
     """
     context = None
     if ca_file:
@@ -38,7 +45,8 @@ async def serve(server: SynapseServer, host: str, port: int, *, ca_file: Path | 
     await runner.setup()
     await web.TCPSite(runner, host, port, ssl_context=context).start()
     bound_port = runner.addresses[0][1]
-    url_host = f"[{host}]" if ":" in host else host
+    url_host = _LOOPBACK_ADDRESSES.get(host, host)
+    url_host = f"[{url_host}]" if ":" in url_host else url_host
     return runner, f"{'https' if context else 'http'}://{url_host}:{bound_port}"
 
 
@@ -52,6 +60,25 @@ async def stop_serving(runner: web.AppRunner) -> None:
     await asyncio.sleep(0)  # aborted transports close on the next iteration of the event loop
 
 
+def airflow_connection(url: str, *, ca_file: Path | None, spark_pool_name: str | None = None, **extra: Any) -> str:
+    """
+    Return an Airflow connection to an emulator, as JSON for an ``AIRFLOW_CONN_...`` variable.
+
+    :param url: the URL of the emulator.
+    :param ca_file: the file with its certificate; None if it serves plain http.
+    :param spark_pool_name: the connection's Spark pool.
+    :param extra: fields to add to, or replace in, the connection's extra.
+    """
+    common = {"spark_pool_name": spark_pool_name, **extra}
+    connection: dict[str, Any] = {"conn_type": "synapse_livy", "host": url}
+    if ca_file:
+        authority = {"tenantId": TENANT_ID, "authority": url, "verify": str(ca_file)}
+        connection |= {"login": CLIENT_ID, "password": CLIENT_SECRET, "extra": authority | common}
+    else:
+        connection |= {"password": STATIC_TOKEN, "extra": {"auth_type": "token"} | common}
+    return json.dumps(connection)
+
+
 class SynapseEmulator:
     """
     A local Synapse for a test. It serves from the start of its ``with`` block to the end.
@@ -59,8 +86,8 @@ class SynapseEmulator:
     .. code-block:: python
 
         with SynapseEmulator(time_scale=0.01) as synapse:
-            session_id = synapse.create_session("etl", "idles_out")
-            os.environ["AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT"] = synapse.airflow_connection("etl")
+            session_id = synapse.create_session("sparkpool", "idles_out")
+            os.environ["AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT"] = synapse.airflow_connection("sparkpool")
 
     :param tls: serve https, which azure-identity requires of the token endpoint; ``ca_file`` is then the certificate
         that clients must trust.
@@ -151,14 +178,7 @@ class SynapseEmulator:
         :param spark_pool_name: the connection's Spark pool.
         :param extra: fields to add to, or replace in, the connection's extra.
         """
-        common = {"spark_pool_name": spark_pool_name, **extra}
-        connection: dict[str, Any] = {"conn_type": "synapse_livy", "host": self.url}
-        if self.ca_file:
-            authority = {"tenantId": TENANT_ID, "authority": self.url, "verify": str(self.ca_file)}
-            connection |= {"login": CLIENT_ID, "password": CLIENT_SECRET, "extra": authority | common}
-        else:
-            connection |= {"password": STATIC_TOKEN, "extra": {"auth_type": "token"} | common}
-        return json.dumps(connection)
+        return airflow_connection(self.url, ca_file=self.ca_file, spark_pool_name=spark_pool_name, **extra)
 
     def requests(self, pool: str, session_id: int) -> list[RecordedRequest]:
         """Return the requests for one session so far, oldest first."""

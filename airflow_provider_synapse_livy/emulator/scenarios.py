@@ -3,6 +3,9 @@ The scenarios: when the record of an emulated session changes, and how.
 
 Times and durations are in emulated seconds, unless stated otherwise. The durations of the phases are those of
 recordings of the live service.
+
+Where a scenario is not about the idle timeout, the timeout is an hour of real time, whatever the time scale is. Else a
+session would idle out within seconds of becoming idle, before a person has triggered a DAG.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ _QUEUE_SECONDS = 15.8
 _ACQUISITION_SECONDS = 4.2
 #: From the submission to Livy until the session is idle.
 _STARTUP_SECONDS = 32.0
-#: From idle to the idle timeout, where the scenario is not about the timeout.
-_IDLE_TIMEOUT_SECONDS = 1200.0
+#: From idle to the idle timeout, in real seconds, where the scenario is not about the timeout.
+_REAL_IDLE_TIMEOUT_SECONDS = 3600.0
 #: From Livy's final state to the clean-up.
 _CLEANUP_SECONDS = 2.0
 #: From Livy's final state to the final result.
@@ -65,14 +68,23 @@ class Scenario:
 
     :param description: what the session does, for ``--help`` and the README; completes "A session that ...".
     :param transitions: the transitions in the order of their times, which count from the session's creation.
-    :param idle_timeout: time from the last transition to the idle timeout; None if the session has no idle timeout.
+    :param idle_timeout: time from the last transition to the idle timeout.
+    :param real_idle_timeout: the same in real seconds, which the time scale does not change. A session without either
+        has no idle timeout.
     :param flaky: fail every other GET of the session.
     """
 
     description: str
     transitions: tuple[Transition, ...]
     idle_timeout: float | None = None
+    real_idle_timeout: float | None = None
     flaky: bool = False
+
+    def idle_timeout_in_real_seconds(self, time_scale: float) -> float | None:
+        """Return the real seconds from the last transition to the idle timeout; None if there is no idle timeout."""
+        if self.real_idle_timeout is not None:
+            return self.real_idle_timeout
+        return None if self.idle_timeout is None else self.idle_timeout * time_scale
 
 
 def _livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
@@ -173,9 +185,9 @@ DEFAULT_SCENARIO = "becomes_idle"
 #: All scenarios by name.
 SCENARIOS: dict[str, Scenario] = {
     DEFAULT_SCENARIO: Scenario(
-        "is idle in about a minute; idle timeout 20 min later",
+        "is idle in about a minute; idle timeout 1 h of real time later",
         tuple(_startup_transitions()),
-        idle_timeout=_IDLE_TIMEOUT_SECONDS,
+        real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "idles_out": Scenario(
         "is idle in about a minute; idle timeout 1 min later",
@@ -213,17 +225,17 @@ SCENARIOS: dict[str, Scenario] = {
                 key=lambda transition: transition.at,
             )
         ),
-        idle_timeout=_IDLE_TIMEOUT_SECONDS,
+        real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "slow": Scenario(
         "is queued for 10 minutes, then takes 5 to start",
         tuple(_startup_transitions(queue=600.0, acquisition=60.0, startup=240.0)),
-        idle_timeout=_IDLE_TIMEOUT_SECONDS,
+        real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "flaky": Scenario(
         "becomes idle; every other GET fails (503/429/500/reset)",
         tuple(_startup_transitions()),
-        idle_timeout=_IDLE_TIMEOUT_SECONDS,
+        real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
         flaky=True,
     ),
 }

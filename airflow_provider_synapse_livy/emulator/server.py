@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections import deque
@@ -32,6 +33,8 @@ _MAX_PAGE_SIZE = 20  # the live service's limit
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_log = logging.getLogger(__name__)
+
 
 class RecordedRequest(NamedTuple):
     """A request, and the HTTP status of its response: 0 if the emulator closed the connection instead."""
@@ -46,7 +49,8 @@ class SynapseServer:
     One workspace and its Microsoft Entra ID, as an aiohttp application.
 
     Tests read ``recorded_requests``, the last 10,000 requests, and append HTTP statuses to ``injected_faults``: each of
-    the next Livy requests takes one and is answered with it; 0 closes the connection.
+    the next Livy requests takes one and is answered with it; 0 closes the connection. Each request is also logged, with
+    level INFO.
 
     :param time_scale: real seconds per emulated second.
     :param rate_limit: requests per second; further ones get 429.
@@ -73,6 +77,7 @@ class SynapseServer:
         app.router.add_put(sessions + "/{id}/reset-timeout", self._reset_timeout)
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
+        app.router.add_route("*", "/{path:.*}", _not_emulated)
         return app
 
     def create_session(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
@@ -100,9 +105,9 @@ class SynapseServer:
     async def _record_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         response = await handler(request)
         is_closed = request.transport is None or request.transport.is_closing()
-        self.recorded_requests.append(
-            RecordedRequest(request.method, request.path, 0 if is_closed else response.status)
-        )
+        status = 0 if is_closed else response.status
+        self.recorded_requests.append(RecordedRequest(request.method, request.path, status))
+        _log.info("%s %s %s", request.method, request.raw_path, status or "connection closed")
         return response
 
     @web.middleware
@@ -265,6 +270,17 @@ def _pool_error(pool: str | None, remote: str | None) -> web.Response | None:
         body = {"code": "NotFound", "message": f"Spark pool {pool} was not found in workspace {WORKSPACE}."}
         return web.json_response({"error": body}, status=404)
     return None
+
+
+async def _not_emulated(request: web.Request) -> web.Response:
+    """Return the error response to a request that no route takes, in the form of the service's for what is missing."""
+    message = (
+        f"The emulator does not emulate {request.method} {request.path}. It emulates the Livy API's Spark sessions: "
+        "list and create with GET and POST /livyApi/versions/<version>/sparkPools/<pool>/sessions, read and cancel "
+        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout. It "
+        "emulates neither statements nor batches, and nothing of Synapse besides."
+    )
+    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
 
 
 def _session_not_found(request: web.Request) -> web.Response:

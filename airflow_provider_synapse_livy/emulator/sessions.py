@@ -98,9 +98,10 @@ class EmulatedSession:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""
         scale = self.time_scale
         transitions = [Transition(self.created_at + t.at * scale, t.changes) for t in self.scenario.transitions]
-        if self.scenario.idle_timeout is not None:
+        idle_timeout = self.scenario.idle_timeout_in_real_seconds(scale)
+        if idle_timeout is not None:
             idle_since = max(transitions[-1].at, self.timeout_reset_at)
-            transitions += idle_timeout_transitions(idle_since + self.scenario.idle_timeout * scale, scale)
+            transitions += idle_timeout_transitions(idle_since + idle_timeout, scale)
         if self.cancelled_at is not None:
             transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
             started = any(transition.changes.get("application") for transition in transitions)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import json
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_synapse_livy.connection.identity import AuthType
@@ -17,6 +19,7 @@ from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyCon
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, error_message
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.transport.failures import exception_chain
 from airflow_provider_synapse_livy.transport.tokens import token_cache
 
 __all__ = ["ConnectionCheck"]
@@ -43,7 +46,7 @@ class ConnectionCheck:
 
     def run(self) -> tuple[bool, str]:
         """
-        Check the connection.
+        Check the connection. Nothing is raised, whatever the connection holds.
 
         :return: whether it works, and the text: who has signed in where, or which step failed and how to fix it.
         """
@@ -51,6 +54,8 @@ class ConnectionCheck:
             return True, self._check()
         except SynapseLivyError as error:
             return False, "\n".join(filter(None, (f"{self._step}: {error}", self._token_audience(error))))
+        except Exception as error:  # noqa: BLE001  (Airflow's own model of a connection refuses some as well)
+            return False, f"{self._step}: {_unforeseen(error)}"
 
     def _check(self) -> str:
         self._step = "Settings"
@@ -80,6 +85,16 @@ class ConnectionCheck:
             return ""
         tenant = f", issued by the tenant {claims['tid']}" if "tid" in claims else ""
         return f"The token is for {claims['aud']}{tenant}."
+
+
+def _unforeseen(error: Exception) -> str:
+    """Return words for an error of Airflow or a library. Its own may quote what the connection holds: a secret."""
+    causes = " from ".join(type(cause).__name__ for cause in exception_chain(error))
+    event = f"the check broke off with {causes}."
+    fix = "correct the connection, above all extra, which must be a JSON object, or the secrets backend it comes from."
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    places = (f"It was raised in {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}." for frame in where)
+    return error_message(event, fix, *places)
 
 
 def _list_sessions(connection: SynapseLivyConnection, pool: Pool) -> None:

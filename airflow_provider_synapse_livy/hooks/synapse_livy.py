@@ -6,9 +6,8 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
 from airflow_provider_synapse_livy.airflow_compat.connections import read_connection
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowNotFoundException, BaseHook
 from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
@@ -115,7 +114,7 @@ class SynapseLivyHook(BaseHook):
     def _read(
         self, resource: Resource[R], *ids: object, detailed: bool, times: tuple[float, float | None]
     ) -> Snapshot[R]:
-        pool = self._connection.pool(self.spark_pool_name, self.livy_api_version)
+        pool = self._connect(times[0]).pool(self.spark_pool_name, self.livy_api_version)
         request = resource.get(pool, *ids, detailed=detailed)  # type: ignore[arg-type]
         return self._client.send(request, retry_timeout=times[0], longest_announced=times[1])
 
@@ -186,14 +185,19 @@ class SynapseLivyHook(BaseHook):
 
     @cached_property
     def _connection(self) -> SynapseLivyConnection:
-        if not self._is_connection_proved:
-            return self._read_connection()
-        retries = Retries(RETRY_TIMEOUT)
-        while True:
-            try:
-                return self._read_connection()
-            except SynapseLivyUnavailableError as error:
-                time.sleep(retries.pause_after(error))
+        return self._read_connection()
+
+    def _connect(self, retry_timeout: float) -> SynapseLivyConnection:
+        """Return the connection. Where it is known to have worked, reading it is retried, as a request is."""
+        if self._is_connection_proved and "_connection" not in self.__dict__:
+            retries = Retries(retry_timeout)
+            while True:
+                try:
+                    self._connection = self._read_connection()
+                    break
+                except SynapseLivyUnavailableError as error:
+                    time.sleep(retries.pause_after(error))
+        return self._connection
 
     def _read_connection(self) -> SynapseLivyConnection:
         try:

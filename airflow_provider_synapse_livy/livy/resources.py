@@ -20,7 +20,15 @@ from airflow_provider_synapse_livy.livy.errors import (
     error_message,
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
-from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line, read_page, read_record
+from airflow_provider_synapse_livy.livy.responses import (
+    Page,
+    Problem,
+    Record,
+    Snapshot,
+    one_line,
+    read_page,
+    read_record,
+)
 from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
 
 __all__ = ["MAX_PAGE_SIZE", "SPARK_SESSION", "Listing", "Resource", "validated_id"]
@@ -60,6 +68,7 @@ class Resource(Generic[R]):
     :param path: the path of one below the pool, with a ``{}`` for each id.
     :param model: what its record is read as.
     :param not_found: the error that 404 means.
+    :param not_found_fix: what to do about it; None for what holds for anything.
     :param listing: the list of them; None if they are polled singly.
     :param problem: returns what is wrong with a record that could be read, None if nothing is.
     :param has_details: whether the service tells more of it when asked with ``detailed``.
@@ -70,8 +79,9 @@ class Resource(Generic[R]):
     path: str
     model: type[R]
     not_found: type[SynapseLivyError]
+    not_found_fix: str | None = None
     listing: Listing[R] | None = None
-    problem: Callable[[R], str | None] = lambda _: None
+    problem: Callable[[R], Problem | None] = lambda _: None
     has_details: bool = True
 
     def get(self, pool: Pool, *ids: int, detailed: bool = True) -> LivyRequest[Snapshot[R]]:
@@ -84,7 +94,7 @@ class Resource(Generic[R]):
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
         numbers = [validated_id(value, self.noun) for value in ids]
-        subject = f"{self.title.format(*numbers)} in pool {one_line(pool.name, 60)}"
+        subject = f"{self.title.format(*numbers)} in pool {one_line(str(pool.name), 60)}"
         query = f"?detailed={str(detailed).lower()}" if self.has_details else ""
         read: Callable[..., Snapshot[R]] = partial(
             read_record,
@@ -93,6 +103,7 @@ class Resource(Generic[R]):
             model=self.model,
             problem=self.problem,
             not_found=self.not_found,
+            not_found_fix=self.not_found_fix,
             record_id=numbers[-1],
         )
         return LivyRequest("GET", f"{pool.url}/{self.path.format(*numbers)}{query}", subject, read)
@@ -117,7 +128,7 @@ class Resource(Generic[R]):
         paging = f"from={start}&size={page_size}" if page_size else ""
         details = f"detailed={str(detailed).lower()}" if self.has_details else ""
         query = "&".join(filter(None, (paging, details)))
-        subject = f"The list of {self.noun}s in pool {one_line(pool.name, 60)}"
+        subject = f"The list of {self.noun}s in pool {one_line(str(pool.name), 60)}"
         read: Callable[..., Page[R]] = partial(
             read_page,
             subject=subject,
@@ -149,6 +160,8 @@ def validated_id(value: object, noun: str) -> int:
 
 
 def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in effect)
+    if isinstance(value, str):
+        value = value.strip()
     match value:
         case None | "None" | "":
             return "check the upstream task_id, and what it pushed to XCom: the template rendered to nothing."
@@ -177,9 +190,13 @@ def _is_complete(session: SparkSession) -> bool:
     return session.scheduler_info is not None and session.plugin_info is not None
 
 
-def _is_batch_job(session: SparkSession) -> str | None:
+#: Whose id it may be instead, and what reads that. The hook is that of apache-airflow-providers-microsoft-azure.
+_BATCH_FIX = "pass the id of a session. AzureSynapseHook, of Airflow's provider for Microsoft Azure, reads batch jobs."
+
+
+def _is_batch_job(session: SparkSession) -> Problem | None:
     is_batch = session.job_type == SparkJobType.SPARK_BATCH
-    return "describes a Spark batch job, not a session" if is_batch else None
+    return Problem("describes a Spark batch job, not a session", _BATCH_FIX) if is_batch else None
 
 
 SPARK_SESSION = Resource(
@@ -188,6 +205,10 @@ SPARK_SESSION = Resource(
     path="sessions/{}",
     model=SparkSession,
     not_found=SparkSessionNotFoundError,
+    not_found_fix=(
+        "check the id, and that the pool exists (Synapse Studio > Manage > Apache Spark pools). "
+        "Batch jobs have other ids."
+    ),
     listing=Listing("sessions", "sessions", _is_complete),
     problem=_is_batch_job,
 )

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "LivyResponse",
     "Page",
+    "Problem",
     "Record",
     "Snapshot",
     "one_line",
@@ -57,6 +59,10 @@ _MAX_EXCERPT_BYTES = 10_000
 _MAX_RETRY_AFTER = 7 * 24 * 3600.0
 
 
+#: The remedy for a response of Synapse's that its documentation does not describe.
+_OTHER_FORM_FIX = "report this to the makers of this package: Synapse sent a field in another form than documented."
+
+
 class Record(Protocol):
     """What a model of a record is to this module."""
 
@@ -72,6 +78,18 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
+
+
+class Problem(NamedTuple):
+    """
+    What is wrong with a record that could be read.
+
+    :param event: what is wrong, in words that follow "Synapse's response".
+    :param fix: what to do about it.
+    """
+
+    event: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -172,8 +190,9 @@ def read_record(
     subject: str,
     noun: str,
     model: type[R],
-    problem: Callable[[R], str | None],
+    problem: Callable[[R], Problem | None],
     not_found: type[SynapseLivyError],
+    not_found_fix: str | None,
     record_id: int | None,
 ) -> Snapshot[R]:
     """
@@ -185,25 +204,46 @@ def read_record(
     :param model: what the record is read as.
     :param problem: returns what is wrong with a record that could be read, None if nothing is.
     :param not_found: the error that 404 means.
+    :param not_found_fix: what to do about it; None for what holds for anything.
     :param record_id: the number of the record that was asked for; None if it is new.
     :raises SynapseLivyError: if it is not the record that was asked for; the kind that fits.
     """
-    reading = _Reading(subject, response, not_found)
+    reading = _Reading(subject, response, not_found, not_found_fix)
     document = reading.document()
     try:
         record = model.from_dict(document)
     except (ValidationError, TypeError) as error:
-        raise reading.unexpected(f"is not a {noun}", _wrong_fields(error)) from None
+        raise _not_a_record(reading, noun, document, error) from None
     if record_id is not None and record.id != record_id:
         raise reading.unexpected(f"is about {noun} {record.id} instead")
     if what := problem(record):
-        raise reading.unexpected(what)
+        raise reading.unexpected(what.event, fix=what.fix)
     return Snapshot(record, response.activity_id, _digest(document))
 
 
-def _wrong_fields(error: ValidationError | TypeError) -> str:
-    names = {".".join(map(str, e["loc"])) for e in error.errors()} if isinstance(error, ValidationError) else {""}
-    return "It is not a JSON object." if "" in names else one_line(f"Wrong fields: {', '.join(sorted(names))}.")
+def _not_a_record(
+    reading: _Reading, noun: str, document: Any, error: ValidationError | TypeError
+) -> SynapseLivyResponseError:
+    """Return the error for JSON that is not a record: sent by something else than Synapse, or in another form."""
+    errors = error.errors() if isinstance(error, ValidationError) else []
+    names = sorted({_path(document, e["loc"]) for e in errors})
+    if not isinstance(document, dict) or not all(names):
+        return reading.unexpected(f"is not a {noun}", "It is not a JSON object.")
+    wrong = one_line(f"Wrong fields: {', '.join(names)}.")
+    if any(e["type"] == "missing" for e in errors):
+        return reading.unexpected(f"is not a {noun}", wrong)
+    return reading.unexpected("has another form than documented", wrong, fix=_OTHER_FORM_FIX)
+
+
+def _path(document: Any, location: tuple[str | int, ...]) -> str:
+    """Return where in a document an error is, without the names that pydantic gives to the parts of a union."""
+    names = [str(name) for name in location[:1]]
+    for name, below in pairwise(location):
+        document = document.get(name) if isinstance(document, dict) else None
+        if not isinstance(document, dict) or below not in document:
+            break
+        names.append(str(below))
+    return ".".join(names)
 
 
 def read_page(
@@ -251,6 +291,7 @@ class _Reading:
     subject: str
     response: LivyResponse
     not_found: type[SynapseLivyError]
+    not_found_fix: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the JSON of a response that is a success, or raise why there is none."""
@@ -285,12 +326,13 @@ class _Reading:
         if rule.error is SynapseLivyUnavailableError:
             details["retry_after"] = retry_after(self.response)
         event = f"{self.subject}: Synapse answered {self.response.status}{f' ({code})' if code else ''}."
-        raise (rule.error or self.not_found)(error_message(event, rule.fix, words, self.activity()), **details)
+        fix = rule.fix if rule.error else (self.not_found_fix or rule.fix)
+        raise (rule.error or self.not_found)(error_message(event, fix, words, self.activity()), **details)
 
-    def unexpected(self, problem: str, *evidence: str) -> SynapseLivyResponseError:
+    def unexpected(self, problem: str, *evidence: str, fix: str = UNDOCUMENTED_FIX) -> SynapseLivyResponseError:
         """Return the error for a response that is not documented."""
         event = f"{self.subject}: Synapse's response {self.response.status} {problem}."
-        message = error_message(event, UNDOCUMENTED_FIX, *evidence, self.activity())
+        message = error_message(event, fix, *evidence, self.activity())
         return SynapseLivyResponseError(message, **self.details(may_have_been_processed=True))
 
     def truncated(self) -> SynapseLivyUnavailableError:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
+    from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["SynapseGetSparkSessionOperator"]
 

@@ -30,7 +30,7 @@ from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
 __all__ = ["WaitingMixin", "seconds"]
 

@@ -181,6 +181,9 @@ class Flight:
     :param is_list: whether it reads the list.
     :param records: the records that it was planned for, and has not answered yet.
     :param late: the records that joined while the list was being read, for the rest of it.
+    :param pages: how many pages have been read.
+    :param found: the records that were on them.
+    :param useful_pages: how many pages there were up to the last one that had a record not found before.
     """
 
     started_at: float
@@ -188,12 +191,13 @@ class Flight:
     records: dict[Hashable, PolledRecord] = field(default_factory=dict)
     late: dict[Hashable, PolledRecord] = field(default_factory=dict)
     pages: int = 0
-    found: int = 0
+    found: set[Hashable] = field(default_factory=set)
+    useful_pages: int = 0
 
     def pays(self, now: float, record_count: int) -> bool:
         """Return whether reading the list answers more polls than as many single requests would, and in good time."""
         spare = 1 + record_count // 10
-        return (self.pages - spare) * LIST_THRESHOLD <= self.found and now < self.started_at + _MAX_LIST_SECONDS
+        return (self.pages - spare) * LIST_THRESHOLD <= len(self.found) and now < self.started_at + _MAX_LIST_SECONDS
 
     def passengers(self) -> list[PolledRecord]:
         """Return all records that wait for it."""

@@ -173,14 +173,18 @@ class PollSchedule:
         """Take a page of the list: each record that is on it gets its answer, whether or not it was looked for."""
         flight.pages += 1
         self._recover(now)
+        found = set()
         for key in page.items.keys() & self._records.keys():
             record = self._records[key]
             if record.flight not in (None, flight):  # it is being read singly
-                flight.found += 1
+                found.add(key)
             elif self._publish_item(record, page, now):
-                flight.found += 1
+                found.add(key)
                 if flight.records.pop(key, None) or flight.late.pop(key, None):
                     self._release(record)
+        if not found <= flight.found:
+            flight.found |= found
+            flight.useful_pages = flight.pages
 
     def _publish_item(self, record: PolledRecord, page: Page[Any], now: float) -> bool:
         key: Any = record.key
@@ -192,7 +196,8 @@ class PollSchedule:
 
     def land_list(self, flight: Flight, now: float) -> None:
         """Note that the list was read as far as that paid; what was not found in it is read singly."""
-        if flight.found > flight.pages * LIST_THRESHOLD:
+        # Pages that were read in vain at the end are not the list's fault: what they were read for is not in it.
+        if len(flight.found) > flight.useful_pages * LIST_THRESHOLD:
             self._list.failures = 0
             for record in flight.records.values():
                 record.unlisted_until = now + LIST_REST

@@ -8,21 +8,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_synapse_livy.airflow_compat.sdk import (
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    StartTriggerArgs,
     conf,
 )
-from airflow.triggers.base import StartTriggerArgs
-
 from airflow_provider_synapse_livy.airflow_compat.task_state import save_start, save_wait_state
 from airflow_provider_synapse_livy.airflow_compat.trigger_templates import can_be_rendered_in_triggerer
 from airflow_provider_synapse_livy.airflow_compat.versions import (
     STARTS_FROM_TRIGGER,
-    AirflowRescheduleException,
     has_listeners,
     is_deferral_timeout,
 )
@@ -33,7 +32,7 @@ from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT, Wait, WaitOptions
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
 __all__ = ["LivySensor"]
 

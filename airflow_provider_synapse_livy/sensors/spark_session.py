@@ -12,7 +12,7 @@ from airflow_provider_synapse_livy.sensors.base import LivySensor
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperatorLink
+    from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink
 
 __all__ = ["SynapseSparkSessionSensor"]
 

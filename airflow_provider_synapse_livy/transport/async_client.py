@@ -18,7 +18,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.livy.requests import REQUEST_HEADERS, LivyRequest
 from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse
-from airflow_provider_synapse_livy.transport.failures import connection_error
+from airflow_provider_synapse_livy.transport.failures import (
+    MAX_HEADER_BYTES,
+    MalformedResponseError,
+    checked_headers,
+    connection_error,
+    is_cut_off,
+)
 from airflow_provider_synapse_livy.transport.tokens import token_cache
 
 __all__ = ["AsyncLivyClient", "shared_client"]
@@ -65,6 +71,9 @@ class AsyncLivyClient:
             timeout=aiohttp.ClientTimeout(2 * network.timeout, sock_connect=network.timeout, sock_read=network.timeout),
             headers=REQUEST_HEADERS,
             auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            trace_configs=[_trace_of_connections()],
             cookie_jar=aiohttp.DummyCookieJar(),  # a worker keeps none either
             proxy=await asyncio.to_thread(network.proxy, connection.endpoint),
         )
@@ -121,13 +130,54 @@ class AsyncLivyClient:
         headers = {"Authorization": f"Bearer {token}"}
         if request.body is not None:
             headers["Content-Type"] = "application/json"
-        try:
-            async with self._session.request(
-                request.method, request.url, data=request.body, headers=headers, allow_redirects=False
-            ) as response:
-                return LivyResponse(response.status, response.headers, await _read_body(response))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise connection_error(request.subject, request.url, error, self._network) from None
+        while True:
+            used = _UsedConnection()
+            try:
+                async with self._session.request(
+                    request.method,
+                    request.url,
+                    data=request.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=used,
+                ) as response:
+                    used.was_idle = False  # or it was at least not cut
+                    return LivyResponse(response.status, _read_headers(response), await _read_body(response))
+            except (aiohttp.ClientError, TimeoutError, MalformedResponseError) as error:
+                # That a connection was cut while it was idle does not count as a try. aiohttp knows that, but for GET
+                # alone, and its next one may be idle, too. Each of them fails only once, so a new one comes in the end.
+                if request.is_idempotent and used.was_idle and is_cut_off(error):
+                    continue
+                raise connection_error(request.subject, request.url, error, self._network) from None
+
+
+@dataclass
+class _UsedConnection:
+    """The connection that a request was sent on, the last one if aiohttp has sent it twice."""
+
+    was_idle: bool = False
+
+
+def _trace_of_connections() -> aiohttp.TraceConfig:
+    """Return what notes whether a request is sent on a connection that another one has left open."""
+
+    def note(was_idle: bool) -> Any:
+        async def on_connection(_session: Any, context: Any, _params: Any) -> None:
+            context.trace_request_ctx.was_idle = was_idle
+
+        return on_connection
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(note(True))
+    trace.on_connection_create_start.append(note(False))
+    return trace
+
+
+def _read_headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the headers, if http.client would take the response as well."""
+    if response.version is not None and response.version.major != 1:
+        raise MalformedResponseError(f"the protocol is HTTP/{response.version.major}")
+    return checked_headers(response.headers.items())
 
 
 def _retrieve_exception(future: asyncio.Future[str]) -> None:

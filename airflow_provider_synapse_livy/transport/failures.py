@@ -7,7 +7,7 @@ import http.client
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,51 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.responses import one_line
 
-__all__ = ["connection_error", "exception_chain"]
+__all__ = [
+    "MAX_HEADER_BYTES",
+    "MalformedResponseError",
+    "checked_headers",
+    "connection_error",
+    "exception_chain",
+    "is_cut_off",
+]
+
+#: The longest line of a status or header that http.client takes, and aiohttp is set to. A proxy's may have 9,000.
+MAX_HEADER_BYTES = 65536
+
+#: How many headers http.client takes.
+_MAX_HEADERS = 99
+
+
+class MalformedResponseError(ValueError):
+    """A response that one of the HTTP libraries takes and the other does not, so that neither may."""
+
+
+def checked_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """
+    Return the headers of a response, of several of a name the first.
+
+    :param headers: names and values as they came.
+    :raises MalformedResponseError: if one of the HTTP libraries, and so the worker or the triggerer, would refuse them.
+    """
+    pairs = list(headers)
+    first: dict[str, str] = {}
+    for name, value in pairs:
+        first.setdefault(name.lower(), value)
+    length = first.get("content-length")
+    if len(pairs) > _MAX_HEADERS:
+        raise MalformedResponseError(f"there are more than {_MAX_HEADERS} headers")
+    if any("\0" in value for value in first.values()):
+        raise MalformedResponseError("there is a NUL in a header")
+    if length is not None and not re.fullmatch("[0-9]+", length.strip()):
+        raise MalformedResponseError("Content-Length is not a number")
+    if length is not None and ("transfer-encoding" in first or _count(pairs, "content-length") > 1):
+        raise MalformedResponseError("there are several lengths of the body")
+    return first
+
+
+def _count(pairs: list[tuple[str, str]], wanted: str) -> int:
+    return sum(name.lower() == wanted for name, _ in pairs)
 
 
 @dataclass(frozen=True)
@@ -74,7 +118,14 @@ def _is_unparsable(cause: BaseException) -> bool:
         return not isinstance(cause, http.client.IncompleteRead | http.client.RemoteDisconnected)
     if isinstance(cause, ValueError) and "base 16" in str(cause):  # the size of a chunk, to http.client
         return not str(cause).endswith("b''")
-    is_error = _is_named(cause, "ClientResponseError", "HttpProcessingError", "InvalidHeader")
+    names = (
+        "ClientResponseError",
+        "HttpProcessingError",
+        "InvalidHeader",
+        "HeaderParsingError",
+        "MalformedResponseError",
+    )
+    is_error = _is_named(cause, *names)
     return is_error and "Not enough data" not in str(cause)
 
 
@@ -191,6 +242,22 @@ def _failure(chain: list[BaseException]) -> tuple[_Failure, str]:
         if cause is not None:
             return failure, failure.evidence(cause)
     return _BROKEN_OFF, ""
+
+
+def is_cut_off(error: BaseException) -> bool:
+    """
+    Return whether an error is what a request meets on a connection that was cut while nobody used it.
+
+    A server, or a load balancer before it, may cut such a connection in silence; the next request is the first to
+    learn of it.
+
+    :param error: what the HTTP library raised.
+    """
+    # Among the built-in ConnectionErrors are a reset, a broken pipe, and http.client's RemoteDisconnected.
+    return any(
+        isinstance(cause, ConnectionError | ssl.SSLEOFError) or _is_named(cause, "ServerDisconnectedError")
+        for cause in exception_chain(error)
+    )
 
 
 def _is_before_request(cause: BaseException) -> bool:

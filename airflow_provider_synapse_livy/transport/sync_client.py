@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
+from urllib3.util.connection import is_connection_dropped
+from urllib3.util.response import assert_header_parsing
 
 from airflow_provider_synapse_livy.connection.network import Network
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.livy.requests import REQUEST_HEADERS, LivyRequest
 from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse
-from airflow_provider_synapse_livy.transport.failures import connection_error
+from airflow_provider_synapse_livy.transport.failures import (
+    MalformedResponseError,
+    checked_headers,
+    connection_error,
+    is_cut_off,
+)
 from airflow_provider_synapse_livy.transport.retry import Retries
 from airflow_provider_synapse_livy.transport.tokens import TokenCache, token_cache
 
@@ -81,13 +90,35 @@ class LivyClient:
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         prepared = requests.Request(request.method, request.url, headers=headers, data=request.body).prepare()
-        adapter = self.session.get_adapter(request.url)
         try:
-            with adapter.send(prepared, stream=True, proxies=self.session.proxies) as response:
+            with self._response(prepared, request.is_idempotent) as response:
+                first = _read_headers(response)
                 body = _read_body(response, time.monotonic() + self._network.timeout)
-                return LivyResponse(response.status_code, response.headers, body)
-        except (requests.RequestException, HTTPError, TimeoutError) as error:
+                return LivyResponse(response.status_code, first, body)
+        except (requests.RequestException, HTTPError, TimeoutError, MalformedResponseError) as error:
             raise connection_error(request.subject, request.url, error, self._network) from None
+
+    def _response(self, prepared: requests.PreparedRequest, is_idempotent: bool) -> requests.Response:
+        """Return the beginning of the response. That a connection was cut while it was idle does not count as a try."""
+        adapter = cast("_Adapter", self.session.get_adapter(prepared.url or ""))
+        send = partial(adapter.send, prepared, stream=True, proxies=self.session.proxies)
+        may_be_cut_off = is_idempotent and adapter.has_idle_connection(prepared, self.session.proxies)
+        try:
+            return send()
+        except requests.ConnectionError as error:
+            if not (may_be_cut_off and is_cut_off(error)):
+                raise
+        adapter.close()  # with all connections that were idle, so that the next one is new; it can be used further
+        return send()
+
+
+def _read_headers(response: requests.Response) -> dict[str, str]:
+    """Return the headers, if aiohttp's parser would take them as well: http.client's passes over what it can't read."""
+    if HTTPStatus.SWITCHING_PROTOCOLS < response.status_code < HTTPStatus.OK:
+        raise MalformedResponseError(f"the status is {response.status_code}, which is not the end of a response")
+    raw: Any = response.raw
+    assert_header_parsing(raw._original_response.msg)  # noqa: SLF001  (requests uses it as well)
+    return checked_headers(raw.headers.iteritems())
 
 
 def _read_body(response: requests.Response, deadline: float) -> bytes:
@@ -125,6 +156,11 @@ class _Adapter(HTTPAdapter):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self._network = network
+
+    def has_idle_connection(self, request: requests.PreparedRequest, proxies: Mapping[str, str]) -> bool:
+        """Return whether a request will be sent on a connection that another one has left open."""
+        pool: Any = self.get_connection_with_tls_context(request, self._network.ca_bundle, dict(proxies))
+        return any(connection and not is_connection_dropped(connection) for connection in pool.pool.queue)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["verify"] = self._network.ca_bundle

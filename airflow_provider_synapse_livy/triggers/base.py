@@ -9,9 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
-from airflow.providers.common.compat.sdk import XCom
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseTrigger, TriggerEvent, XCom
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message

@@ -218,10 +218,10 @@ def _names(parameter: str, given: Collection[str] | None, known: Collection[str]
         return frozenset(spelled[name.lower()] for name in names)
     event = f"{parameter}={one_line(repr(given), 60)} is invalid." if names else f"{parameter} is empty."
     close = [close for name in wrong for close in _close_matches(name, known)]
-    fix = f"did you mean {close[0]!r}?" if close else "use one or more of the valid values."
+    fix = f"did you mean {str(close[0])!r}?" if close else "use one or more of the valid values."
     raise SynapseLivyConfigurationError(error_message(event, fix, f"Valid values: {', '.join(sorted(known))}."))
 
 
 def _close_matches(name: str, known: Collection[str]) -> list[str]:
     by_lower = {one.lower(): one for one in known}
-    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=1)]
+    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)]

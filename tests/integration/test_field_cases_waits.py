@@ -9,8 +9,8 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferred
 from airflow_provider_synapse_livy.exceptions import SynapseLivyAuthenticationError
 from airflow_provider_synapse_livy.links import LINKS_KEY
 from airflow_provider_synapse_livy.triggers import base

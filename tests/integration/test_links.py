@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferred
 from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError
 from airflow_provider_synapse_livy.links import LINKS_KEY
 from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator

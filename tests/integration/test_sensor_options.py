@@ -6,8 +6,9 @@ import inspect
 from datetime import timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseSensorOperator
 
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseSensorOperator
+from airflow_provider_synapse_livy.sensors.base import LivySensor
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.support import sample_sessions as samples
 from tests.support.connections import airflow_connection
@@ -16,7 +17,7 @@ from tests.support.sensor_runner import MODES, run
 
 
 def ok(body):
-    """Write a good answer."""
+    """Return a response with a record."""
     return http(200, body)
 
 
@@ -24,7 +25,7 @@ QUEUED = ok(samples.NOT_STARTED)
 READY = {"target_states": {"idle"}}
 SETTLING = [QUEUED, *[ok(samples.settling("error"))] * 2, ok(samples.CANCELLED_IN_QUEUE)]
 
-# Each option: what the looks show, other options, the option's value; then how the task ends without it, and with it.
+# Each option: what the polls show, other options, the option's value; then how the task ends without it, and with it.
 OPTIONS = {
     "session_id": ([QUEUED, ok(samples.IDLE)], READY, "None", "success", "up_for_retry"),
     "spark_pool_name": ([QUEUED, ok(samples.IDLE)], READY, "..", "success", "up_for_retry"),
@@ -68,6 +69,6 @@ def test_option_changes_the_outcome_in_every_mode(monkeypatch, request, script, 
 
 def test_every_option_is_tried():
     """No option of the sensor's, or of Airflow's sensors, is left out above."""
-    ours = set(inspect.signature(SynapseSparkSessionSensor).parameters)
-    airflows = set(inspect.signature(BaseSensorOperator).parameters)
-    assert set(OPTIONS) | PLACES == (ours | airflows) - {"kwargs"}
+    classes = (SynapseSparkSessionSensor, LivySensor, BaseSensorOperator)
+    options = {name for one in classes for name in inspect.signature(one).parameters}
+    assert set(OPTIONS) | PLACES == options - {"kwargs"}

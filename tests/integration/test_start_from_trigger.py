@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, TaskDeferred
+from airflow import DAG
 from test_trigger import events, make_trigger
 
+from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferred
 from airflow_provider_synapse_livy.airflow_compat.task_state import STARTS_FROM_TRIGGER
 from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError
 from airflow_provider_synapse_livy.triggers.spark_session import BEGIN_ON_WORKER, SynapseSparkSessionTrigger

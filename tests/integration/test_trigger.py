@@ -82,6 +82,7 @@ def test_cancelled_trigger_closes_its_client(connect, synapse):
     async def scenario():
         task = asyncio.create_task(events(make_trigger(session_id=session_id)))
         while not any(clients for clients in aiohttp_client._shared.values()):
+            assert not task.done(), task
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         task.cancel()

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_readme import write_project
 
 from tests.support.project import PROJECT
+from tests.support.readme import write_project
 
 pytestmark = pytest.mark.wheel
 

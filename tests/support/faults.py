@@ -1,8 +1,9 @@
 """
 Everything that can go wrong between us and Synapse, in one table, and what each must lead to.
 
-A fault is either survived, by trying again, or ends the wait at once, with the error and in the words given here.
-Which of the two, no library decides: both transports and all modes of the sensor are held to this table.
+A fault either may pass, so the request is sent again, or it lasts and ends the wait at once, with the error and the
+words given here. No library decides which of the two: both transports are tested with the whole table, and all modes
+of the sensor with one fault of each kind.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import re
 import socket
 import zlib
 from dataclasses import dataclass
@@ -34,16 +36,21 @@ _ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 @dataclass(frozen=True)
 class Fault:
     """
-    A fault that ends the wait.
+    A fault that lasts.
 
     :param action: what the server does.
-    :param words: a pattern of what the error says.
-    :param error: its kind.
+    :param words: a pattern of the error's message; its dot matches line breaks, since a message has several lines.
+    :param error: the type of the error.
     """
 
     action: Action
     words: str
     error: type[SynapseLivyError] = SynapseLivyResponseError
+
+    @property
+    def message(self) -> re.Pattern[str]:
+        """The pattern of the error's message."""
+        return re.compile(self.words, re.DOTALL)
 
 
 @functools.cache
@@ -56,7 +63,7 @@ def _send_bomb(connection: socket.socket) -> None:
     connection.sendall(http(200, _bomb(), Content_Encoding="gzip"))
 
 
-#: What is tried again, and survived if it passes.
+#: What may pass: the request is sent again.
 PASSING: dict[str, Action] = {
     "408": http(408),
     "409": http(409, {"error": {"code": "Conflict", "message": "Another operation is in progress."}}),
@@ -109,63 +116,127 @@ SLOW_HEADERS: dict[str, Action] = {
     "endless 100 Continue": trickle(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
 }
 
-#: What ends the wait at once: it will be the same the next time.
+_NOT_SYNAPSES = r"\nFix: check the host and any proxy in between[^\n]*"
+
+#: What lasts: it would be the same the next time, so the wait ends at once.
 LASTING: dict[str, Fault] = {
-    "204": Fault(http(204), "answered 204 .an empty body"),
-    "304": Fault(http(304), "answered 304 .a redirect, which is not followed, to None"),
-    "307 to no address": Fault(http(307, location="http://[/"), "answered 307 .a redirect, which is not followed"),
-    "400": Fault(http(400, {"Message": "not expected"}), "answered 400 .not expected.*livy_api_version"),
-    "402": Fault(http(402), "answered 402"),
-    "403": Fault(http(403), "answered 403.*Synapse Compute Operator", SynapseLivyPermissionError),
-    "404": Fault(http(404), "answered 404.*whether the workspace has this pool", SparkSessionNotFoundError),
+    "204": Fault(http(204), rf"answered 204\.{_NOT_SYNAPSES}\nThe body is empty"),
+    "304": Fault(http(304), "answered 304.*redirects to None, which is not followed"),
+    "307 to no address": Fault(
+        http(307, location="http://[/"), r"answered 307.*redirects to http://\[/, which is not followed"
+    ),
+    "400": Fault(
+        http(400, {"Message": "not expected"}),
+        r"answered 400\.\nFix: [^\n]*livy_api_version[^\n]*\nSynapse says: not expected",
+    ),
+    "402": Fault(http(402), rf"answered 402\.{_NOT_SYNAPSES}"),
+    "403": Fault(
+        http(403), r"answered 403\.\nFix: give the identity [^\n]*Synapse Compute Operator", SynapseLivyPermissionError
+    ),
+    "404": Fault(
+        http(404), r"answered 404\.\nFix: check the id, and that the pool exists", SparkSessionNotFoundError
+    ),
     "404, in gzip garbage": Fault(
         http(404, b"no gzip", Content_Encoding="gzip"),
-        "404 .a body that can't be decompressed",
+        r"answered 404\..*\nThe body can't be decompressed",
         SparkSessionNotFoundError,
     ),
-    "407": Fault(http(407), "answered 407.*look at the host and at proxies"),
-    "HTML": Fault(http(200, b"<html><title>Log in</title>"), "not JSON .an HTML page, 'Log in'"),
-    "text": Fault(http(200, b"fine"), "not JSON .fine"),
-    "null": Fault(http(200, b"null"), "not a Spark session .see the whole"),
-    "a list": Fault(http(200, b"[]"), "not a Spark session .see the whole"),
-    "a string": Fault(http(200, b'"x"'), "not a Spark session .see the whole"),
-    "true": Fault(http(200, b"true"), "not a Spark session .see the whole"),
-    "NaN": Fault(http(200, b'{"id": 12, "state": "idle", "x": NaN}'), "not JSON"),
-    "an infinite number": Fault(http(200, b'{"id": 12, "state": "idle", "x": 1e999}'), "not clear: infinite numbers"),
-    "a name twice": Fault(
-        http(200, b'{"id": 12, "state": "dead", "state": "idle"}'), "not clear: the name 'state' stands twice"
+    "407": Fault(http(407), rf"answered 407\.{_NOT_SYNAPSES}"),
+    "HTML": Fault(
+        http(200, b"<html><title>Log in</title>"),
+        rf"response 200 is not JSON\.{_NOT_SYNAPSES}\nThe body is an HTML page, 'Log in'",
     ),
-    "a name twice, further down": Fault(
-        http(200, b'{"id": 12, "state": "idle", "x": [{"a": 1, "\\u0061": 2}]}'), "not clear: the name 'a' stands twice"
+    "text": Fault(http(200, b"fine"), rf"response 200 is not JSON\.{_NOT_SYNAPSES}\nThe body begins: fine"),
+    "null": Fault(http(200, b"null"), r"is not a Spark session\..*not a JSON object"),
+    "a list": Fault(http(200, b"[]"), r"is not a Spark session\..*not a JSON object"),
+    "a string": Fault(http(200, b'"x"'), r"is not a Spark session\..*not a JSON object"),
+    "true": Fault(http(200, b"true"), r"is not a Spark session\..*not a JSON object"),
+    "NaN": Fault(http(200, b'{"id": 12, "state": "idle", "x": NaN}'), "is not JSON"),
+    "an infinite number": Fault(
+        http(200, b'{"id": 12, "state": "idle", "x": 1e999}'), r"is not JSON\..*an infinite number"
     ),
     "a huge integer": Fault(
-        http(200, b'{"id": 12, "state": "idle", "x": 18446744073709551616}'), "not clear: a number has more than 64"
+        http(200, b'{"id": 12, "state": "idle", "x": 18446744073709551616}'),
+        r"is not JSON\..*a number of more than 64 bits",
     ),
-    "a huge id": Fault(http(200, b'{"id": %s, "state": "idle"}' % (b"9" * 4000)), "not clear: a number has more than"),
-    "an integer beyond all bounds": Fault(http(200, b'{"id": 12, "x": %s}' % (b"9" * 100_000)), "not JSON"),
-    "invalid UTF-8": Fault(http(200, b'{"id": 12, "state": "idle", "name": "\xff"}'), "not JSON.*unicode"),
-    "half a surrogate": Fault(http(200, rb'{"id": 12, "state": "idle", "name": "\ud800"}'), "not JSON.*escape"),
-    "UTF-16": Fault(http(200, json.dumps(samples.IDLE).encode("utf-16")), "not JSON"),
+    "a huge id": Fault(
+        http(200, b'{"id": %s, "state": "idle"}' % (b"9" * 4000)),
+        r"is not JSON\..*a number of more than 64 bits",
+    ),
+    "an integer beyond all bounds": Fault(http(200, b'{"id": 12, "x": %s}' % (b"9" * 100_000)), "is not JSON"),
+    "invalid UTF-8": Fault(http(200, b'{"id": 12, "state": "idle", "name": "\xff"}'), r"is not JSON\..*unicode"),
+    "half a surrogate": Fault(http(200, rb'{"id": 12, "state": "idle", "name": "\ud800"}'), r"is not JSON\..*escape"),
+    "UTF-16": Fault(http(200, json.dumps(samples.IDLE).encode("utf-16")), "is not JSON"),
     "deep nesting": Fault(
-        http(200, b'{"id": 12, "state": "idle", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "not JSON.*recursion"
+        http(200, b'{"id": 12, "state": "idle", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        r"is not JSON\..*recursion",
     ),
-    "another session": Fault(http(200, samples.session(id=1)), "with the session 1 instead"),
-    "a batch": Fault(http(200, samples.session(jobType="SparkBatch")), "Spark batch job"),
-    "an id in digits": Fault(http(200, samples.session(id="12")), "not a Spark session .see id"),
-    "no id": Fault(http(200, samples.session(id=...)), "not a Spark session .see id"),
-    "10 MB": Fault(http(200, b" " * 10_000_000 + _IDLE), "more than 4 MB"),
-    "10 MB in one name": Fault(http(200, b'{"' + b"x" * 10_000_000 + b'": 1}'), "more than 4 MB"),
-    "10 MB in chunks": Fault(_CHUNKED + b"989680\r\n" + b" " * 10_000_000 + b"\r\n0\r\n\r\n", "more than 4 MB"),
-    "100 MB in 400 kB of gzip": Fault(_send_bomb, "more than 4 MB"),
-    "200,000 wrong lines": Fault(http(200, b'{"id": 12, "log": [%s1]}' % (b"1," * 200_000)), "see log"),
-    "an encoding that was not asked for": Fault(http(200, b"\x8b\x02\x80\x03", Content_Encoding="br"), "not JSON"),
+    "another session": Fault(http(200, samples.session(id=1)), "is about Spark session 1 instead"),
+    "a batch": Fault(http(200, samples.session(jobType="SparkBatch")), "describes a Spark batch job"),
+    "an id in digits": Fault(http(200, samples.session(id="12")), r"is not a Spark session\..*fields: id\b"),
+    "no id": Fault(http(200, samples.session(id=...)), r"is not a Spark session\..*fields: id\b"),
+    "10 MB": Fault(http(200, b" " * 10_000_000 + _IDLE), "has more than 4 MB"),
+    "10 MB in one name": Fault(http(200, b'{"' + b"x" * 10_000_000 + b'": 1}'), "has more than 4 MB"),
+    "10 MB in chunks": Fault(_CHUNKED + b"989680\r\n" + b" " * 10_000_000 + b"\r\n0\r\n\r\n", "has more than 4 MB"),
+    "100 MB in 400 kB of gzip": Fault(_send_bomb, "has more than 4 MB"),
+    "an id of 200,000 numbers": Fault(
+        http(200, b'{"id": [%s1], "state": "idle"}' % (b"1," * 200_000)), r"is not a Spark session\..*fields: id\b"
+    ),
+    "an encoding that was not asked for": Fault(http(200, b"\x8b\x02\x80\x03", Content_Encoding="br"), "is not JSON"),
 }
 
+#: What no API should send, and is read all the same.
+ODD: dict[str, Action] = {
+    "200,000 wrong lines": http(200, b'{"id": 12, "state": "idle", "log": [%s1]}' % (b"1," * 200_000)),
+    "a name twice": http(200, b'{"id": 12, "state": "dead", "state": "idle"}'),
+    "a byte order mark": http(200, b"\xef\xbb\xbf" + _IDLE),
+}
 
-#: Certificates that no trying again mends: how they differ from a good one, and what the error says.
+#: Certificates that are wrong for good: how they differ from a good one, and a pattern of what the error says.
 CERTIFICATES: dict[str, tuple[dict[str, Any], str]] = {
-    "expired": ({"days": (-2, -1)}, "certificate of https://127.0.0.1:.* has expired .*clock"),
-    "not valid yet": ({"days": (1, 2)}, "certificate of https://127.0.0.1:.* is not valid yet .*clock"),
-    "wrong name": ({"address": "127.0.0.9"}, "certificate of https://127.0.0.1:.* is for another name .*host"),
-    "self-signed": ({"own": False}, "certificate of https://127.0.0.1:.* is not trusted .self-signed.*verify"),
+    "expired": (
+        {"days": (-2, -1)},
+        r"the certificate of https://127\.0\.0\.1:\d+ has expired\.\nFix: .*clock.*\nOpenSSL says: ",
+    ),
+    "not valid yet": (
+        {"days": (1, 2)},
+        r"the certificate of https://127\.0\.0\.1:\d+ is not valid yet\.\nFix: .*clock.*\nOpenSSL says: ",
+    ),
+    "wrong name": (
+        {"address": "127.0.0.9"},
+        r"the certificate of https://127\.0\.0\.1:\d+ is for another name\.\nFix: .*host.*\nOpenSSL says: ",
+    ),
+    "self-signed": (
+        {"own": False},
+        r"the certificate of https://127\.0\.0\.1:\d+ is not trusted\.\nFix: .*\"verify\".*"
+        r"\nOpenSSL says: self-signed certificate",
+    ),
 }
+
+#: One fault of each kind that may pass, for the modes: a status, the workspace's own (429), one whose announced pause
+#: is not believed, a broken connection, a response that the library or we ourselves find truncated, one that no
+#: library can parse, and silence.
+PASSING_KINDS = (
+    "429",
+    "429, Retry-After in 10 years",
+    "503",
+    "reset before the headers",
+    "half a body",
+    "half a gzip",
+    "another protocol",
+    "nothing",
+)
+
+#: One fault of each kind that lasts, for the modes: each type of error, and each kind of words for it.
+LASTING_KINDS = (
+    "307 to no address",
+    "400",
+    "403",
+    "404",
+    "HTML",
+    "null",
+    "another session",
+    "a batch",
+    "an infinite number",
+    "10 MB",
+)

@@ -1,4 +1,4 @@
-"""A server on the loopback address that answers with given bytes, however wrong, and remembers what it was asked."""
+"""A server on the loopback address that sends given bytes, however wrong, and records the requests that it gets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from typing import Any, Self
 
 Action = bytes | Callable[[socket.socket], None]
 
+#: For how many seconds the server waits for the other side, which is then the failure of a test.
+MAX_WAIT = 20.0
+
 
 def http(status: int, body: Any = b"", **headers: str) -> bytes:
-    """Write an answer that ends with its connection."""
+    """Return the bytes of a response that ends with its connection."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = {"Content-Length": str(len(raw)), "Connection": "close"} | {
         k.replace("_", "-"): v for k, v in headers.items()
@@ -26,25 +29,29 @@ def http(status: int, body: Any = b"", **headers: str) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    """Break the connection off, so that the other side sees a reset."""
+    """Break the connection off so that the other side sees a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def trickle(beginning: bytes, piece: bytes, pause: float = 0.05) -> Action:
-    """Send piece after piece, each well within any timeout, for as long as the other side listens."""
+    """Send piece after piece, each well within any timeout, until the other side breaks the connection off."""
 
     def send(connection: socket.socket) -> None:
         connection.sendall(beginning)
-        while True:
+        for _ in range(int(MAX_WAIT / pause)):
             time.sleep(pause)
             connection.sendall(piece)
+        raise AssertionError("the other side went on listening")
 
     return send
 
 
 def nothing(connection: socket.socket) -> None:
-    """Say nothing until the other side has had enough."""
-    connection.recv(1)
+    """Send nothing until the other side breaks the connection off."""
+    try:
+        connection.recv(1)
+    except TimeoutError:
+        raise AssertionError("the other side went on waiting") from None
 
 
 def then_reset(beginning: bytes) -> Action:
@@ -60,17 +67,20 @@ def then_reset(beginning: bytes) -> Action:
 
 class ScriptedServer:
     """
-    Answers one connection after the other, each with the next action of its script, the last one for ever.
+    Serves one connection after the other, each with the next action of its script, and the last action for ever.
 
     :param script: what to send, or what to do with the connection.
     :param tls: the certificate to serve https with.
-    :param closed: whether it refuses connections until it is told to :meth:`listen`.
+    :param closed: whether it refuses connections until :meth:`listen` is called.
     """
 
     def __init__(self, *script: Action, tls: ssl.SSLContext | None = None, closed: bool = False) -> None:
         self.script = list(script)
         self.tls = tls
         self.requests: list[str] = []
+        #: When each request came, by a clock that is never set.
+        self.times: list[float] = []
+        self._clock = time.monotonic
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._open = threading.Event()
@@ -80,7 +90,7 @@ class ScriptedServer:
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def listen(self) -> None:
-        """Let connections in."""
+        """Accept connections."""
         self._listener.listen()
         self._open.set()
 
@@ -89,13 +99,16 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it never listened
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join()
+        self._open.set()
+        self._thread.join(2 * MAX_WAIT)
+        assert not self._thread.is_alive(), "the server has not ended"
 
     @property
     def tokens(self) -> list[str]:
-        """The bearer tokens that came, in order."""
+        """The bearer tokens of the requests, in order."""
         return [
             line.removeprefix("Authorization: Bearer ")
             for request in self.requests
@@ -110,6 +123,7 @@ class ScriptedServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            connection.settimeout(MAX_WAIT)
             with connection, contextlib.suppress(OSError):
                 if self.tls:
                     connection = self.tls.wrap_socket(connection, server_side=True)
@@ -123,6 +137,7 @@ class ScriptedServer:
             if not piece:
                 return
             request += piece
+        self.times.append(self._clock())
         self.requests.append(request.decode())
         action = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if callable(action):

@@ -1,9 +1,9 @@
 """
-Runs a sensor in each of its modes, as Airflow would, but within the test.
+Runs a sensor in each of its modes, as Airflow does, but within the test.
 
-What Airflow does between the pieces is played here, its trips through JSON included: it runs the trigger of a
-deferred task and resumes it with the event, and runs a rescheduled task again. Real schedulers and triggerers
-come into play in other tests.
+What Airflow does in between is done here, with everything written as JSON and read again: it runs the trigger of a
+deferred task and resumes the task with the event, and runs a rescheduled task again. Other tests use real schedulers
+and triggerers.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_synapse_livy.airflow_compat.sdk import (
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
-
-from airflow_provider_synapse_livy.airflow_compat.versions import AirflowRescheduleException
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
 MODES = ("poke", "reschedule", "deferrable", "start_from_trigger")
 
+#: For how many seconds a trigger may run, which is then the failure of a test.
+MAX_WAIT = 60.0
+
 
 class TaskInstance:
-    """What the sensor asks of Airflow's task instance."""
+    """What the sensor uses of Airflow's task instance."""
 
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
@@ -45,7 +47,7 @@ class TaskInstance:
         self.xcoms[key] = json.loads(json.dumps(value, allow_nan=False))
 
     def get_first_reschedule_date(self, context: Any) -> datetime | None:
-        """Tell when the task ran first, if it was rescheduled since."""
+        """Return when the task ran first, if it was rescheduled since."""
         return self.first_reschedule
 
 
@@ -56,11 +58,11 @@ class TaskStateStore:
     values: dict[str, Any] = field(default_factory=dict)
 
     def get(self, key: str) -> Any:
-        """Recall."""
+        """Return a value."""
         return self.values.get(key)
 
     def set(self, key: str, value: Any) -> None:
-        """Remember JSON."""
+        """Keep a value, which must be JSON."""
         self.values[key] = json.loads(json.dumps(value))
 
 
@@ -72,17 +74,17 @@ class Outcome:
     :param state: what Airflow makes of it: success, skipped, failed (at once), or up_for_retry (if there are retries).
     :param returned: what is in XCom.
     :param error: what was raised.
-    :param ways: how often the task left the worker.
+    :param departures: how often the task left the worker.
     """
 
     state: str
     returned: Any
     error: BaseException | None = None
-    ways: int = 0
+    departures: int = 0
 
 
 def make_sensor(mode: str, **options: Any) -> SynapseSparkSessionSensor:
-    """Make a sensor for a mode."""
+    """Return a sensor for a mode."""
     kwargs: dict[str, Any] = {"task_id": "wait", "session_id": 12, "poke_interval": 0.01, "timeout": 30, **options}
     if mode in ("deferrable", "start_from_trigger"):
         return SynapseSparkSessionSensor(**{mode: True}, **kwargs)
@@ -90,7 +92,7 @@ def make_sensor(mode: str, **options: Any) -> SynapseSparkSessionSensor:
 
 
 def run(mode: str, **options: Any) -> Outcome:
-    """Run a sensor to its end, and say how that was."""
+    """Run a sensor to its end, and return how it ended."""
     task_instance = TaskInstance()
     context: Any = {"ti": task_instance, "task_state_store": TaskStateStore()}
     outcome = Outcome("running", None)
@@ -111,8 +113,8 @@ def run(mode: str, **options: Any) -> Outcome:
 def _run(make: Any, context: Any, outcome: Outcome) -> Any:
     began = datetime.now(UTC)
     sensor = make()
-    if sensor.start_from_trigger:  # the scheduler sends it to the triggerer, and no worker has a look before
-        outcome.ways += 1
+    if sensor.start_from_trigger:  # the scheduler sends it to the triggerer, and no worker polls before
+        outcome.departures += 1
         start = sensor.start_trigger_args
         event = _run_trigger(start.trigger_cls, start.trigger_kwargs, sensor, began + start.timeout)
         return make().resume_execution(start.next_method, {"event": event}, context)
@@ -120,17 +122,17 @@ def _run(make: Any, context: Any, outcome: Outcome) -> Any:
         try:
             return make().execute(context)
         except TaskDeferred as deferral:
-            outcome.ways += 1
+            outcome.departures += 1
             event = _run_trigger(*deferral.trigger.serialize())
             return make().resume_execution(deferral.method_name, {"event": event}, context)
         except AirflowRescheduleException as again:
-            outcome.ways += 1
+            outcome.departures += 1
             context["ti"].first_reschedule = began
             time.sleep(max(0.0, (again.reschedule_date - datetime.now(UTC)).total_seconds()))
 
 
 def started_trigger(kwargs: dict[str, Any], task: Any, timeout_after: datetime, try_number: int = 1) -> Any:
-    """Make the trigger of a task that starts in the triggerer, as that does (Airflow 3.3)."""
+    """Return the trigger of a task that starts in the triggerer, made as Airflow 3.3 makes it."""
     trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
     trigger.task_instance = SimpleNamespace(task_id="wait", try_number=try_number, task=task)
     trigger.timeout_after = timeout_after
@@ -139,7 +141,7 @@ def started_trigger(kwargs: dict[str, Any], task: Any, timeout_after: datetime, 
 
 
 def _run_trigger(path: str, kwargs: dict[str, Any], task: Any = None, timeout_after: datetime | None = None) -> Any:
-    """Run a trigger from what the metadata database keeps of it, and give its one event."""
+    """Run a trigger from what the metadata database keeps of it, and return its one event."""
     assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
 
     async def events() -> list[Any]:
@@ -147,7 +149,8 @@ def _run_trigger(path: str, kwargs: dict[str, Any], task: Any = None, timeout_af
             trigger = started_trigger(kwargs, task, timeout_after)
         else:
             trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
-        return [event async for event in trigger.run()]
+        async with asyncio.timeout(MAX_WAIT):
+            return [event async for event in trigger.run()]
 
     (event,) = asyncio.run(events())
     return json.loads(json.dumps(event.payload))

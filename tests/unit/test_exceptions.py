@@ -6,9 +6,13 @@ import json
 import pickle
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_synapse_livy import exceptions
+from airflow_provider_synapse_livy.airflow_compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+)
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkSessionTimeoutError,

@@ -9,10 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
-
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.airflow.outcomes import ENDINGS, LOST_AND_FOUND_TIMEOUT, MODES, POKE_INTERVAL, REACTIONS
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
 
 ERRORS = Path(os.environ["MATRIX_ERRORS"])
 
@@ -62,7 +66,7 @@ for mode, where in MODES.items():
 
 STARTED = COMMON | {"start_from_trigger": True, "target_states": ["idle"]}
 
-with DAG("starts", schedule=None, params={"session_id": Param(0, type="integer")}):
+with DAG("starts", schedule=None, params={"session_id": 0}):
 
     @task
     def make_id() -> int:

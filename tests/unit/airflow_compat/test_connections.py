@@ -9,10 +9,10 @@ import threading
 import weakref
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_synapse_livy.airflow_compat import connections
 from airflow_provider_synapse_livy.airflow_compat.connections import read_connection
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowNotFoundException
 
 VARIABLE = "AIRFLOW_CONN_WORKSPACE"
 

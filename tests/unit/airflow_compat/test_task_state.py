@@ -261,7 +261,7 @@ def test_try_started_at():
 
 def test_delete_xcom(monkeypatch):
     """The XCom is deleted of this task instance, and of no other."""
-    from airflow.providers.common.compat import sdk
+    from airflow_provider_synapse_livy.airflow_compat import sdk
 
     deleted = []
     monkeypatch.setattr(sdk, "XCom", SimpleNamespace(delete=lambda **key: deleted.append(key)))

@@ -1,191 +1,122 @@
-"""The API file: requests as they are built, answers as they are understood. No network."""
+"""Reading responses: a record, a page of a list, an error body in all its shapes, ``Retry-After``."""
 
 from __future__ import annotations
 
+import gzip
 import json
-import socket
-import ssl
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from urllib.parse import unquote, urlsplit
 
 import pytest
-import requests
-from hypothesis import given
-from hypothesis import strategies as st
-from yarl import URL
 
 from airflow_provider_synapse_livy.exceptions import (
-    InvalidSparkSessionIdError,
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
-    SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
     SynapseLivyResponseError,
     SynapseLivyUnavailableError,
 )
-from airflow_provider_synapse_livy.livy.responses import (
-    LivyResponse,
-    connection_error,
-    list_spark_sessions_request,
-    read_spark_session,
-    read_spark_session_list,
-    spark_session_request,
-    validate_session_id,
-)
+from airflow_provider_synapse_livy.livy.requests import Pool
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse, one_line, retry_after
 from airflow_provider_synapse_livy.models import SparkSession
 from tests.support import sample_sessions as samples
 
-ENDPOINT = "https://ws.dev.azuresynapse.net"
+POOL = Pool("https://ws.dev.azuresynapse.net", "etl")
 ACTIVITY_ID = "0f0e0d0c-0b0a-0908-0706-050403020100"
-
-
-def request_for(session_id=12, **changes):
-    """Build the request for a session."""
-    parts = {"endpoint": ENDPOINT, "spark_pool_name": "etl", "livy_api_version": "2020-12-01"}
-    return spark_session_request(session_id=session_id, **parts | changes)
+IDLE = samples.as_json(samples.IDLE)
+GZIP = gzip.compress(IDLE, mtime=0)
 
 
 def read(body, status=200, **headers):
-    """Read an answer to the request for session 12."""
+    """Read a response to the request for session 12."""
     raw = body if isinstance(body, bytes) else samples.as_json(body)
-    return read_spark_session(request_for(), LivyResponse(status, {"X-MS-Activity-Id": ACTIVITY_ID} | headers, raw))
+    response = LivyResponse(status, {"X-MS-Activity-Id": ACTIVITY_ID} | headers, raw)
+    return SPARK_SESSION.get(POOL, 12).read(response)
 
 
-@pytest.mark.parametrize("given", [0, 12, "0", "12", " 12\n", 2**31 - 1])
-def test_session_ids(given):
-    """A whole number is an id, 0 too, and so is one in digits, as templates render it."""
-    assert validate_session_id(given) == int(given)
+def page(body, *, size=20, **headers):
+    """Read a response to the request for a page of the list."""
+    raw = body if isinstance(body, bytes) else samples.as_json(body)
+    response = LivyResponse(200, {"x-ms-activity-id": ACTIVITY_ID} | headers, raw)
+    return SPARK_SESSION.page(POOL, start=40, size=size).read(response)
 
 
-@pytest.mark.parametrize(
-    ("given", "cause"),
-    [
-        (None, "gave nothing"),
-        ("None", "gave nothing"),
-        ("", "gave nothing"),
-        (True, "another kind"),
-        (False, "another kind"),
-        (1.5, "another kind"),
-        (12.0, "another kind"),
-        (-1, "was not created"),
-        ("-1", "was not created"),
-        (2**31, "too large"),
-        (str(2**31), "too large"),
-        ("9" * 50, "too large"),
-        ("1; DROP", "Only digits"),
-        ("1/../2", "Only digits"),
-        ("٣", "Only digits"),
-        ("{{ ti.xcom_pull('create') }}", "not rendered"),
-        ({"id": 12}, r"take its \['id'\]"),
-        ([12], "expand"),
-        (b"12", "Only digits"),
-        ("x" * 10_000, "Only digits"),
-    ],
-    ids=lambda value: repr(value)[:30],
-)
-def test_what_is_no_session_id(given, cause):
-    """Anything else is refused before any request, and the message names the likely cause."""
-    with pytest.raises(InvalidSparkSessionIdError, match=cause) as caught:
-        request_for(given)
-    assert len(str(caught.value)) < 1000
-
-
-def test_request():
-    """The address is the documented one."""
-    request = request_for()
-    path = "livyApi/versions/2020-12-01/sparkPools/etl/sessions/12"
-    assert request.url == f"{ENDPOINT}/{path}?detailed=true"
-    assert request.subject == "Spark session 12 in pool etl"
-    assert request_for(detailed=False).url == f"{ENDPOINT}/{path}?detailed=false"
-
-
-HOSTILE_NAMES = [
-    "a/b",
-    "../etl",
-    "a?b",
-    "a#b",
-    "%2e%2e",
-    "%2F",
-    "a b",
-    "ü",
-    "a\r\nHost: x",
-    "..%2f",
-    "a\\b",
-    "@x",
-    ":x",
-]
-
-
-@pytest.mark.parametrize("name", HOSTILE_NAMES)
-@pytest.mark.parametrize("part", ["spark_pool_name", "livy_api_version"])
-def test_path_parts_stay_one_part(part, name):
-    """Whatever a name holds, it stays one part of the path, which a server reads as that very name."""
-    url = urlsplit(request_for(**{part: name}).url)
-    parts = [unquote(quoted) for quoted in url.path.split("/")]
-    assert (url.netloc, len(parts), parts[5 if part == "spark_pool_name" else 3]) == (
-        "ws.dev.azuresynapse.net",
-        8,
-        name,
-    )
-
-
-@pytest.mark.parametrize("name", ["", " ", ".", "..", "None", None, 5])
-@pytest.mark.parametrize("part", ["spark_pool_name", "livy_api_version"])
-def test_path_parts_that_no_quoting_holds_are_refused(part, name):
-    """Dots would lead out of the path, and nothing is no name."""
-    with pytest.raises(SynapseLivyConfigurationError, match=part):
-        request_for(**{part: name})
-
-
-def test_answer_with_the_session():
-    """The answer gives the session, and the id under which Microsoft's support finds the request."""
+def test_record():
+    """The response gives the session, and the id under which Microsoft's support finds the request."""
     session, activity_id, _ = read(samples.IDLE)
     assert (session.id, session.state, activity_id) == (12, "idle", ACTIVITY_ID)
+    assert session == SparkSession.from_dict(samples.IDLE)
 
 
-def test_plain_answer():
+def test_plain_record():
     """The plain form is a session too."""
-    assert read(samples.PLAIN).session.result is None
+    assert read(samples.PLAIN).record.result is None
+
+
+def test_record_without_activity_id():
+    """A response that names no activity id has none, and its errors have no such line."""
+    request = SPARK_SESSION.get(POOL, 12)
+    assert request.read(LivyResponse(200, {}, IDLE)).activity_id is None
+    with pytest.raises(SparkSessionNotFoundError) as caught:
+        request.read(LivyResponse(404, {}, b""))
+    assert caught.value.activity_id is None
+    assert "ctivity id" not in str(caught.value)
 
 
 NESTED = {"error": {"code": "Unauthorized", "message": "The principal lacks the permission."}}
 TRACE = {"TraceId": "x", "Message": "The HTTP status code of the response was not expected (400)."}
 STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"ExceptionDetail": "at Foo.Bar()\r\n" * 400})}}
+AUDIENCE = {"code": "InvalidTokenAuthenticationAudience", "message": "Audience validation failed."}
+FIREWALL = {"code": "ClientIpAddressNotAuthorized", "message": "Client Ip address : 192.0.2.1"}
+EMPTY = "The body is empty."
 
 
 @pytest.mark.parametrize(
     ("status", "body", "error", "code", "words"),
     [
-        pytest.param(400, TRACE, SynapseLivyResponseError, None, "was not expected .400..*livy_api_version", id="400"),
+        pytest.param(
+            400, TRACE, SynapseLivyResponseError, None, "livy_api_version.*Synapse says: .*not expected .400.", id="400"
+        ),
         pytest.param(
             401,
-            {"code": "InvalidTokenAuthenticationAudience", "message": "Audience validation failed."},
+            AUDIENCE,
             SynapseLivyAuthenticationError,
             "InvalidTokenAuthenticationAudience",
-            "Audience validation failed.*tenant and cloud",
+            "tenant and cloud.*Synapse says: Audience validation failed.",
             id="401 audience",
         ),
         pytest.param(
-            403, NESTED, SynapseLivyPermissionError, "Unauthorized", "Synapse Compute Operator", id="403 role"
+            403,
+            NESTED,
+            SynapseLivyPermissionError,
+            "Unauthorized",
+            "Synapse Compute Operator.*Synapse says: The principal lacks the permission.",
+            id="403 role",
         ),
         pytest.param(
             403,
-            {"code": "ClientIpAddressNotAuthorized", "message": "Client Ip address : 192.0.2.1"},
+            FIREWALL,
             SynapseLivyPermissionError,
             "ClientIpAddressNotAuthorized",
-            "192.0.2.1.*firewall",
+            "firewall.*Synapse says: Client Ip address : 192.0.2.1",
             id="403 firewall",
         ),
         pytest.param(
-            404, {"code": "NotFound", "message": "gone"}, SparkSessionNotFoundError, "NotFound", "gone", id="404 flat"
+            404,
+            {"code": "NotFound", "message": "gone"},
+            SparkSessionNotFoundError,
+            "NotFound",
+            "Synapse says: gone",
+            id="404 flat",
         ),
         pytest.param(
             404,
             {"error": {"code": "NotFound", "message": "gone"}},
             SparkSessionNotFoundError,
             "NotFound",
-            "gone",
+            "Synapse says: gone",
             id="404 nested",
         ),
         pytest.param(
@@ -193,23 +124,33 @@ STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"Excepti
             {"code": "NotFound", "message": "gone", "error": None},
             SparkSessionNotFoundError,
             "NotFound",
-            "gone",
+            "Synapse says: gone",
             id="404 null error",
         ),
         pytest.param(
-            404, {"code": 404, "error": "gone"}, SparkSessionNotFoundError, "404", "gone", id="404 error in a string"
+            404,
+            {"code": 404, "error": "gone"},
+            SparkSessionNotFoundError,
+            "404",
+            "Synapse says: gone",
+            id="404 error in a string",
         ),
         pytest.param(
             404,
             {"Error": {"CODE": "X", "Message": "gone"}},
             SparkSessionNotFoundError,
             "X",
-            "gone",
+            "Synapse says: gone",
             id="404 other case",
         ),
-        pytest.param(408, b"", SynapseLivyUnavailableError, None, "an empty body", id="408"),
+        pytest.param(408, b"", SynapseLivyUnavailableError, None, EMPTY, id="408"),
         pytest.param(
-            429, b"Your request has hit the limit", SynapseLivyUnavailableError, None, "has hit the limit", id="429"
+            429,
+            b"Your request has hit the limit",
+            SynapseLivyUnavailableError,
+            None,
+            "The body begins: Your request has hit the limit",
+            id="429",
         ),
         pytest.param(500, STACK_TRACE, SynapseLivyUnavailableError, "UnknownError", "ExceptionDetail", id="500"),
         pytest.param(
@@ -217,194 +158,304 @@ STACK_TRACE = {"error": {"code": "UnknownError", "message": json.dumps({"Excepti
             b"<!doctype html><title>Bad\n Gateway</title>",
             SynapseLivyUnavailableError,
             None,
-            "an HTML page, 'Bad",
+            "The body is an HTML page, 'Bad Gateway'.",
             id="502 HTML",
         ),
-        pytest.param(503, b"<html></html>", SynapseLivyUnavailableError, None, "an HTML page", id="503 HTML"),
-        pytest.param(504, b"\xff\xfe", SynapseLivyUnavailableError, None, "504", id="504 not UTF-8"),
-        pytest.param(500, b'"just text"', SynapseLivyUnavailableError, None, "just text", id="500 string"),
-        pytest.param(500, b"[1, 2]", SynapseLivyUnavailableError, None, "1, 2", id="500 list"),
-        pytest.param(500, b'{"error": 5, "message": null}', SynapseLivyUnavailableError, None, "5", id="500 odd"),
-        pytest.param(409, b"{}", SynapseLivyUnavailableError, None, "is being changed", id="409"),
-        pytest.param(423, b"{}", SynapseLivyUnavailableError, None, "is locked", id="423"),
+        pytest.param(
+            503, b"<html></html>", SynapseLivyUnavailableError, None, "The body is an HTML page.", id="503 HTML"
+        ),
+        pytest.param(504, b"\xff\xfe", SynapseLivyUnavailableError, None, "The body begins: \ufffd", id="504 no UTF-8"),
+        pytest.param(500, b'"just text"', SynapseLivyUnavailableError, None, 'begins: "just text"', id="500 string"),
+        pytest.param(500, b"[1, 2]", SynapseLivyUnavailableError, None, r"begins: \[1, 2\]", id="500 list"),
+        pytest.param(500, b'{"error": 5, "message": null}', SynapseLivyUnavailableError, None, "says: 5", id="500 odd"),
+        pytest.param(409, b"{}", SynapseLivyUnavailableError, None, "what changes the pool", id="409"),
+        pytest.param(423, b"{}", SynapseLivyUnavailableError, None, "who locked the pool", id="423"),
         pytest.param(430, b"{}", SynapseLivyUnavailableError, None, "limits are reached", id="430"),
-        pytest.param(204, b"", SynapseLivyResponseError, None, "an empty body", id="204"),
+        pytest.param(204, b"", SynapseLivyResponseError, None, EMPTY, id="204"),
         pytest.param(418, b"short and stout", SynapseLivyResponseError, None, "short and stout", id="unknown status"),
     ],
 )
 def test_errors(status, body, error, code, words):
-    """Every status means one kind of error; its message has the subject, the status, the service's words, a remedy."""
+    """Whatever shape an error has, the message has the subject, the status, a fix, and the service's own words."""
     with pytest.raises(
-        error, match=rf"(?s)Spark session 12 in pool etl: Synapse answered {status} .*{words}"
+        error, match=rf"(?s)^Spark session 12 in pool etl: Synapse answered {status}.*{words}"
     ) as caught:
         read(body, status)
     assert (caught.value.status, caught.value.code, caught.value.activity_id) == (status, code, ACTIVITY_ID)
-    assert ACTIVITY_ID in str(caught.value)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"Spark session 12 in pool etl: Synapse answered {status}{f' ({code})' if code else ''}."
+    assert lines[1].startswith("Fix: ")
+    assert lines[-1] == f"Activity id: {ACTIVITY_ID}"
+    assert len(lines) <= 4
     assert len(str(caught.value)) < 1000
-    assert "\n" not in str(caught.value)
+
+
+def test_bodies_of_errors_are_decompressed():
+    """The words of an error are read from a compressed body, and one that is damaged does not hide the status."""
+    with pytest.raises(SparkSessionNotFoundError, match="Synapse says: gone"):
+        read(gzip.compress(b'{"message": "gone"}'), 404, **{"Content-Encoding": "gzip"})
+    with pytest.raises(SparkSessionNotFoundError, match="The body can't be decompressed: it is not gzip"):
+        read(b"no gzip", 404, **{"Content-Encoding": "gzip"})
 
 
 def test_redirects_are_errors():
     """A redirect is named, and not followed, since it would carry the token along."""
-    with pytest.raises(SynapseLivyResponseError, match="302 .*redirect, .*, to https://elsewhere.example") as caught:
+    words = "answered 302(?s:.*)It redirects to https://elsewhere.example/x+"
+    with pytest.raises(SynapseLivyResponseError, match=words) as caught:
         read(b"", 302, location="https://elsewhere.example/" + "x" * 10_000)
     assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "problem", "evidence"),
     [
-        pytest.param(b"<html><title>Log in</title>", "not JSON .an HTML page, 'Log in'", id="HTML"),
-        pytest.param(b'{"id": NaN}', "not JSON", id="NaN"),
-        pytest.param(b"idle", "not JSON .idle", id="text"),
-        pytest.param(b"503 Service Unavailable", "not JSON .503 Service", id="text that begins like JSON"),
-        pytest.param(b"null", "not a Spark session .see the whole", id="null"),
-        pytest.param(b"[]", "not a Spark session .see the whole", id="list"),
-        pytest.param(b'{"id": "x", "log": 1}', "not a Spark session .see id, log", id="wrong types"),
-        pytest.param(samples.as_json(samples.session(id=13)), "with the session 13 instead", id="another session"),
-        pytest.param(samples.as_json(samples.session(jobType="SparkBatch")), "Spark batch job", id="batch"),
+        pytest.param(b"<html><title>Log in</title>", "is not JSON", "The body is an HTML page, 'Log in'.", id="HTML"),
+        pytest.param(b'{"id": NaN}', "is not JSON", "The parser says: ", id="NaN"),
+        pytest.param(b"idle", "is not JSON", "The body begins: idle", id="text"),
+        pytest.param(b"503 Service Unavailable", "is not JSON", "begins: 503 Service", id="text that begins like JSON"),
+        pytest.param(b"null", "is not a Spark session", "It is not a JSON object.", id="null"),
+        pytest.param(b"[]", "is not a Spark session", "It is not a JSON object.", id="list"),
+        pytest.param(b'"x"', "is not a Spark session", "It is not a JSON object.", id="string"),
+        pytest.param(b'{"id": "x", "log": 1}', "is not a Spark session", "Wrong fields: id, log.", id="wrong types"),
+        pytest.param(
+            samples.as_json(samples.session(id=13)), "is about Spark session 13 instead", "", id="another one"
+        ),
+        pytest.param(
+            samples.as_json(samples.session(jobType="SparkBatch")), "describes a Spark batch job", "", id="batch"
+        ),
     ],
 )
-def test_answers_that_are_no_session(body, words):
+def test_responses_that_are_not_the_record(body, problem, evidence):
     """A 200 without the session that was asked for is an error that says what came instead, and never a session."""
-    with pytest.raises(SynapseLivyResponseError, match=words) as caught:
+    with pytest.raises(SynapseLivyResponseError, match=f"(?s)Synapse's response 200 {problem}.*{evidence}") as caught:
         read(body)
     assert (caught.value.status, caught.value.activity_id) == (200, ACTIVITY_ID)
+    assert caught.value.may_have_been_processed
 
 
-@pytest.mark.parametrize("length", [0, 1, 2, 700, len(samples.as_json(samples.IDLE)) - 1])
-def test_answers_that_are_cut_short(length):
-    """Half an answer may come whole the next time, so it counts as a connection that broke."""
-    with pytest.raises(SynapseLivyUnavailableError, match="broke the connection off") as caught:
-        read(samples.as_json(samples.IDLE)[:length])
+@pytest.mark.parametrize("encoding", [None, "gzip", "x-gzip", " GZip"])
+def test_decompression(encoding):
+    """A gzip body is decompressed, whatever the letter case of its encoding, and no other was asked for."""
+    body = gzip.compress(IDLE) if encoding else IDLE
+    assert read(body, **({"content-encoding": encoding} if encoding else {})).record.state == "idle"
+    with pytest.raises(SynapseLivyResponseError, match="is not JSON"):
+        read(gzip.compress(IDLE), **{"content-encoding": "br"})
+
+
+def test_byte_order_marks():
+    """A UTF-8 byte order mark before the JSON is passed over, for a record, a page and an error."""
+    mark = b"\xef\xbb\xbf"
+    assert read(mark + IDLE).record.state == "idle"
+    assert page(mark + samples.as_json({"sessions": [samples.IDLE]})).read(12).record.state == "idle"
+    with pytest.raises(SparkSessionNotFoundError, match="Synapse says: gone"):
+        read(mark + b'{"message": "gone"}', 404)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 700, len(IDLE) - 1])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_truncated_responses(mark, length):
+    """A response that ends too early may come whole the next time, so it is retried."""
+    with pytest.raises(SynapseLivyUnavailableError, match=r"Synapse's response 200 ended too early\.\nFix: ") as caught:
+        read(mark + IDLE[:length])
     assert (caught.value.status, caught.value.activity_id) == (200, ACTIVITY_ID)
+    assert caught.value.may_have_been_processed
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("1", 1),
-        ("120", 120),
-        (timedelta(minutes=1), 60),
-        (timedelta(hours=-1), None),
-        ("0", None),
-        ("-5", None),
-        ("soon", None),
-        ("", None),
-        ("Wed, 99 Foo 2025", None),
-    ],
+    "body",
+    [GZIP[:-9], GZIP[:-100], GZIP[:5], b"", b"no gzip"],
+    ids=["without its end", "without 100 bytes", "5 bytes", "nothing", "garbage"],
 )
-def test_retry_after(value, seconds):
-    """Retry-After is understood in seconds and as a date; what is past or nonsense counts as not asked."""
-    if isinstance(value, timedelta):
-        value = format_datetime(datetime.now(UTC) + value, usegmt=True)
+def test_truncated_gzip(body):
+    """Gzip that has no end, or is damaged, counts as a response that ended too early."""
+    with pytest.raises(SynapseLivyUnavailableError, match="ended too early"):
+        read(body, **{"Content-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_bodies_that_are_too_large(compress):
+    """A body of more than 4 MB is an error, compressed or not, and one of just 4 MB is read."""
+    assert MAX_BODY_BYTES == 4 * 1024 * 1024
+    for padding, is_read in ((0, True), (1, False)):
+        body = b" " * (MAX_BODY_BYTES - len(IDLE) + padding) + IDLE
+        headers = {"Content-Encoding": "gzip"} if compress else {}
+        raw = gzip.compress(body, 1) if compress else body
+        if is_read:
+            assert read(raw, **headers).record.id == 12
+            continue
+        with pytest.raises(SynapseLivyResponseError, match="has more than 4 MB"):
+            read(raw, **headers)
+        with pytest.raises(SynapseLivyResponseError, match="has more than 4 MB"):
+            page(raw, **headers)
+
+
+def test_decompression_is_bounded():
+    """A small body that would decompress to a huge one is decompressed up to the limit and no further."""
+    bomb = gzip.compress(b"\0" * (MAX_BODY_BYTES * 8), 9)
+    assert len(bomb) < 100_000
+    assert len(LivyResponse(200, {"Content-Encoding": "gzip"}, bomb).decompressed()) == MAX_BODY_BYTES + 1
+
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def http_date(**after):
+    """Return a date that is so long after the one in the response's ``Date`` header."""
+    return format_datetime(NOW + timedelta(**after), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "1"}, 1),
+        ({"Retry-After": "120"}, 120),
+        ({"retry-after": " 120 "}, 120),
+        ({"Retry-After": "2.5"}, 2.5),
+        ({"Retry-After": "0.25"}, 0.25),
+        ({"Retry-After": http_date(minutes=1)}, 60),
+        ({"Retry-After": http_date(hours=-1)}, None),
+        ({"Retry-After": "0"}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "1e3"}, None),
+        ({"Retry-After": "5 s"}, None),
+        ({"Retry-After": "٣"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "Wed, 99 Foo 2025"}, None),
+        ({"Retry-After": "604800"}, 604800),
+        ({"Retry-After": "604801"}, None),
+        ({"Retry-After": "9" * 400}, None),
+        ({"Retry-After": http_date(days=8)}, None),
+        ({"retry-after-ms": "1500"}, 1.5),
+        ({"x-ms-retry-after-ms": "250"}, 0.25),
+        ({"X-MS-Retry-After-MS": "250.5"}, 0.2505),
+        ({"x-ms-retry-after-ms": "1500", "Retry-After": "2"}, 1.5),
+        ({"retry-after-ms": "900", "x-ms-retry-after-ms": "1500"}, 0.9),
+        ({"retry-after-ms": "0", "Retry-After": "2"}, 2),
+        ({"retry-after-ms": "nonsense", "x-ms-retry-after-ms": "-1", "Retry-After": "2"}, 2),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_retry_after(headers, seconds):
+    """Each header and form is understood; what is past, nonsense or beyond a week counts as not asked."""
+    response = LivyResponse(429, {"Date": http_date()} | headers, b"")
+    assert retry_after(response) == (seconds and pytest.approx(seconds))
     with pytest.raises(SynapseLivyUnavailableError) as caught:
-        read(b"", 429, **{"Retry-After": value})
-    assert caught.value.retry_after == (seconds and pytest.approx(seconds, abs=10))
+        SPARK_SESSION.get(POOL, 12).read(response)
+    assert caught.value.retry_after == retry_after(response)
 
 
-def test_list_request():
-    """The request for a list is the documented one as well."""
-    request = list_spark_sessions_request(
-        endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", size=1
-    )
-    path = "livyApi/versions/2020-12-01/sparkPools/etl/sessions"
-    assert request.url == f"{ENDPOINT}/{path}?from=0&size=1&detailed=false"
-    read_spark_session_list(request, LivyResponse(200, {}, b'{"from": 0, "total": 0, "sessions": []}'))
+@pytest.mark.parametrize("date", [None, "nonsense", ""])
+def test_retry_after_by_our_own_clock(date):
+    """Where the service does not show its clock, a date is compared with ours."""
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    headers = {"Retry-After": later} | ({} if date is None else {"Date": date})
+    assert retry_after(LivyResponse(503, headers, b"")) == pytest.approx(3600, abs=60)
 
 
-def page(items, size=20, **fields):
-    """Read a page with these items."""
-    request = list_spark_sessions_request(
-        endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", start=40, size=size, detailed=True
-    )
-    assert request.url.endswith(f"/sessions?from=40&size={size}&detailed=true")
-    answer = LivyResponse(200, {"x-ms-activity-id": "activity-1"}, samples.as_json({"sessions": items} | fields))
-    return read_spark_session_list(request, answer)
+def test_errors_that_last_have_no_retry_after():
+    """An error that will be the same again does not say when to come back, even if the response does."""
+    with pytest.raises(SparkSessionNotFoundError) as caught:
+        read(b"", 404, **{"Retry-After": "5"})
+    assert not hasattr(caught.value, "retry_after")
 
 
 def test_page():
-    """A page gives the sessions that say all, by their ids; what is no session makes the others no less readable."""
+    """A page gives the complete records by their ids; what is not a record makes the others no less readable."""
     others = [samples.PLAIN, {"id": 1}, {"id": "x"}, None, 7, samples.session(id=2, jobType="SparkBatch")]
-    found = page([samples.session(id=9), *others, samples.DEAD])
-    read = {session_id: found.read(session_id) for session_id in found.items}
-    assert {session_id: answer.session for session_id, answer in read.items() if answer} == {
+    found = page({"sessions": [samples.session(id=9), *others, samples.DEAD]})
+    snapshots = {session_id: found.read(session_id) for session_id in found.items}
+    assert {session_id: snapshot.record for session_id, snapshot in snapshots.items() if snapshot} == {
         9: SparkSession.from_dict(samples.session(id=9)),
         12: SparkSession.from_dict(samples.DEAD),
     }
-    assert {answer.activity_id for answer in read.values() if answer} == {"activity-1"}
+    assert {snapshot.activity_id for snapshot in snapshots.values() if snapshot} == {ACTIVITY_ID}
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", "18446744073709551616"])
+def test_items_that_cannot_be_stored(value):
+    """An item with a number that can't be stored is not read from the list; the others are."""
+    odd = samples.as_json(samples.session(id=9, novelty="X")).replace(b'"X"', value.encode())
+    found = page(b'{"sessions": [%s, %s]}' % (odd, IDLE))
+    assert found.read(9) is None
+    assert found.read(12).record.state == "idle"
 
 
 def test_digest():
-    """What tells a change is the same in a page as in a look at the session alone, and another for another state."""
-    alone = read_spark_session(request_for(9), LivyResponse(200, {}, samples.as_json(samples.session(id=9))))
-    assert page([samples.session(id=9)]).digest(9) == alone.digest
-    assert page([samples.session(id=9, state="busy")]).digest(9) != alone.digest
+    """The digest of a record is the same in a page as in a response of its own, and changes with the record."""
+    alone = SPARK_SESSION.get(POOL, 9).read(LivyResponse(200, {}, samples.as_json(samples.session(id=9))))
+    assert page({"sessions": [samples.session(id=9)]}).digest(9) == alone.digest
+    assert page({"sessions": [samples.session(id=9)]}).read(9).digest == alone.digest
+    assert page({"sessions": [samples.session(id=9, state="busy")]}).digest(9) != alone.digest
 
 
 @pytest.mark.parametrize(
     ("items", "fields", "is_last"),
-    [(2, {"total": 2}, False), (2, {}, False), (1, {"total": 1}, True), (1, {}, True), (0, {"total": 2}, True)],
+    [
+        (2, {"total": 2}, False),
+        (2, {}, False),
+        (2, {"total": None}, False),
+        (1, {"total": 1}, True),
+        (1, {}, True),
+        (0, {"total": 2}, True),
+    ],
 )
 def test_last_page(items, fields, is_last):
     """The list goes on while a page is full; an empty one is the last, whatever it says."""
-    assert page([samples.IDLE] * items, size=2, **fields).is_last is is_last
-
-
-@pytest.mark.parametrize("body", [b"null", b"[]", b"{}", b'{"sessions": null}'])
-def test_answers_that_are_no_list(body):
-    """What is no list of sessions is an error."""
-    request = list_spark_sessions_request(
-        endpoint=ENDPOINT, spark_pool_name="etl", livy_api_version="2020-12-01", size=1
-    )
-    with pytest.raises(SynapseLivyResponseError, match="not a list of sessions"):
-        read_spark_session_list(request, LivyResponse(200, {}, body))
-
-
-def wrapped(cause: Exception) -> Exception:
-    """Give an error as an HTTP library raises it, with the true cause two steps down."""
-    inner, outer = OSError("inner"), RuntimeError("outer")
-    inner.__context__ = cause
-    outer.__cause__ = inner
-    return outer
+    assert page({"sessions": [samples.IDLE] * items} | fields, size=2).is_last is is_last
 
 
 @pytest.mark.parametrize(
-    ("cause", "error", "words"),
+    "body",
     [
-        (ssl.SSLCertVerificationError(1, "x"), SynapseLivyConfigurationError, "certificate of .* not trusted.*verify"),
-        (socket.gaierror(-2, "x"), SynapseLivyUnavailableError, "can't be resolved"),
-        (TimeoutError("x"), SynapseLivyUnavailableError, "did not answer in time"),
-        (ConnectionRefusedError("x"), SynapseLivyUnavailableError, "refused the connection"),
-        (ConnectionResetError("x"), SynapseLivyUnavailableError, "broke the connection off"),
-        (ValueError("x"), SynapseLivyUnavailableError, "broke the connection off"),
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"5",
+        b'{"sessions": null}',
+        b'{"sessions": 5}',
+        b'{"sessions": "none"}',
+        b'{"sessions": {"12": {"id": 12}}}',
+        b'{"sessions": [',
+        b"<html>",
     ],
-    ids=repr,
 )
-def test_broken_connections(cause, error, words):
-    """A connection that breaks may mend, and is tried again, but for a certificate that is not trusted."""
-    caught = connection_error("Spark session 12 in pool etl", f"{ENDPOINT}/livyApi", wrapped(cause))
-    assert type(caught) is error
-    assert str(caught).startswith("Spark session 12 in pool etl: ")
-    assert f"{ENDPOINT} " in str(caught).replace(":", " ").replace("https ", "https:")
-    with pytest.raises(error, match=words):
-        raise caught
+def test_responses_that_are_not_a_list(body):
+    """What is not a list of sessions is an error, and never an empty list."""
+    with pytest.raises(
+        SynapseLivyResponseError, match="^The list of .* pool etl: Synapse's response 200 is not a list"
+    ):
+        page(body)
 
 
-@given(pool=st.one_of(st.text(), st.text("./%\\?#2eEfF;@: \n\ud800")), version=st.text("./%?#2eE-"))
-def test_no_path_part_escapes(pool, version):
-    """Whatever is given as pool and version stays one part of the path each, in the eyes of both HTTP libraries."""
-    try:
-        url = spark_session_request(
-            endpoint=ENDPOINT, spark_pool_name=pool, livy_api_version=version, session_id=12
-        ).url
-    except SynapseLivyConfigurationError:
-        return
-    sent = [str(requests.Request("GET", url).prepare().url), str(URL(url))]
-    for parts in map(urlsplit, sent):
-        assert f"{parts.scheme}://{parts.netloc}" == ENDPOINT
-        assert [unquote(part) for part in parts.path.split("/")] == [
-            "", "livyApi", "versions", version, "sparkPools", pool, "sessions", "12"
-        ]  # fmt: skip
-        assert parts.query == "detailed=true"
-        assert not parts.fragment
+def test_missing_pools():
+    """For the list, 404 means that the workspace has no such pool."""
+    with pytest.raises(
+        SparkSessionNotFoundError, match="^The list of Spark sessions in pool etl: Synapse answered 404"
+    ):
+        SPARK_SESSION.page(POOL).read(LivyResponse(404, {}, b""))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a\r\n  b\tc", "a b c"),
+        ("\x00a\x1b[31mb\x7f", "a [31mb"),
+        ("x" * 401, "x" * 400 + "..."),
+        ("x" * 400, "x" * 400),
+    ],
+)
+def test_one_line(text, line):
+    """A quoted text is one line without control characters, and is cut if it is too long."""
+    assert one_line(text) == line
+
+
+def test_headers():
+    """A header's name may have any letter case, and its value becomes a short line that can be stored."""
+    response = LivyResponse(200, {"X-Ms-Activity-Id": "a\x00b\udcff" + "c" * 1000}, b"")
+    assert re.fullmatch(r"a b\?c+\.\.\.", response.activity_id)
+    assert len(response.activity_id) < 500
+    assert response.header("location") is None

@@ -1,0 +1,29 @@
+"""What bounds every integration test: a hang is a failure."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+#: Many times what the longest test takes on a busy machine. It decides no test that does not hang.
+LONGEST_TEST = 60
+
+
+@pytest.fixture(autouse=True)
+def bounded(request):
+    """Fail a test that hangs."""
+
+    def give_up(*_):
+        pytest.fail(f"the test hung for {LONGEST_TEST} s")  # which is no Exception that a wait could tolerate
+
+    if "wheel" in request.keywords:  # it bounds each of its commands
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONGEST_TEST)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
