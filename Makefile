@@ -3,12 +3,15 @@
 PYTHON ?= python3
 AIRFLOW ?= 3.3
 VERSIONS ?= 2.11 3.0 3.1 3.2 3.3
-# What is pinned: the newest for AIRFLOW; or released/airflow-3.0.6, as the index was then; or lowest, our own floors.
+# What is pinned: the newest for AIRFLOW; or released/airflow-3.0.6, as the index was then; or lowest, our own floors; or
+# prerelease, where nothing is but that Airflow's newest pre-release is taken.
 SET ?= airflow-$(AIRFLOW)
 
 VENV := .venv/$(SET)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 CONSTRAINTS := constraints/$(SET).txt
 RELEASED := $(patsubst constraints/%.in,%,$(wildcard constraints/released/*.in))
+SETS := $(VERSIONS:%=airflow-%) $(RELEASED) lowest
+PYTHONS ?= python3.12 python3.13
 INSTALLED := $(VENV)/.installed
 LINT_INSTALLED := $(VENV)/.installed-lint
 UI_INSTALLED := $(VENV)/.installed-ui
@@ -21,29 +24,40 @@ BENCH := .venv/bench
 
 .PHONY: help
 help:  ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 .PHONY: demo
-demo: $(INSTALLED)  ## A real Airflow waits for a Spark session of the local Synapse
+demo: $(INSTALLED)  ## Let a real Airflow wait for a Spark session of the local Synapse
 	@$(BIN)/python dev/demo.py
 
 .PHONY: ui
-ui: $(INSTALLED)  ## The same, and Airflow's UI stays open to click through
+ui: $(INSTALLED)  ## The same, and leave Airflow's UI open to click through
 	@$(BIN)/python dev/demo.py --ui
 
 .PHONY: test
-test: $(INSTALLED)  ## The tests, with branch coverage; AIRFLOW=2.11 takes another version
+test: $(INSTALLED)  ## Run all tests with branch coverage; AIRFLOW=2.11 uses another version
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses auto -o faulthandler_timeout=120 $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 .PHONY: test-unit
-test-unit: $(INSTALLED)  ## The tests that need neither a server nor a pause, in seconds
+test-unit: $(INSTALLED)  ## Run the unit tests, which need no server, in seconds
 	$(BIN)/python -m pytest --numprocesses auto tests/unit $(ARGS)
 
+.PHONY: test-unit-everywhere
+test-unit-everywhere:  ## The same under every set of pins and every Python: minutes
+	$(foreach set,$(SETS),$(MAKE) test-unit SET=$(set) &&) true
+	$(foreach python,$(PYTHONS),$(MAKE) test-unit PYTHON=$(python) &&) true
+
+.PHONY: test-everywhere
+test-everywhere:  ## All tests under every set of pins and every Python, and what Airflow is about to release: hours
+	$(foreach set,$(SETS),$(MAKE) test SET=$(set) &&) true
+	$(foreach python,$(PYTHONS),$(MAKE) test PYTHON=$(python) &&) true
+	-$(MAKE) test SET=prerelease
+
 .PHONY: test-matrix
-test-matrix:  ## All modes end alike, in a real Airflow on PostgreSQL; VERSIONS="2.11 3.3" takes fewer
+test-matrix:  ## Check that all modes end alike, in real Airflows on PostgreSQL; VERSIONS="2.11 3.3" uses fewer
 	$(foreach version,$(VERSIONS),$(MAKE) test-outcomes AIRFLOW=$(version) &&) true
 
 .PHONY: test-outcomes
@@ -51,15 +65,15 @@ test-outcomes: $(INSTALLED) services  ## The same for one version of Airflow
 	$(BIN)/python -m pytest tests/airflow $(ARGS)
 
 .PHONY: test-ui
-test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## The connection form and the Test button, in a real browser
+test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## Test the connection form and the Test button in a real browser
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/ui $(ARGS)
 
 .PHONY: test-wheel
-test-wheel: $(INSTALLED)  ## The wheel, in a venv of its own: it has all that the README's test of a DAG needs
+test-wheel: $(INSTALLED)  ## Run the README's test of a DAG with the built wheel, in a venv of its own
 	$(BIN)/python -m pytest -m wheel $(ARGS)
 
 .PHONY: test-distributed
-test-distributed: .venv/distributed/.installed services  ## A distributed Airflow, with PostgreSQL, Redis and Celery
+test-distributed: .venv/distributed/.installed services  ## Test a distributed Airflow with PostgreSQL, Redis and Celery
 	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
 
 .PHONY: services
@@ -68,22 +82,22 @@ services:
 		(apt-get update && apt-get install --yes --no-install-recommends postgresql redis-server)
 
 .PHONY: soak
-soak: $(INSTALLED)  ## 500 waits while one request in five fails, and for 20 s every one: minutes, and figures
+soak: $(INSTALLED)  ## Run 500 waits while requests fail, one in five, and all of them for 20 s; takes minutes
 	@AIRFLOW_HOME=$(CURDIR)/.airflow/soak $(BIN)/python dev/soak.py
 
 .PHONY: lint
-lint: $(LINT_INSTALLED)  ## Types, style, format, and who imports whom
+lint: $(LINT_INSTALLED)  ## Check types, style, format and import rules
 	$(BIN)/mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: bench
-bench: $(BENCH)/.installed  ## What waiting costs, beside other designs; more than an hour, ARGS="outage hang" 15 minutes
+bench: $(BENCH)/.installed  ## Measure waits beside other designs; takes more than an hour, ARGS="outage hang" 15 minutes
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 .PHONY: constraints
-constraints:  ## Renew the pinned versions of SET, with the options that its .in file names
+constraints:  ## Update the pinned versions for AIRFLOW, within the versions it allows
 	$(MAKE) SET=airflow-3.3 .venv/airflow-3.3/.installed
 	.venv/airflow-3.3/bin/uv pip compile pyproject.toml --quiet --group dev --extra emulator \
 		$(if $(filter airflow-%,$(SET)),--group lint --group ui) $(if $(filter airflow-3.3,$(SET)),--group distributed) \
@@ -95,7 +109,7 @@ constraints-released:  ## Make the sets that Airflow's releases met, from the da
 	$(foreach set,$(RELEASED),$(MAKE) constraints SET=$(set) &&) true
 
 .PHONY: clean
-clean:  ## Remove all that was made
+clean:  ## Remove everything that was built or installed
 	rm -rf .venv .airflow .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
 $(BENCH)/.installed: pyproject.toml constraints/bench.txt
@@ -116,7 +130,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) \
-		--editable '.[emulator]' --group dev
+		$(if $(filter prerelease,$(SET)),--prerelease=if-necessary-or-explicit) --editable '.[emulator]' --group dev
 	touch $@
 
 $(LINT_INSTALLED): $(INSTALLED)

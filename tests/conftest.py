@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 
 import hypothesis
 import pytest
@@ -18,7 +19,8 @@ hypothesis.settings.load_profile("untimed")
 # Airflow reads its environment when it is imported, which happens later than this.
 for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
     del os.environ[name]
-os.environ["AIRFLOW_HOME"] = str(PROJECT / ".airflow" / "tests")
+# Each Airflow has a home of its own: their databases differ.
+os.environ["AIRFLOW_HOME"] = str(PROJECT / ".airflow" / f"tests-{version('apache-airflow')}")
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "example_dags")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
