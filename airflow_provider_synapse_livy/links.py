@@ -14,13 +14,13 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, XCom
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS
+from airflow_provider_synapse_livy.models import SparkSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator, Context, TaskInstanceKey
     from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
-    from airflow_provider_synapse_livy.models import SparkSession
 
 __all__ = [
     "LINKS_KEY",
@@ -80,11 +80,13 @@ SPARK_SESSION_LINKS: tuple[BaseOperatorLink, ...] = (SparkUiLink(), DriverLogLin
 
 def session_links(session: SparkSession, connection: SynapseLivyConnection) -> dict[str, str]:
     """
-    Return the URLs of a session's links, by the names of the links.
+    Return the URLs of a session's links, by the names of the links; none for a record of another kind.
 
     :param session: the session.
     :param connection: the connection to its workspace.
     """
+    if not isinstance(session, SparkSession):
+        return {}
     info = session.app_info or {}
     urls = {
         SparkUiLink.name: _reachable(info.get("sparkUiUrl")),
@@ -141,5 +143,5 @@ def _studio_page(session: SparkSession, connection: SynapseLivyConnection) -> st
         "livyId": session.id,
         "sparkPoolName": session.spark_pool_name,
     }
-    page = f"https://{connection.cloud.studio_host}/en/monitoring/sparkapplication/{quote(session.name, safe='')}"
+    page = f"https://{connection.cloud.studio_host}/en/monitoring/sparkapplication/{quote(str(session.name), safe='')}"
     return f"{page}?{urlencode(query)}"

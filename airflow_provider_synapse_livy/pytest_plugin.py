@@ -11,9 +11,9 @@ first test file in which, or in a conftest.py above which, the name ``synapse_li
 - The DAGs folder is the folder ``dags`` in pytest's root directory or, if there is none, in the next folder on the way
   down to the test file. It and its parent are appended to ``sys.path``: ``from dags.my_dag import dag`` works, and so
   do imports between files in ``dags``.
-- If neither ``AIRFLOW_HOME`` nor ``AIRFLOW_CONFIG`` is set, ``AIRFLOW_HOME`` becomes a folder in pytest's cache, one for
-  each version of Airflow, the DAGs folder becomes ``dags``, and Airflow's examples are left out. Before the first test
-  with the fixture, ``airflow db migrate`` creates the database there, which takes some ten seconds, once.
+- If neither ``AIRFLOW_HOME`` nor ``AIRFLOW_CONFIG`` is set, ``AIRFLOW_HOME`` becomes a folder in pytest's cache, one
+  for each version of Airflow; Airflow takes the DAGs folder from there, and leaves its examples out. Before the first
+  test with the fixture, ``airflow db migrate`` creates the database, which takes some ten seconds, once.
 
 If they are set, Airflow is the user's own, with its database and its DAGs folder, and stays as it is.
 """
@@ -129,7 +129,7 @@ def _airflow_database(pytestconfig: pytest.Config) -> None:
 
 def _migrate_database(home: Path) -> None:
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
-    migration = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    migration = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)  # noqa: S603
     if migration.returncode:
         raise RuntimeError(
             f"Airflow's database in {home}: airflow db migrate failed with exit code {migration.returncode}.\n"

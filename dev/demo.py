@@ -48,7 +48,7 @@ def say(line: str = "") -> None:
 
 @contextlib.contextmanager
 def emulator() -> Iterator[str]:
-    """Run the emulator as its users do, and give its address."""
+    """Run the emulator as its users do, and yield its URL."""
     HOME.mkdir(parents=True, exist_ok=True)
     ca_file = HOME.parent / "emulator-ca.pem"
     command = [sys.executable, "-m", "airflow_provider_synapse_livy.emulator", "--tls", "--port", "0"]
@@ -86,7 +86,7 @@ def connection(url: str) -> dict[str, Any]:
 
 
 class Synapse:
-    """What others do with sessions while Airflow waits: create and cancel them."""
+    """Creates and cancels sessions, as other users do while Airflow waits."""
 
     def __init__(self, url: str) -> None:
         self._sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{POOL}/sessions"
@@ -106,15 +106,15 @@ class Synapse:
 
 
 def show_log(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
-    """Print what the task's log in the UI says of the session."""
+    """Print the lines of the task's log that are about the session."""
     say(f"The log of {task_id}:")
     for line in airflow.log(DAG_ID, run_id, task_id):
-        if line.startswith("Spark session"):
+        if line.startswith(("Spark session", "Waiting until")):
             print(f"    {line}")
 
 
 def show_xcom(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
-    """Print what the task has left in XCom, but for what the service left empty."""
+    """Print what the task has pushed to XCom, without the empty fields."""
     session = airflow.xcom(DAG_ID, run_id, task_id)
     say(f"The XCom of {task_id} ({len(session)} fields, empty ones not shown):")
     print(textwrap.indent(json.dumps(_filled(session), indent=2), "    "))
@@ -126,42 +126,46 @@ def _filled(value: Any) -> Any:
     return value
 
 
-def wait_for_task(airflow: LocalAirflow, run_id: str, task_id: str, *wanted: str) -> None:
-    """Wait for a task, and give up if it ends otherwise."""
+_STATES_IN_WORDS = {"success": "has succeeded", "deferred": "is deferred: it waits in the triggerer"}
 
-    def look() -> str | None:
+
+def wait_for_task(airflow: LocalAirflow, run_id: str, task_id: str, *wanted: str) -> None:
+    """Wait until a task has one of the wanted states; raise an error if it ends in another."""
+
+    def state_if_wanted() -> str | None:
         state = airflow.task_states(DAG_ID, run_id).get(task_id)
         if state in ("failed", "upstream_failed", "skipped") and state not in wanted:
             log = "\n".join(airflow.log(DAG_ID, run_id, task_id))
             raise RuntimeError(f"{task_id} is {state}:\n{log}")
         return state if state in wanted else None
 
-    say(f"{task_id} is {wait_for(look, f'{task_id} being {wanted}', timeout=90)}.")
+    reached = wait_for(state_if_wanted, f"the state {' or '.join(wanted)} of {task_id}", timeout=90)
+    say(f"{task_id} {_STATES_IN_WORDS[reached]}.")
 
 
 def play(airflow: LocalAirflow, synapse: Synapse) -> None:
-    """Let the DAG wait for a session, and the session end."""
+    """Create a session, let the DAG wait for it, and cancel the session."""
     session_id = synapse.create()
     say(f"Created Spark session {session_id} in pool {POOL}.")
     run_id = airflow.trigger(DAG_ID, {"session_id": session_id, "spark_pool_name": POOL})
-    say(f"Triggered {DAG_ID}, which waits until the session is idle.")
+    say(f"Triggered the DAG {DAG_ID}. Its first task waits until the session is idle.")
     wait_for_task(airflow, run_id, "wait_until_ready", "success")
     wait_for_task(airflow, run_id, "read_session", "success")
     wait_for_task(airflow, run_id, "wait_for_end", "deferred")
     synapse.cancel(session_id)
-    say("Cancelled the session, as somebody might.")
+    say("Cancelled the session, as another user might.")
     wait_for_task(airflow, run_id, "wait_for_end", "success")
     say()
     show_log(airflow, run_id, "wait_until_ready")
     show_xcom(airflow, run_id, "read_session")
     show_log(airflow, run_id, "wait_for_end")
     ended = airflow.xcom(DAG_ID, run_id, "wait_for_end")
-    say(f"The XCom of wait_for_end says state {ended['state']}, result {ended['result']}.")
+    say(f"The XCom of wait_for_end has the state {ended['state']} and the result {ended['result']}.")
 
 
 def stay_open(airflow: LocalAirflow) -> None:
-    """Leave the UI open until somebody interrupts."""
-    say(f"Airflow's UI is at {airflow.url}. No password is asked for. Ctrl-C ends it.")
+    """Keep the UI open until the process is interrupted."""
+    say(f"Airflow's UI is at {airflow.url}. It needs no password. Ctrl-C stops it.")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -171,14 +175,14 @@ def stay_open(airflow: LocalAirflow) -> None:
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ui", action="store_true", help="leave Airflow's UI open afterwards")
+    parser.add_argument("--ui", action="store_true", help="keep Airflow's UI open afterwards")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # else whatever was started would outlive us
-        signal.signal(number, lambda *_: sys.exit("Told to stop; Airflow and the emulator are stopped."))
+        signal.signal(number, lambda *_: sys.exit("Received a signal. Stopped Airflow and the emulator."))
     with emulator() as url:
         say("Starting Airflow: scheduler, DAG processor, triggerer and API server.")
         with LocalAirflow(HOME, PROJECT / "example_dags") as airflow:
-            say("Airflow is healthy.")
+            say("Airflow is ready.")
             airflow.add_connection("synapse_livy_default", **connection(url))
             play(airflow, Synapse(url))
             if arguments.ui:
@@ -190,4 +194,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Interrupted; Airflow and the emulator are stopped.")
+        sys.exit("Interrupted. Stopped Airflow and the emulator.")

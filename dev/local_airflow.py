@@ -24,27 +24,27 @@ _COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on, all held at once, so that no two are the same."""
+    """Return free ports. They are all held at once, so that no two are the same."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [held.getsockname()[1] for held in sockets]
 
 
-def wait_for(look: Callable[[], _T | None], what: str, *, timeout: float, interval: float = 0.5) -> _T:
-    """Look until there is something to see."""
+def wait_for(check: Callable[[], _T | None], what: str, *, timeout: float, interval: float = 0.5) -> _T:
+    """Return what a function returns, as soon as that is not None."""
     deadline = time.monotonic() + timeout
-    while (seen := look()) is None:
+    while (result := check()) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not happen within {timeout:.0f} s")
         time.sleep(interval)
-    return seen
+    return result
 
 
 class LocalAirflow:
     """
-    Airflow's ``standalone``, from ``with`` to its end; nothing outlives it, and nothing outside its folder is touched.
+    Airflow's ``standalone``, for the time of a ``with`` block. Nothing outlives it or changes outside its folder.
 
-    :param home: its folder, which is made anew.
+    :param home: its folder, which is emptied first.
     :param dags: the folder of DAGs.
     :param env: further environment variables.
     """
@@ -91,7 +91,7 @@ class LocalAirflow:
                 start_new_session=True,
             )
         try:
-            wait_for(self._is_healthy, "Airflow's coming up", timeout=180)
+            wait_for(self._is_healthy, "the start of Airflow", timeout=180)
             self._log_in()
         except BaseException:
             self._stop()
@@ -105,7 +105,7 @@ class LocalAirflow:
 
     def _is_healthy(self) -> bool | None:
         if self._process is not None and self._process.poll() is not None:
-            raise RuntimeError(f"Airflow ended by itself; see {self.home / 'standalone.log'}")
+            raise RuntimeError(f"Airflow ended unexpectedly; see {self.home / 'standalone.log'}")
         try:
             health = self._http.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
         except (requests.RequestException, ValueError):
@@ -117,12 +117,12 @@ class LocalAirflow:
         self._http.headers["Authorization"] = f"Bearer {token}"
 
     def _stop(self) -> None:
-        """End the whole group, politely first; what does not listen is killed."""
+        """Stop the whole process group with SIGTERM, and with SIGKILL what is still alive then."""
         assert self._process is not None
-        for signal_number, patience in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 15.0)):
+        for signal_number, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 15.0)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal_number)
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + seconds
             while self._group_lives() and time.monotonic() < deadline:
                 time.sleep(0.1)
         self._process.wait()
@@ -148,7 +148,7 @@ class LocalAirflow:
         self.call("POST", "connections", json={"connection_id": connection_id, **fields})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
-        """Trigger a DAG as soon as it is known, and give the id of the run."""
+        """Trigger a DAG as soon as Airflow has parsed it, and return the id of the run."""
         wait_for(lambda: self._known_dag(dag_id), f"the parsing of {dag_id}", timeout=90)
         body = {"logical_date": None, "conf": dict(conf)}
         return self.call("POST", f"dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
@@ -157,17 +157,17 @@ class LocalAirflow:
         return any(dag["dag_id"] == dag_id for dag in self.call("GET", "dags")["dags"]) or None
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str | None]:
-        """Give the state of each task of a run."""
+        """Return the state of each task of a run."""
         tasks = self.call("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in tasks}
 
     def xcom(self, dag_id: str, run_id: str, task_id: str) -> Any:
-        """Give what a task has returned."""
+        """Return what a task has returned."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         return self.call("GET", path, params={"deserialize": "true"})["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1) -> list[str]:
-        """Give the lines of a task's log, as the UI shows them."""
+        """Return the lines of a task's log, as the UI shows them."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         content = self.call("GET", path, headers={"Accept": "application/json"})["content"]
         return [line["event"] if isinstance(line, dict) else line for line in content]

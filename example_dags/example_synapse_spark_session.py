@@ -20,7 +20,7 @@ with DAG(
     default_args={"spark_pool_name": "{{ params.spark_pool_name }}"},
     tags=["synapse", "example"],
 ):
-    # Holds a worker's slot, which is right for a wait of a minute. Fails at once if the session ends instead.
+    # Uses a worker slot, which is fine for a wait of a minute. Fails at once if the session ends instead.
     wait_until_ready = SynapseSparkSessionSensor(
         task_id="wait_until_ready",
         session_id="{{ params.session_id }}",
@@ -28,12 +28,12 @@ with DAG(
         poke_interval=1,
         timeout=timedelta(minutes=10),
     )
-    # The session as a dict, under the names of Microsoft's documentation, is in XCom for the tasks that follow.
+    # Pushes the session to XCom for the following tasks: a dict with the names of Microsoft's documentation.
     read_session = SynapseGetSparkSessionOperator(
         task_id="read_session",
         session_id="{{ params.session_id }}",
     )
-    # Waits in the triggerer, without a slot, which is right for hours. That somebody cancels it is fine here.
+    # Waits in the triggerer without a worker slot, so it may take hours. A cancellation is a success here.
     wait_for_end = SynapseSparkSessionSensor(
         task_id="wait_for_end",
         session_id="{{ params.session_id }}",

@@ -69,14 +69,15 @@ class ConnectionFields:
         event = f"Connection {self.connection.conn_id}: {event}"
         return SynapseLivyConfigurationError(error_message(event, fix, *evidence))
 
-    def wrong_extra(self, name: str, fix: str) -> SynapseLivyConfigurationError:
+    def wrong_extra(self, name: str, fix: str, *evidence: str) -> SynapseLivyConfigurationError:
         """
         Return an error about an extra field that has a value of no use.
 
         :param name: its name; the value must be no secret.
         :param fix: what to write there instead.
+        :param evidence: lines that support it.
         """
-        return self.error(f'the extra "{name}" is {one_line(repr(self.extra[name]), 40)}.', fix)
+        return self.error(f'the extra "{name}" is {one_line(repr(self.extra[name]), 40)}.', fix, *evidence)
 
     def text(self, name: str) -> str | None:
         """

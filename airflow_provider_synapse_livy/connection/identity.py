@@ -245,7 +245,7 @@ def _auth_type(fields: ConnectionFields) -> AuthType:
         return AuthType(name)
     except ValueError:
         names = ", ".join((AUTO, *AuthType))
-        raise fields.wrong_extra("auth_type", f"write one of {names}.") from None
+        raise fields.wrong_extra("auth_type", "use one of the valid values.", f"Valid values: {names}.") from None
 
 
 def _inferred(fields: ConnectionFields) -> AuthType:

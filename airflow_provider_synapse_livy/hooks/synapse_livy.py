@@ -67,7 +67,7 @@ class SynapseLivyHook(BaseHook):
     ) -> None:
         super().__init__()
         self._is_connection_proved = is_connection_proved
-        self.synapse_livy_conn_id = synapse_livy_conn_id
+        self.synapse_livy_conn_id = str(synapse_livy_conn_id).strip()  # as rendered, it may have white space around it
         self.spark_pool_name = spark_pool_name
         self.livy_api_version = livy_api_version
 
@@ -224,11 +224,13 @@ class SynapseLivyHook(BaseHook):
         if isinstance(error, AirflowNotFoundException):
             event = f"Airflow has no connection {self.synapse_livy_conn_id!r}."
             fix = f"add one of the type {self.hook_name}, or name another in {self.conn_name_attr}."
+            cause = one_line(str(error))
         else:
             event = f"Airflow can't read the connection {self.synapse_livy_conn_id!r}."
             fix = "check the secrets backend, and the fields of the connection."
+            cause = f"It raised {type(error).__name__}, whose words may hold a secret."
         kind = SynapseLivyUnavailableError if self._is_connection_proved else SynapseLivyConfigurationError
-        return kind(error_message(event, fix, f"{type(error).__name__}: {one_line(str(error))}"))
+        return kind(error_message(event, fix, cause))
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

@@ -84,7 +84,8 @@ class Outage:
 
     def limit(self, record: PolledRecord, poll: PendingPoll, max_attempt_seconds: float) -> float:
         """Return by when a poll must be answered, if only with an error."""
-        if not self.is_down or record.flight:  # an attempt under way, or soon, may still bring an answer
+        is_too_late = self.error is not None and self.retry_at > max(poll.expires_at, poll.last_at)
+        if record.flight or not (self.is_down or is_too_late):  # an attempt under way, or soon, may bring an answer
             return poll.expires_at + max_attempt_seconds
         is_announced = announced_pause(self.error) and self.retry_at <= poll.last_at
         return max(poll.expires_at, self.retry_at + poll.retry_timeout) if is_announced else poll.expires_at

@@ -67,6 +67,7 @@ class PendingPoll:
     retry_timeout: float
     last_at: float
     expires_at: float = field(init=False)
+    checked_at: float = field(default=math.inf, init=False)
 
     def __post_init__(self) -> None:
         self.expires_at = self.due_at + self.retry_timeout
@@ -310,12 +311,16 @@ class ExpiryQueue:
         return self._heap[0][0] if self._heap else math.inf
 
     def push(self, at: float, record: PolledRecord, poll: PendingPoll) -> None:
-        """Have a poll looked at."""
-        heapq.heappush(self._heap, (at, next(self._count), record, poll))
+        """Have a poll looked at, unless it is then or sooner anyway."""
+        if at < poll.checked_at:
+            poll.checked_at = at
+            heapq.heappush(self._heap, (at, next(self._count), record, poll))
 
     def pop(self, until: float) -> Iterator[tuple[PolledRecord, PendingPoll]]:
         """Yield the polls to look at that still wait."""
         while self._heap and self._heap[0][0] <= until:
-            _, _, record, poll = heapq.heappop(self._heap)
-            if poll in record.polls:
-                yield record, poll
+            at, _, record, poll = heapq.heappop(self._heap)
+            if at == poll.checked_at:
+                poll.checked_at = math.inf
+                if poll in record.polls:
+                    yield record, poll

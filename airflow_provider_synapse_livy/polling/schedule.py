@@ -249,9 +249,13 @@ class PollSchedule:
         self._end(flight)
 
     def _suspend(self, flight: Flight, error: SynapseLivyError, now: float) -> None:
-        for record in (*flight.passengers(), *self._due.ready.values()):
+        records = [*flight.passengers(), *self._due.ready.values()]
+        for record in records:
             record.answer_with_error(self._outage.hopeless(record, now), lambda: error)
         self._end(flight)
+        for record in records:  # while requests succeeded, they were given the time of one attempt more
+            for poll in record.due_polls(now):
+                self._expiries.push(self._limit(record, poll), record, poll)
 
     def _recover(self, now: float) -> None:
         """Go on for all, after a response."""
@@ -287,9 +291,12 @@ class PollSchedule:
     def _expire(self, now: float) -> None:
         """Answer the polls whose time is over with an error."""
         for record, poll in self._expiries.pop(until=now):
-            limit = self._outage.limit(record, poll, self._max_attempt_seconds)
+            limit = self._limit(record, poll)
             if limit > now:
                 self._expiries.push(limit, record, poll)
             else:
                 error = self._outage.error or no_response(self._title(record.key))
                 record.answer_with_error([poll], lambda error=error: error)  # type: ignore[misc]
+
+    def _limit(self, record: PolledRecord, poll: PendingPoll) -> float:
+        return self._outage.limit(record, poll, self._max_attempt_seconds)

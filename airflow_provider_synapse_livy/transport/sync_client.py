@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
@@ -100,9 +100,10 @@ class LivyClient:
 
     def _response(self, prepared: requests.PreparedRequest, is_idempotent: bool) -> requests.Response:
         """Return the beginning of the response. That a connection was cut while it was idle does not count as a try."""
-        adapter = cast("_Adapter", self.session.get_adapter(prepared.url or ""))
+        url = prepared.url or ""
+        adapter = cast("_Adapter", self.session.get_adapter(url))
         send = partial(adapter.send, prepared, stream=True, proxies=self.session.proxies)
-        may_be_cut_off = is_idempotent and adapter.has_idle_connection(prepared, self.session.proxies)
+        may_be_cut_off = is_idempotent and adapter.has_idle_connection(url)
         try:
             return send()
         except requests.ConnectionError as error:
@@ -157,10 +158,12 @@ class _Adapter(HTTPAdapter):
         super().__init__()
         self._network = network
 
-    def has_idle_connection(self, request: requests.PreparedRequest, proxies: Mapping[str, str]) -> bool:
-        """Return whether a request will be sent on a connection that another one has left open."""
-        pool: Any = self.get_connection_with_tls_context(request, self._network.ca_bundle, dict(proxies))
-        return any(connection and not is_connection_dropped(connection) for connection in pool.pool.queue)
+    def has_idle_connection(self, url: str) -> bool:
+        """Return whether a request to an address will be sent on a connection that another one has left open."""
+        managers: list[Any] = [self.poolmanager, *self.proxy_manager.values()]
+        pools = [manager.pools.get(key) for manager in managers for key in manager.pools.keys()]  # noqa: SIM118
+        idle = [connection for pool in pools if pool and pool.is_same_host(url) for connection in pool.pool.queue]
+        return any(connection and not is_connection_dropped(connection) for connection in idle)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["verify"] = self._network.ca_bundle

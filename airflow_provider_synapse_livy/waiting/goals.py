@@ -223,5 +223,6 @@ def _names(parameter: str, given: Collection[str] | None, known: Collection[str]
 
 
 def _close_matches(name: str, known: Collection[str]) -> list[str]:
-    by_lower = {one.lower(): one for one in known}
-    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=1, cutoff=0.7)]
+    # With the same first letter: else "ready" would be close to dead.
+    by_lower = {one.lower(): one for one in known if one[:1].lower() == name[:1].lower()}
+    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=1)]

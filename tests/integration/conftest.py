@@ -7,7 +7,7 @@ import signal
 import pytest
 
 #: Many times what the longest test takes on a busy machine. It decides no test that does not hang.
-LONGEST_TEST = 60
+LONGEST_TEST = 240
 
 
 @pytest.fixture(autouse=True)

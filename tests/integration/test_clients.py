@@ -148,8 +148,9 @@ def test_refused_token_is_renewed_once(transport, tls_synapse):
 def test_second_refusal_is_an_error(transport):
     """If the new token is refused too, that is an error with the service's words, and there is no third attempt."""
     refusal = http(401, {"code": "InvalidTokenIssuer", "message": "The issuer is wrong."})
+    words = r"(?s)answered 401 \(InvalidTokenIssuer\)\..*The issuer is wrong"
     with ScriptedServer(refusal) as server:
-        with pytest.raises(SynapseLivyAuthenticationError, match=r"(?s)answered 401 \(InvalidTokenIssuer\)\..*The issuer is wrong"):
+        with pytest.raises(SynapseLivyAuthenticationError, match=words):
             transport.read(to_server(server.url))
         assert len(server.requests) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -15,11 +16,16 @@ from azure.identity import ClientSecretCredential
 from azure.synapse.spark import SparkClient
 from azure.synapse.spark.models import SparkSessionOptions
 
+from airflow_provider_synapse_livy import __version__
 from airflow_provider_synapse_livy.emulator import SCENARIOS, SynapseEmulator
+from airflow_provider_synapse_livy.emulator.__main__ import main
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
+from airflow_provider_synapse_livy.emulator.server import SynapseServer
 from airflow_provider_synapse_livy.emulator.sessions import timestamp
+from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession
-from airflow_provider_synapse_livy.waiting.wait import Wait, WaitRules
+from airflow_provider_synapse_livy.waiting.goals import SessionGoal
+from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
 VERSION = "livyApi/versions/2020-12-01"
 
@@ -46,7 +52,8 @@ STAGES = [
     ("becomes_idle", 30, "starting", "Uncertain", "Scheduled", "Monitoring"),  # 3
     ("becomes_idle", 70, "idle", "Uncertain", "Scheduled", "Monitoring"),  # 4
     ("becomes_idle", 1000, "idle", "Uncertain", "Scheduled", "Monitoring"),
-    ("becomes_idle", 2000, "dead", "Failed", "Ended", "Ended"),
+    ("becomes_idle", 3600, "idle", "Uncertain", "Scheduled", "Monitoring"),
+    ("becomes_idle", 3700, "dead", "Failed", "Ended", "Ended"),
     ("dies_while_running", 80, "busy", "Uncertain", "Scheduled", "Monitoring"),  # 5
     ("dies_while_running", 110, "dead", "Uncertain", "Scheduled", "Cleanup"),  # 6
     ("dies_while_running", 140, "dead", "Failed", "Ended", "Ended"),  # 7
@@ -80,6 +87,29 @@ def test_stages(synapse, scenario, age, state, result, scheduler, plugin):
 def test_every_scenario_has_a_stage():
     """Every scenario occurs in ``STAGES``."""
     assert {row[0] for row in STAGES} == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("scenario", ["becomes_idle", "unknown_state", "slow", "flaky"])
+@pytest.mark.parametrize("time_scale", [0.001, 0.05, 1])
+def test_a_session_stays_usable_for_an_hour(scenario, time_scale):
+    """If a scenario is not about the idle timeout, a session stays idle for an hour of real time at any time scale."""
+    server = SynapseServer(time_scale=time_scale, rate_limit=200, token_lifetime=3600)
+    session = server.create_session("etl", {"tags": {"emulator.scenario": scenario}})
+    startup = session.scenario.transitions[-1].at * time_scale
+    before, after = (session.record(session.created_at + startup + 3600 + seconds) for seconds in (-1, 1))
+    assert (before["state"], after["state"]) == ("idle", "dead")
+    session.reset_timeout(session.created_at + startup + 1800)
+    assert session.record(session.created_at + startup + 3600 + 1)["state"] == "idle"
+
+
+@pytest.mark.parametrize("time_scale", [0.001, 0.05, 1])
+def test_the_idle_timeout_to_look_at_is_scaled(time_scale):
+    """A session of the scenario ``idles_out`` idles out after one minute of emulated time."""
+    server = SynapseServer(time_scale=time_scale, rate_limit=200, token_lifetime=3600)
+    session = server.create_session("etl", {"tags": {"emulator.scenario": "idles_out"}})
+    startup = session.scenario.transitions[-1].at
+    before, after = (session.record(session.created_at + (startup + age) * time_scale) for age in (59, 61))
+    assert (before["state"], after["state"]) == ("idle", "dead")
 
 
 def test_durations_are_the_recorded_ones(synapse):
@@ -242,6 +272,32 @@ def test_flat_errors(synapse, method, path, status, body):
     assert response.headers["x-ms-activity-id"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{VERSION}/sparkPools/etl/sessions/0/statements"),
+        ("POST", f"{VERSION}/sparkPools/etl/batches"),
+        ("PATCH", f"{VERSION}/sparkPools/etl/sessions/0"),
+        ("GET", "livyApi/versions"),
+        ("GET", "pipelines/mine"),
+        ("GET", ""),
+    ],
+)
+def test_what_is_not_emulated(synapse, method, path):
+    """A request for what is not emulated gets a 404 in the service's form, which says so, and is recorded."""
+    headers = {"Authorization": f"Bearer {STATIC_TOKEN}"}
+    response = requests.request(method, f"{synapse.url}/{path}", headers=headers, timeout=10)
+    assert (response.status_code, response.json()["code"], response.json()["error"]) == (404, "NotFound", None)
+    assert f"does not emulate {method} /{path}. " in response.json()["message"]
+    assert "neither statements nor batches" in response.json()["message"]
+    assert (method, f"/{path}", 404) in synapse.recorded_requests
+
+
+def test_what_is_not_emulated_requires_a_token(synapse):
+    """A request to the Livy API gets a 401 without a token, also for what is not emulated."""
+    assert requests.get(f"{synapse.url}/{VERSION}/sparkPools/etl/batches", timeout=10).status_code == 401
+
+
 @pytest.mark.parametrize(("pool", "status", "code"), [("forbidden", 403, "Unauthorized"), ("missing", 404, "NotFound")])
 def test_nested_errors(synapse, pool, status, code):
     """A missing role and a missing pool get a JSON error with code and message inside "error"."""
@@ -374,39 +430,105 @@ def test_real_client(tls_synapse):
 def test_wait_sees_every_step(synapse):
     """A wait that reads the session every second records all phases in their order."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", "idles_out"))
-    wait = Wait(WaitRules.checked(None, ["Succeeded"], False), began=0, timeout=1e12, poke_interval=1)
+    goal = SessionGoal.validated(None, ["Succeeded"], False)
+    wait = Wait(goal, WaitOptions(timeout=1e12, poke_interval=1), started_at=0)
     for second in range(200):
         now = session.created_at + second
-        read = SparkSession.from_dict(session.record(now))
-        wait._note(read, now)
-    steps = [phase for phase, _ in wait.trail]
-    assert steps == ["queued", "acquiring nodes", "starting", "idle", "dead, result pending", "dead, Failed"]
+        wait.observe(Snapshot(SparkSession.from_dict(session.record(now)), activity_id=None), now)
+    steps = [phase for phase, _ in wait.history]
+    startup = ["queued", "acquiring nodes", "submitting", "starting", "idle"]
+    assert steps == [*startup, "dead, result pending", "dead, Failed"]
 
 
-def run_emulator(*arguments):
+def run_emulator(*arguments, **options):
     """Start the emulator as a command and return the process."""
     command = [sys.executable, "-m", "airflow_provider_synapse_livy.emulator", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def run_in_shell(script, folder):
+    """Run lines in a shell that stops at the first error, and return what they print."""
+    run = subprocess.run(["sh", "-ec", script], cwd=folder, capture_output=True, text=True, check=False, timeout=30)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("tls", [True, False])
 def test_command(tmp_path, signal_number, tls):
-    """The command prints one line when it is ready, serves requests, and exits with 0 on SIGINT and SIGTERM."""
-    ca_file = tmp_path / "ca.pem"
-    arguments = ["--tls", "--ca-file", str(ca_file)] if tls else []
-    with run_emulator("--port", "0", *arguments) as process:
-        ready = process.stdout.readline()
-        url = re.search(r"ready at (https?://127\.0\.0\.1:\d+)", ready)[1]
-        headers = {"Authorization": f"Bearer {STATIC_TOKEN}"}
-        verify = str(ca_file) if tls else None
-        with requests.Session() as http:
-            assert http.post(
-                f"{url}/{VERSION}/sparkPools/etl/sessions", json={}, headers=headers, verify=verify, timeout=10
-            ).ok
+    """
+    The command prints what to paste into a shell, serves requests, and exits with 0 on SIGINT and SIGTERM.
+
+    What it prints works in any folder, and if the path of the certificate has spaces and quotes.
+    """
+    (folder := tmp_path / "it's here").mkdir()
+    arguments = ["--tls", "--ca-file", "ca.pem"] if tls else []
+    with run_emulator("--port", "0", *arguments, cwd=folder) as process:
+        lines = list(iter(lambda: process.stdout.readline().rstrip("\n"), "Ctrl-C stops the emulator."))
+        url = re.search(r"ready at (https?://127\.0\.0\.1:\d+)", lines[0])[1]
+        (export,) = (line for line in lines if line.startswith("export "))
+        (curl,) = (line for line in lines if line.startswith("curl "))
+        connection = json.loads(run_in_shell(f"{export}\nprintenv AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", tmp_path))
+        assert (connection["host"], connection["extra"]["spark_pool_name"]) == (url, "sparkpool")
+        verify = connection["extra"].get("verify")
+        assert verify == (str(folder / "ca.pem") if tls else None)
+        assert [json.loads(run_in_shell(curl, tmp_path))["id"] for _ in range(2)] == [0, 1]
+        with requests.Session() as http:  # a connection that is kept open does not delay the end
+            http.headers["Authorization"] = f"Bearer {STATIC_TOKEN}"
+            sessions = http.get(f"{url}/{VERSION}/sparkPools/sparkpool/sessions", verify=verify, timeout=10)
+            assert sessions.json()["total"] == 2
             process.send_signal(signal_number)
             assert process.wait(timeout=10) == 0
-        assert process.stdout.read() == ""
+        assert process.stdout.read().strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "url_host"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("localhost", "localhost")]
+)
+def test_printed_address(host, url_host):
+    """If the emulator listens on all addresses, it prints the loopback address: a connection without TLS needs it."""
+    with run_emulator("--port", "0", "--host", host) as process:
+        ready = process.stdout.readline()
+        process.terminate()
+    assert re.search(r"http://([\w.]+):\d+$", ready.strip())[1] == url_host
+
+
+def test_log_of_requests():
+    """With ``--log-requests``, each request is a line: time, method, path as sent, and status."""
+    with run_emulator("--port", "0", "--log-requests") as process:
+        url = process.stdout.readline().split(" at ")[1].strip()
+        requests.get(f"{url}/{VERSION}/sparkPools/a%0Ab/sessions?detailed=true", timeout=10)
+        requests.get(f"{url}/nothing", timeout=10)
+        process.terminate()
+        logged = [line for line in process.stdout.read().splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert [line[9:] for line in logged] == [
+        f"GET /{VERSION}/sparkPools/a%0Ab/sessions?detailed=true 401",
+        "GET /nothing 404",
+    ]
+
+
+def test_log_of_a_closed_connection(caplog):
+    """A request whose connection the emulator closes is logged as such."""
+    with SynapseEmulator() as synapse, caplog.at_level("INFO", "airflow_provider_synapse_livy.emulator"):
+        synapse.fail_next(0)
+        with pytest.raises(requests.ConnectionError):
+            call(synapse, "GET", "etl/sessions")
+    assert f"GET /{VERSION}/sparkPools/etl/sessions connection closed" in caplog.messages
+
+
+def test_version_of_the_command():
+    """``--version`` prints the version of the package."""
+    with run_emulator("--version") as process:
+        assert process.stdout.read() == f"synapse-livy-emulator {__version__}\n"
+
+
+def test_console_script(monkeypatch, capsys):
+    """As a console script, the command calls itself by that name."""
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/synapse-livy-emulator", "--help"])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    assert exited.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: synapse-livy-emulator [options]")
 
 
 def output_of_failure(*arguments):
@@ -441,12 +563,13 @@ def test_wrong_arguments_of_the_command():
 
 
 def test_help_lists_the_scenarios():
-    """The help lists every scenario, and the names and secrets to sign in with."""
+    """The help lists every scenario, the names and secrets to sign in with, and what the time scale leaves alone."""
     with run_emulator("--help") as process:
         text = process.stdout.read()
     assert [name for name in SCENARIOS if f"\n  {name} " not in text] == []
     for word in (STATIC_TOKEN, TENANT_ID, CLIENT_ID, CLIENT_SECRET, "emulator.scenario"):
         assert word in text
+    assert "an hour of real time with any\ntime scale" in text
 
 
 def test_injected_faults(synapse_livy_emulator):

@@ -1,23 +1,24 @@
-"""Nothing that a wait does holds up the triggerer's event loop, on which all other waits go on."""
+"""Nothing that a wait does blocks the triggerer's event loop, on which all other waits run."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
+import time
 
 from airflow.secrets import BaseSecretsBackend
-from test_trigger import events, make_trigger
 
 from airflow_provider_synapse_livy.emulator.tls import server_context
+from tests.integration.test_trigger import events, make_trigger
 from tests.support.scripted_server import ScriptedServer, http
 
 
 class Watchdog:
     """
-    Lets something slow wait for proof that the event loop is still turning.
+    Lets something slow wait for proof that the event loop is still running.
 
-    However slow the machine, the loop turns if nothing holds it up; if something does, there is no proof.
+    However slow the machine, the loop runs if nothing blocks it; if something does, there is no proof.
     """
 
     proofs: list[bool]
@@ -27,7 +28,7 @@ class Watchdog:
         self._turned = threading.Semaphore(0)
 
     def hang(self) -> None:
-        """Take as long as the loop needs for twenty turns; called off the loop. The fallback is for a failed test."""
+        """Take as long as the loop needs for twenty turns; called off the loop. The limit is for a failed test."""
         while self._turned.acquire(blocking=False):
             pass
         self.proofs.append(all(self._turned.acquire(timeout=10) for _ in range(20)))
@@ -47,7 +48,7 @@ class Watchdog:
 
 
 def test_token_endpoint_hangs(connect, tmp_path):
-    """While Microsoft Entra ID keeps a wait waiting for its token, the loop turns."""
+    """While Microsoft Entra ID delays the token of a wait, the loop runs."""
     watchdog = Watchdog()
 
     def hang(connection):
@@ -71,16 +72,16 @@ class SlowSecrets(BaseSecretsBackend):
     watchdog: Watchdog
 
     def get_connection(self, conn_id, team_name=None):
-        """Look for a connection, and long for the one of this test: Airflow keeps a backend for all that follow."""
+        """Look a connection up, slowly if it is this test's: Airflow keeps a backend for all tests that follow."""
         if conn_id == "far_away":
             self.watchdog.hang()
 
 
 def test_connection_is_read(monkeypatch):
-    """While a secrets backend looks for the connection, the loop turns."""
+    """While a secrets backend looks a connection up, the loop runs."""
     monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", f"{SlowSecrets.__module__}.{SlowSecrets.__qualname__}")
     SlowSecrets.watchdog = watchdog = Watchdog()
-    (event,) = asyncio.run(watchdog.watch(make_trigger(synapse_livy_conn_id="far_away")))
-    assert event["error"]["kind"] == "SynapseLivyConfigurationError"
+    (event,) = asyncio.run(watchdog.watch(make_trigger(synapse_livy_conn_id="far_away", deadline=time.time())))
+    assert event["error"]["kind"] == "SynapseLivyUnavailableError"  # the task has read the connection before
     assert watchdog.proofs
     assert all(watchdog.proofs)

@@ -11,16 +11,17 @@ import re
 import pytest
 import requests
 
+from airflow_provider_synapse_livy.airflow_compat import connections
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, OBJECT_ID, TENANT_ID
 from airflow_provider_synapse_livy.exceptions import (
-    InvalidSparkSessionIdError,
+    InvalidIdError,
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
 )
-from airflow_provider_synapse_livy.hooks import synapse_livy
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
 from tests.support.connections import airflow_connection
 from tests.support.scripted_server import ScriptedServer, http
@@ -63,7 +64,7 @@ def test_connection_of_the_azure_provider(monkeypatch, tls_synapse):
 
 
 def test_pool_and_version_of_the_hook_go_first(connect):
-    """What the hook is given goes before what the connection says."""
+    """Pool and version of the hook take precedence over the connection's."""
     with ScriptedServer(http(404)) as server:
         extra = '{"auth_type": "token", "spark_pool_name": "etl", "livy_api_version": "1"}'
         connect(f'{{"conn_type": "synapse_livy", "host": "{server.url}", "password": "x-token", "extra": {extra}}}')
@@ -78,52 +79,63 @@ def test_pool_and_version_of_the_hook_go_first(connect):
 
 
 def test_invalid_ids_are_refused_before_any_request(connect):
-    """What is no id never reaches the network."""
+    """For a value that is no id, no request is sent."""
     with ScriptedServer(http(404)) as server:
         connect(airflow_connection(server.url))
-        with pytest.raises(InvalidSparkSessionIdError):
+        with pytest.raises(InvalidIdError):
             SynapseLivyHook().get_spark_session("None")
     assert server.requests == []
 
 
 def test_missing_connection():
     """A connection that Airflow does not have is an error that says how to add it, and none of Airflow's own."""
-    with pytest.raises(SynapseLivyConfigurationError, match="no connection 'nowhere'.*Azure Synapse Livy"):
+    with pytest.raises(SynapseLivyConfigurationError, match="(?s)no connection 'nowhere'.*Azure Synapse Livy"):
         SynapseLivyHook("nowhere").get_spark_session(0)
 
 
 def test_missing_connection_in_the_triggerer():
-    """The asynchronous path says the same."""
+    """On an event loop, the error for a missing connection is the same."""
 
     async def read():
-        async with SynapseLivyHook("nowhere").async_reader(0):
-            pytest.fail("there is nothing to read with")
+        async with SynapseLivyHook("nowhere").watch(SPARK_SESSION, 0) as watch:
+            await watch.poll()
 
-    with pytest.raises(SynapseLivyConfigurationError, match="no connection 'nowhere'.*Azure Synapse Livy"):
-        asyncio.run(read())
+    with pytest.raises(SynapseLivyConfigurationError, match="(?s)no connection 'nowhere'.*Azure Synapse Livy"):
+        asyncio.run(asyncio.wait_for(read(), timeout=30))
 
 
-def test_connection_is_looked_up_once_for_many(connect, synapse, monkeypatch):
-    """Those who come together share one look-up of the connection; a few seconds later an edited one is seen."""
+def test_connection_is_read_once_for_many(connect, synapse, monkeypatch):
+    """Those who come together share one reading of the connection; a few seconds later an edited one is used."""
     connect(synapse.airflow_connection("etl"))
     session_id = synapse.create_session("etl")
+    readings = []
+
+    async def counted(conn_id):
+        readings.append(conn_id)
+        return await get_connection(conn_id)
 
     async def endpoint():
-        async with SynapseLivyHook().async_reader(session_id) as reader:
-            return reader.connection.endpoint
+        async with SynapseLivyHook().watch(SPARK_SESSION, session_id) as watch:
+            await watch.poll()
+            return watch.connection.endpoint
 
     async def scenario():
         first = await asyncio.gather(*(endpoint() for _ in range(3)))
-        connect(airflow_connection("http://127.0.0.1:9"))
-        known = await endpoint()
-        monkeypatch.setattr(synapse_livy, "_SECONDS_KNOWN", 0.0)
-        return {*first, known}, await endpoint()
+        shared = len(readings)
+        connect(synapse.airflow_connection("etl").replace("127.0.0.1", "localhost"))
+        loop = asyncio.get_running_loop()
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + 6)
+        return set(first), shared, await endpoint()
 
-    assert asyncio.run(scenario()) == ({synapse.url}, "http://127.0.0.1:9")
+    get_connection = connections._get_connection
+    monkeypatch.setattr(connections, "_get_connection", counted)
+    edited = synapse.url.replace("127.0.0.1", "localhost")
+    assert asyncio.run(scenario()) == ({synapse.url}, 1, edited)
 
 
 def test_get_conn_is_authenticated(connect, synapse):
-    """get_conn gives a requests session that may do with the workspace what the hook does not offer."""
+    """get_conn returns a session of requests with which more can be done in the workspace than the hook offers."""
     connect(synapse.airflow_connection("etl"))
     session = SynapseLivyHook().get_conn()
     assert isinstance(session, requests.Session)
@@ -132,45 +144,53 @@ def test_get_conn_is_authenticated(connect, synapse):
     assert (created.status_code, created.json()["state"]) == (200, "not_started")
 
 
-def test_test_connection_asks_for_a_list(connect, tls_synapse):
-    """The Test button makes a real request, and says which."""
+def test_test_connection_lists_sessions(connect, tls_synapse):
+    """The Test button makes a real request, and shows which."""
     connect(tls_synapse.airflow_connection("etl"))
     worked, words = SynapseLivyHook().test_connection()
     who = f"the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID})"
     assert worked
-    assert words == f"{tls_synapse.url} (AzurePublicCloud) listed the sessions of the Spark pool etl for {who}."
+    assert words.splitlines() == [
+        "Synapse listed the Spark sessions of pool etl.",
+        f"Workspace: {tls_synapse.url} (AzurePublicCloud).",
+        f"Signed in as: {who}.",
+    ]
     assert tls_synapse.recorded_requests[-1] == ("GET", "/livyApi/versions/2020-12-01/sparkPools/etl/sessions", 200)
 
 
 def test_test_connection_without_a_pool(connect, tls_synapse):
-    """Without a pool there is only the token to try, and the Test button says so."""
+    """Without a pool, only the token is tested, and the text of the Test button says so."""
     connect(tls_synapse.airflow_connection(None))
     worked, words = SynapseLivyHook().test_connection()
     assert worked
-    assert words == (
-        f"Microsoft Entra ID gave a token to the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID}). "
-        f"Whether {tls_synapse.url} (AzurePublicCloud) takes it was not tried, as the connection names no Spark pool."
-    )
+    event, fix, *evidence = words.splitlines()
+    assert event.startswith("Microsoft Entra ID issued a token. Synapse was not checked")
+    assert fix.startswith("Fix: ")
+    assert evidence == [
+        f"Workspace: {tls_synapse.url} (AzurePublicCloud).",
+        f"Signed in as: the application {CLIENT_ID} (object id {OBJECT_ID}, tenant {TENANT_ID}).",
+    ]
 
 
-def test_test_connection_with_nothing_to_try(connect, synapse):
-    """A ready-made token without a pool leaves nothing to try, and that is not green."""
+def test_test_connection_with_nothing_to_test(connect, synapse):
+    """With a ready-made token and no pool there is nothing to test, and that is not green."""
     connect(synapse.airflow_connection(None))
     worked, words = SynapseLivyHook().test_connection()
     assert not worked
-    assert "Settings: no Spark pool is named" in words
+    assert words.startswith("Settings: ")
+    assert "Spark pool" in words
 
 
-def test_test_connection_of_a_token_that_says_nothing(connect, synapse):
-    """A token need not tell whose it is."""
+def test_test_connection_with_a_token_that_names_nobody(connect, synapse):
+    """A token need not name its bearer."""
     connect(synapse.airflow_connection("etl"))
     worked, words = SynapseLivyHook().test_connection()
     assert worked
-    assert words.endswith("for the bearer of a token that does not tell who that is.")
+    assert words.endswith("Signed in as: unknown, the token does not say.")
 
 
 def jwt(**claims):
-    """Write a token that tells something of itself."""
+    """Return a token with claims."""
     return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.x"
 
 
@@ -183,11 +203,11 @@ def jwt(**claims):
     ],
 )
 def test_test_connection_says_who(connect, claims, who):
-    """Green says whom Synapse has let in, in the words of the token."""
+    """A text for a success names who has signed in, as the token does."""
     with ScriptedServer(http(200, {"from": 0, "total": 0, "sessions": []})) as server:
         connect(airflow_connection(server.url).replace("ready-made-token", jwt(**claims)))
         worked, words = SynapseLivyHook().test_connection()
-    assert (worked, words.partition(" for ")[2]) == (True, f"{who}.")
+    assert (worked, words.partition("Signed in as: ")[2]) == (True, f"{who}.")
 
 
 REFUSED = "https://127.0.0.1:9"
@@ -196,25 +216,29 @@ REFUSED = "https://127.0.0.1:9"
 @pytest.mark.parametrize(
     ("pool", "extra", "words"),
     [
-        ("forbidden", {}, "Synapse: .*answered 403 .*Synapse Compute Operator.*Synapse Studio > Manage"),
-        ("firewalled", {}, "Synapse: .*answered 403 .*Client Ip address : 127.0.0.1.*Networking"),
-        ("missing", {}, "Synapse: .*answered 404 .*Apache Spark pools"),
-        ("etl", {"livy_api_version": "1999-01-01"}, "Synapse: .*answered 400 .*livy_api_version"),
-        ("etl", {"scope": "https://vault.example"}, "Synapse: .*answered 401 .*Audience.*is for https://vault.example"),
-        ("etl", {"tenantId": "elsewhere"}, "Token: .*gave no token.*AADSTS90002.*Correct the tenant id"),
+        ("forbidden", {}, r"Synapse: .*answered 403\b.*Synapse Compute Operator.*Synapse Studio > Manage"),
+        ("firewalled", {}, r"Synapse: .*answered 403\b.*Networking.*Client Ip address : 127.0.0.1"),
+        ("missing", {}, r"Synapse: .*answered 404\b.*Apache Spark pools"),
+        ("etl", {"livy_api_version": "1999-01-01"}, r"Synapse: .*answered 400\b.*livy_api_version"),
+        (
+            "etl",
+            {"scope": "https://vault.example"},
+            r"Synapse: .*answered 401\b.*Audience.*is for https://vault.example",
+        ),
+        ("etl", {"tenantId": "elsewhere"}, "Token: .*gave no token.*AADSTS90002.*correct the tenant id"),
         ("etl", {"authority": REFUSED}, f"Token: The token for Synapse: {REFUSED} refused the connection"),
         ("etl", {"verify": None}, "Token: .*certificate of https.*not trusted.*verify"),
         ("etl", {"tenantId": None}, "Settings: client_secret needs the tenant id"),
         ("etl", {"timeout": "soon"}, "Settings: the extra \"timeout\" is 'soon'"),
     ],
 )
-def test_test_connection_names_the_step_that_broke(connect, tls_synapse, pool, extra, words):
-    """The Test button is red if the connection would not work, and says which step broke, and what helps."""
+def test_test_connection_names_the_step_that_failed(connect, tls_synapse, pool, extra, words):
+    """The Test button is red if the connection would not work, and its text names the step that failed, and the fix."""
     connect(tls_synapse.airflow_connection(pool, **extra))
-    worked, told = SynapseLivyHook().test_connection()
+    worked, words_shown = SynapseLivyHook().test_connection()
     assert not worked
-    assert re.match(words, told), told
-    assert CLIENT_SECRET not in told
+    assert re.match(words, words_shown, re.DOTALL), words_shown
+    assert CLIENT_SECRET not in words_shown
 
 
 AZURE = {"auth_type": "token", "spark_pool_name": "etl"}
@@ -223,31 +247,39 @@ AZURE = {"auth_type": "token", "spark_pool_name": "etl"}
 @pytest.mark.parametrize(
     ("host", "extra", "words"),
     [
-        ("https://ws.dev.azuresynapse.net/livyApi", {}, "Settings: the host .* has more than the workspace's address"),
-        ("ws.dev.azuresynapse.ne", {}, "Settings: the host .* is not the development endpoint"),
+        (
+            "https://ws.dev.azuresynapse.net/livyApi",
+            {},
+            "Settings: the host has more than the workspace's address.*https://ws.dev.azuresynapse.net/livyApi",
+        ),
+        ("ws.dev.azuresynapse.ne", {}, "Settings: the host is not the development endpoint.*'ws.dev.azuresynapse.ne'"),
         ("https://no-such-workspace.invalid", {"allow_custom_host": True}, "Synapse: .*name can't be resolved"),
-        ("ws", {"proxies": "http://127.0.0.1:9"}, "Synapse: .*not be reached through the proxy http://127.0.0.1:9 "),
+        (
+            "ws",
+            {"proxies": "http://127.0.0.1:9"},
+            "Synapse: .*not be reached through the proxy.*proxy http://127.0.0.1:9 refused",
+        ),
         (REFUSED, {}, f"Synapse: .*{REFUSED} refused the connection"),
     ],
 )
-def test_test_connection_names_the_broken_way(connect, host, extra, words):
-    """Where there is no way to the workspace, the words are of the host, its name, the proxy, or the connection."""
+def test_test_connection_names_the_broken_connection(connect, host, extra, words):
+    """Where the workspace can't be reached, the text is about the host, its name, the proxy, or the connection."""
     connect(json.dumps({"conn_type": "synapse_livy", "host": host, "password": "x", "extra": AZURE | extra}))
-    worked, told = SynapseLivyHook().test_connection()
+    worked, words_shown = SynapseLivyHook().test_connection()
     assert not worked
-    assert re.match(words, told), told
+    assert re.match(words, words_shown, re.DOTALL), words_shown
 
 
-def test_test_connection_says_what_a_task_would_say(connect, tls_synapse):
-    """The words are those of the error that a task would raise, after the step."""
+def test_test_connection_shows_the_error_of_a_task(connect, tls_synapse):
+    """After the step, the text is the error that a task would raise."""
     connect(tls_synapse.airflow_connection("etl", tenantId="elsewhere"))
     with pytest.raises(SynapseLivyAuthenticationError) as caught:
         SynapseLivyHook().get_spark_session(0)
     assert SynapseLivyHook().test_connection() == (False, f"Token: {caught.value}")
 
 
-def test_test_connection_does_not_wait_for_better_times(connect):
-    """The Test button is answered at once, also if the workspace is down."""
+def test_test_connection_does_not_retry(connect):
+    """The Test button makes one attempt, also if the workspace is down."""
     with ScriptedServer(http(503)) as server:
         connect(airflow_connection(server.url))
         worked, words = SynapseLivyHook().test_connection()
@@ -257,7 +289,7 @@ def test_test_connection_does_not_wait_for_better_times(connect):
 
 
 def operator(**changes):
-    """Make an operator."""
+    """Return an operator."""
     return SynapseGetSparkSessionOperator(**{"task_id": "read", "session_id": 0} | changes)
 
 

@@ -28,6 +28,9 @@ from airflow_provider_synapse_livy.triggers.base import LivyTrigger, read_event
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from tests.support.connections import airflow_connection, to_server
 
+#: With it, a session would have a link to its page in Synapse Studio.
+WORKSPACE_ID = "/subscriptions/x/resourceGroups/y/providers/Microsoft.Synapse/workspaces/ws"
+
 WIDGET_PATH = re.compile(r"/livyApi/versions/2020-12-01/sparkPools/etl/gadgets/(\d+)/widgets(?:/(\d+))?$")
 
 
@@ -100,13 +103,21 @@ class WidgetGoal:
             return Verdict.SUCCESS
         return Verdict.FAILURE if record.is_finished else Verdict.PENDING
 
+    def advice(self):
+        """Return what to beware of: nothing."""
+        return ""
+
     def describe(self):
         """Return what is waited for."""
         return f"been {self.colour}"
 
     def hint(self, record):
-        """Return what to do."""
+        """Return what to do about a widget that fell apart."""
         return "buy another."
+
+    def timeout_hint(self, record, option):
+        """Return what to do about one that has another colour."""
+        return f"paint it, or raise {option}."
 
 
 def resource(listing=None):
@@ -275,7 +286,7 @@ def test_made_up_resource_that_is_not_there_is_its_own_error(widgets):
 @pytest.fixture(params=["poke", "reschedule", "deferrable"])
 def run_sensor(request, widgets, connect):
     """Give a function that runs a sensor for a widget to its end, in each mode."""
-    connect(airflow_connection(widgets.url))
+    connect(airflow_connection(widgets.url, workspace_resource_id=WORKSPACE_ID))
     mode = {"deferrable": True} if request.param == "deferrable" else {"mode": request.param}
 
     def run(**options):
@@ -341,7 +352,7 @@ def test_made_up_resource_fails_in_its_own_words(widgets, run_sensor):
 
 def test_made_up_resource_times_out_in_its_own_words(widgets, run_sensor):
     """A wait whose time is over says what it waited for, in every mode."""
-    with pytest.raises(SparkSessionTimeoutError, match=r"^Widget 12 had not been red within .*: it is wet\."):
+    with pytest.raises(SparkSessionTimeoutError, match=r"^Widget 12 had not been red within .*\n.*\nIt is wet\."):
         run_sensor(timeout=0.3 if run_sensor.mode != "reschedule" else 0)
 
 
@@ -354,5 +365,5 @@ def test_made_up_resource_that_is_not_there_ends_the_task(widgets, run_sensor):
 def test_event_of_another_resource_is_refused(widgets, connect):
     """An event about something else does not pass for one about the record that is waited for."""
     payload = {"resource": "Spark session", "verdict": "success", "record": {"id": 12}, "activity_id": None}
-    with pytest.raises(SynapseLivyError, match="not one of a widget"):
+    with pytest.raises(SynapseLivyError, match="does not describe the wait for a widget"):
         read_event({**payload, "links": {}}, UNLISTED)

@@ -39,7 +39,8 @@ def loaded_by(statement):
 def test_dag_files_and_triggerer_load_no_http():
     """Importing sensor, operator and trigger imports no HTTP library and no azure package besides Airflow's own."""
     heavy = {"azure", "msal", "aiohttp", "requests"}
-    before = loaded_by("from airflow_provider_synapse_livy.airflow_compat.sdk import BaseSensorOperator, BaseHook, conf")
+    airflow = "airflow_provider_synapse_livy.airflow_compat.sdk"
+    before = loaded_by(f"from {airflow} import BaseSensorOperator, BaseHook, conf")
     parts = (f"airflow_provider_synapse_livy.{part}.spark_session" for part in ("sensors", "operators", "triggers"))
     after = loaded_by(f"import {', '.join(parts)}")
     assert (after & heavy) - before == set()

@@ -1,4 +1,4 @@
-"""Polling for all who wait on an event loop, against a real server: what the schedule decides is in tests/unit/polling."""
+"""Polling for all who wait on an event loop, against a real server. What the schedule decides: tests/unit/polling."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def run(scenario):
 
 
 def test_many_waits_are_answered_by_list():
-    """Waits whose sessions fill several pages are answered by them, each with its own session and the page's activity id."""
+    """Waits whose sessions fill several pages each get their own session, with the activity id of its page."""
     ids = list(range(60))
 
     async def scenario():
@@ -296,7 +296,7 @@ def test_poll_for_changes_alone_returns_at_its_end():
 
 
 def test_change_between_two_polls_is_told_with_the_next():
-    """A change that is seen while a wait does not poll is told with its next poll, even if that is for changes alone."""
+    """A change that is seen while a wait does not poll answers its next poll, even if that is for changes alone."""
 
     async def scenario():
         async with Workspace([1]) as workspace:

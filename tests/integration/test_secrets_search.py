@@ -1,4 +1,4 @@
-"""The search for secrets finds what it is there to find."""
+"""The search for secrets finds secrets, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMS = {
 
 @pytest.fixture
 def database(tmp_path):
-    """Make a database with a table for triggers, and one for connections."""
+    """Return a database with a table for triggers, and one for connections."""
     url = f"sqlite:///{tmp_path}/airflow.db"
     engine = sa.create_engine(url)
     with engine.begin() as connection:
@@ -45,14 +45,14 @@ def insert(database, **row):
     engine.dispose()
 
 
-def test_nothing_is_found_where_nothing_is(database, tmp_path):
-    """What Airflow keeps of a connection is no find, and neither is the database's own file."""
+def test_connections_are_not_searched(database, tmp_path):
+    """Where Airflow keeps connections is not searched, and neither is the database's own file."""
     assert find_secrets([SECRET], database=database, folders=[tmp_path]) == []
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_secrets_are_found_in_every_form(database, tmp_path, form):
-    """A secret is found in logs and in any column, plain or in one of the forms that programs give it."""
+    """A secret is found in logs and in any column, plain or in one of the forms that programs write it in."""
     insert(database, kwargs=form)
     insert(database, fired=form.encode())
     log = tmp_path / "logs" / "task.log"
@@ -66,7 +66,7 @@ def test_secrets_are_found_in_every_form(database, tmp_path, form):
 
 
 def test_tokens_of_the_emulator_are_found(database):
-    """A token of the local Synapse is found without knowing it."""
+    """A token of the local Synapse is found though it is not known."""
     form = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "scope": "https://dev.azuresynapse.net/.default"}
     _, answer = Entra(60).token(TENANT_ID, form)
     insert(database, kwargs=json.dumps({"token": answer["access_token"]}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -31,10 +32,13 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.models import SparkSession
+from airflow_provider_synapse_livy.sensors.base import LivySensor
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from airflow_provider_synapse_livy.triggers.base import LivyTrigger
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 from tests.support import sample_sessions as samples
 from tests.support.connections import airflow_connection
+from tests.support.fast_loop import run_fast
 from tests.support.scripted_server import ScriptedServer, http
 from tests.support.sensor_runner import MODES, TaskInstance, make_sensor, run
 
@@ -167,11 +171,15 @@ def test_last_poll_is_at_the_deadline(serve, mode):
 
 
 @ALL_MODES
-def test_settling_keeps_the_task(serve, mode):
+def test_settling_keeps_the_task(serve, mode, monkeypatch):
     """A session that settles is polled again within seconds, and the task stays, also if a poke_interval is an hour."""
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     script = [ok(samples.settling("dead")), ok(samples.DEAD)]
-    outcome = serve(mode, *script, poke_interval=3600, timeout=7200)
-    assert (outcome.state, outcome.departures) == ("failed", int(STARTS_FROM_TRIGGER and mode == "start_from_trigger"))
+    outcome = serve(mode, *script, poke_interval=3600, timeout=7200, run_loop=run_fast)
+    starts_elsewhere = STARTS_FROM_TRIGGER and mode == "start_from_trigger"
+    assert (outcome.state, outcome.departures) == ("failed", int(starts_elsewhere))
+    assert pauses == ([] if starts_elsewhere else [5.0])
 
 
 @ALL_MODES
@@ -229,16 +237,16 @@ def test_changes_are_logged_once(serve, mode, caplog, capfd):
     caplog.set_level(logging.INFO)
     serve(mode, QUEUED, QUEUED, QUEUED, ok(samples.STARTING), ok(samples.STARTING), ok(samples.IDLE), **READY)
     logged = caplog.text or capfd.readouterr().out  # Airflow 3 logs past the standard library
-    lines = re.findall(r"Spark session 12 in pool etl: (.*?)\s*(?:\[|$)", logged, re.MULTILINE)
-    *changes, account = lines
+    changes = re.findall(r"Spark session 12 in pool etl: (.*?)\s*(?:\[|$)", logged, re.MULTILINE)
     assert [line.rpartition(" → ")[2] for line in changes] == ["queued", "starting", "idle"]
-    assert re.fullmatch(r"success after a wait of .*queued 16 s, acquiring nodes 4 s, starting .* s\.", account)
+    (end,) = re.findall(r"Spark session 12 in pool etl is (.*?)\s*(?:\[|$)", logged, re.MULTILINE)
+    assert re.fullmatch(r"idle\. Waited .* s \(queued 16 s, acquiring nodes 4 s, .*starting .* s\)\.", end)
 
 
 BAD_INPUTS = [
     ({"session_id": None}, InvalidIdError),
     ({"session_id": "None"}, InvalidIdError),
-    ({"target_states": ["Idle"]}, SynapseLivyConfigurationError),
+    ({"target_states": ["ready"]}, SynapseLivyConfigurationError),
     ({"accepted_results": ["Success"]}, SynapseLivyConfigurationError),
     ({"synapse_livy_conn_id": "nowhere"}, SynapseLivyConfigurationError),
 ]
@@ -249,8 +257,10 @@ BAD_INPUTS = [
 @pytest.mark.parametrize("soft_fail", [True, False])
 def test_bad_input_is_an_error_before_any_request(serve, mode, options, error, soft_fail):
     """What can't work fails at once in every mode, and soft_fail does not hide it."""
-    outcome = serve(mode, ok(samples.IDLE), **options, soft_fail=soft_fail)
+    requests = []
+    outcome = serve(mode, requests.append, **options, soft_fail=soft_fail)
     assert (outcome.state, type(outcome.error)) == ("up_for_retry", error)
+    assert requests == []
 
 
 @ALL_MODES
@@ -317,9 +327,12 @@ def test_template_fields_exist():
 
 def test_signature():
     """The parameters and their defaults are the promised ones."""
-    parameters = inspect.signature(SynapseSparkSessionSensor).parameters
+    parameters = dict(inspect.signature(LivySensor).parameters)
+    parameters |= inspect.signature(SynapseSparkSessionSensor).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items() if name != "kwargs"}
     assert defaults == {
+        "mode": "poke",
+        "poke_interval": None,
         "session_id": inspect.Parameter.empty,
         "spark_pool_name": None,
         "target_states": None,
@@ -377,8 +390,11 @@ def test_deferral(connect, synapse):
         },
         "end_from_trigger": STARTS_FROM_TRIGGER,
         "history": [["queued", since]],
+        "first_poll_at": pytest.approx(since + 7, abs=1),
+        "links": {},
     }
-    assert set(kwargs) == set(inspect.signature(SynapseSparkSessionTrigger).parameters)
+    parameters = {*inspect.signature(SynapseSparkSessionTrigger).parameters, *inspect.signature(LivyTrigger).parameters}
+    assert set(kwargs) == parameters - {"kwargs"}
     assert deferral.value.timeout.total_seconds() == pytest.approx(400, abs=1)
 
 

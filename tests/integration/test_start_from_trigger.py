@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -11,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 from airflow import DAG
-from test_trigger import events, make_trigger
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferred
-from airflow_provider_synapse_livy.airflow_compat.task_state import STARTS_FROM_TRIGGER
+from airflow_provider_synapse_livy.airflow_compat.versions import STARTS_FROM_TRIGGER
 from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError
-from airflow_provider_synapse_livy.triggers.spark_session import BEGIN_ON_WORKER, SynapseSparkSessionTrigger
+from airflow_provider_synapse_livy.triggers.base import BEGIN_ON_WORKER
+from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
+from tests.integration.test_trigger import events, make_trigger
 from tests.support import sample_sessions as samples
 from tests.support.sensor_runner import TaskInstance, TaskStateStore, make_sensor, started_trigger
 
@@ -27,7 +27,7 @@ needs_start = pytest.mark.skipif(not STARTS_FROM_TRIGGER, reason="no task starts
 
 
 def starts(**options):
-    """Tell whether a sensor starts in the triggerer."""
+    """Return whether a sensor starts in the triggerer."""
     return make_sensor("start_from_trigger", **options).start_from_trigger
 
 
@@ -71,18 +71,18 @@ def test_older_airflow_starts_nothing():
 
 @needs_start
 def test_arguments_are_json_and_the_triggers_own():
-    """What the scheduler is given is JSON, and just what the trigger takes."""
+    """The scheduler is given JSON, and just the parameters of the trigger."""
     sensor = make_sensor("start_from_trigger", target_states={"idle", "busy"}, max_wait=timedelta(minutes=1))
     kwargs = sensor.start_trigger_args.trigger_kwargs
     assert json.loads(json.dumps(kwargs)) == kwargs
-    expected = set(inspect.signature(SynapseSparkSessionTrigger).parameters) - {"trail"}
+    expected = set(SynapseSparkSessionTrigger(**kwargs).serialize()[1]) - {"history", "first_poll_at", "links"}
     assert set(kwargs) == expected
-    assert (kwargs["target_states"], kwargs["max_wait"]) == (["busy", "idle"], 60.0)
+    assert (kwargs["target_states"], kwargs["options"]["max_wait"]) == (["busy", "idle"], 60.0)
 
 
 @needs_start
 @pytest.mark.parametrize(("execution_timeout", "given"), [(None, 30 + 300), (timedelta(seconds=10), 10)])
-def test_beginning_follows_from_when_airflow_would_stop_it(connect, synapse, execution_timeout, given):
+def test_start_follows_from_when_airflow_would_stop_it(connect, synapse, execution_timeout, given):
     """The wait began when the scheduler started it, which a restarted triggerer learns from when it would end."""
     connect(synapse.airflow_connection("etl"))
     sensor = make_sensor("start_from_trigger", execution_timeout=execution_timeout)
@@ -94,7 +94,7 @@ def test_beginning_follows_from_when_airflow_would_stop_it(connect, synapse, exe
 
 
 def run_started(try_number=1, **options):
-    """Start a sensor in the triggerer, and give the event."""
+    """Start a sensor in the triggerer, and return the event."""
     sensor = make_sensor("start_from_trigger", **options)
     kwargs = sensor.start_trigger_args.trigger_kwargs
     trigger = started_trigger(kwargs, sensor, datetime.now(UTC) + sensor.start_trigger_args.timeout, try_number)
@@ -105,7 +105,7 @@ def run_started(try_number=1, **options):
 @needs_start
 @pytest.mark.parametrize("retries", [0, 2])
 def test_first_try_begins_in_the_triggerer(connect, retries, synapse):
-    """The first try looks at the session there, whether or not others may follow."""
+    """The first try polls the session there, whether or not others may follow."""
     connect(synapse.airflow_connection("missing"))
     assert run_started(retries=retries)["error"]["kind"] == "SparkSessionNotFoundError"
 
@@ -125,7 +125,7 @@ def test_what_can_not_be_rendered_begins_on_a_worker(name):
 
 @needs_start
 def test_templates_are_rendered(connect, synapse):
-    """What the triggerer can render, it does."""
+    """The triggerer renders the templates that it can render."""
     connect(synapse.airflow_connection("etl"))
     event = run_started(session_id="99{{ params.id }}")
     assert "Spark session 9912 in pool etl" in event["error"]["message"]
@@ -172,16 +172,16 @@ def test_retry_keeps_the_deadline(connect, synapse):
         {"multiple_outputs": True},
     ],
 )
-def test_what_airflow_would_pass_over_keeps_the_end_on_a_worker(obstacle):
-    """A task with callbacks or outlets, which an end in the triggerer would pass over, ends on a worker."""
+def test_what_airflow_leaves_out_keeps_the_end_on_a_worker(obstacle):
+    """A task with callbacks or outlets, which an end in the triggerer would leave out, ends on a worker."""
     for options, expected in (({}, True), (obstacle, False)):
         sensor = make_sensor("start_from_trigger", end_from_trigger=True, **options)
         assert sensor.start_trigger_args.trigger_kwargs["end_from_trigger"] is expected
 
 
 def test_end_falls_back_to_a_worker(connect, synapse):
-    """If the triggerer can't leave the XComs, as here without an Airflow around, the task ends on a worker."""
+    """If the triggerer can't push the XComs, as here without Airflow's supervisor, the task ends on a worker."""
     connect(synapse.airflow_connection("etl"))
     session_id = synapse.create_session("etl", age=70)
     (event,) = asyncio.run(events(make_trigger(session_id=session_id, end_from_trigger=True)))
-    assert (event["verdict"], event["session"]["state"]) == ("success", samples.IDLE["state"])
+    assert (event["verdict"], event["record"]["state"]) == ("success", samples.IDLE["state"])

@@ -8,13 +8,15 @@ import time
 
 import pytest
 
-from airflow_provider_synapse_livy.hooks import synapse_livy
-from airflow_provider_synapse_livy.transport import async_client as aiohttp_client
+from airflow_provider_synapse_livy.transport import async_client
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
+from tests.support.fast_loop import run_fast
+
+OPTIONS = {"timeout": 30.0, "poke_interval": 0.01}
 
 
 def make_trigger(**changes):
-    """Make a trigger that waits until a session is idle."""
+    """Return a trigger that waits until a session is idle."""
     parameters = {
         "session_id": 0,
         "synapse_livy_conn_id": "synapse_livy_default",
@@ -24,38 +26,41 @@ def make_trigger(**changes):
         "accepted_results": ["Succeeded"],
         "accept_idle_timeout": False,
         "deadline": time.time() + 30,
-        "timeout": 30.0,
-        "poke_interval": 0.01,
+        "options": OPTIONS,
     }
     return SynapseSparkSessionTrigger(**parameters | changes)
 
 
 async def events(trigger):
-    """Run a trigger to its end."""
+    """Run a trigger to its end, and return the payloads of its events."""
     return [event.payload async for event in trigger.run()]
 
 
 def test_serialization():
     """A trigger can be made again from what it serializes, which is JSON."""
-    path, kwargs = make_trigger(trail=[("queued", 1.0)], silent_fail=True, max_wait=7.0).serialize()
+    path, kwargs = make_trigger(
+        history=[("queued", 1.0)], options=OPTIONS | {"silent_fail": True, "max_wait": 7.0}
+    ).serialize()
     assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
     again = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
     assert again.serialize() == (path, kwargs)
 
 
 def test_one_event(connect, fast_synapse):
-    """However the wait ends, there is one event."""
+    """A wait that ends has one event."""
     connect(fast_synapse.airflow_connection("etl"))
     session_id = fast_synapse.create_session("etl")
     (event,) = asyncio.run(events(make_trigger(session_id=session_id)))
-    assert (event["verdict"], event["session"]["state"]) == ("success", "idle")
+    assert (event["verdict"], event["record"]["state"]) == ("success", "idle")
 
 
 def test_unexpected_errors_become_events():
     """Even what nobody foresaw reaches the task as an error, since Airflow could turn an exception into a skip."""
-    (event,) = asyncio.run(events(make_trigger(poke_interval="soon")))
+    (event,) = asyncio.run(events(make_trigger(options=OPTIONS | {"poke_interval": "soon"})))
     assert event["error"]["kind"] == "SynapseLivyError"
-    assert event["error"]["message"].startswith("The wait for Spark session 0 broke off: TypeError: ")
+    message = event["error"]["message"]
+    assert message.startswith("The wait for Spark session 0 broke off.\nFix: ")
+    assert "\nTypeError: " in message
 
 
 def test_restart_keeps_the_deadline(connect, synapse):
@@ -63,14 +68,18 @@ def test_restart_keeps_the_deadline(connect, synapse):
     connect(synapse.airflow_connection("etl"))
     trigger = make_trigger(session_id=synapse.create_session("etl"), deadline=time.time() - 5)
     (event,) = asyncio.run(events(trigger))
-    assert (event["verdict"], event["session"]["state"]) == ("timeout", "not_started")
+    assert (event["verdict"], event["record"]["state"]) == ("timeout", "not_started")
 
 
 def test_first_pause_ends_at_the_deadline(connect, synapse):
-    """A poke_interval beyond the deadline does not delay the last look."""
+    """A poke_interval beyond the deadline does not delay the last poll."""
     connect(synapse.airflow_connection("etl"))
-    trigger = make_trigger(session_id=synapse.create_session("etl"), deadline=time.time() + 0.2, poke_interval=3600)
-    (event,) = asyncio.run(asyncio.wait_for(events(trigger), timeout=60))
+    trigger = make_trigger(
+        session_id=synapse.create_session("etl"),
+        deadline=time.time() + 0.2,
+        options={"timeout": 3600.0, "poke_interval": 3600.0},
+    )
+    (event,) = asyncio.run(asyncio.wait_for(events(trigger), timeout=30))
     assert event["verdict"] == "timeout"
 
 
@@ -78,18 +87,19 @@ def test_cancelled_trigger_closes_its_client(connect, synapse):
     """When Airflow stops a trigger, nothing stays open, and the session is not touched."""
     connect(synapse.airflow_connection("etl"))
     session_id = synapse.create_session("etl")
+    before = len(synapse.recorded_requests)
 
     async def scenario():
         task = asyncio.create_task(events(make_trigger(session_id=session_id)))
-        while not any(clients for clients in aiohttp_client._shared.values()):
+        while not synapse.recorded_requests[before:]:
             assert not task.done(), task
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+        assert any(clients for clients in async_client._shared.values())
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert not any(clients for clients in aiohttp_client._shared.values())
+        assert not any(clients for clients in async_client._shared.values())
 
-    asyncio.run(scenario())
+    asyncio.run(asyncio.wait_for(scenario(), timeout=30))
     assert synapse.server.pools.find("etl", session_id).cancelled_at is None
 
 
@@ -102,7 +112,7 @@ def test_triggers_share_a_client(connect, fast_synapse):
     async def watch():
         nonlocal most
         while True:
-            most = max(most, sum(len(clients) for clients in aiohttp_client._shared.values()))
+            most = max(most, sum(len(clients) for clients in async_client._shared.values()))
             await asyncio.sleep(0.001)
 
     async def scenario():
@@ -115,29 +125,34 @@ def test_triggers_share_a_client(connect, fast_synapse):
     assert most == 1
 
 
-def test_silent_fail_takes_a_corrected_connection(connect, fast_synapse, monkeypatch):
-    """A wait that forgives errors reads the connection anew after one, so that it can be corrected meanwhile."""
-    monkeypatch.setattr(synapse_livy, "_SECONDS_KNOWN", 0.0)
+def test_silent_fail_reads_a_corrected_connection(connect, fast_synapse):
+    """A wait with silent_fail reads the connection again after an error, so that it can be corrected meanwhile."""
     session_id = fast_synapse.create_session("etl", age=60)
+
+    def refused():
+        return any("/forbidden/" in request.path for request in fast_synapse.recorded_requests)
 
     async def scenario():
         connect(fast_synapse.airflow_connection("forbidden"))
-        waiting = asyncio.create_task(events(make_trigger(session_id=session_id, silent_fail=True)))
-        await asyncio.sleep(0.3)
+        trigger = make_trigger(session_id=session_id, options=OPTIONS | {"silent_fail": True, "poke_interval": 1.0})
+        waiting = asyncio.create_task(events(trigger))
+        while not refused():
+            await asyncio.sleep(0.1)
+        assert not waiting.done()
         connect(fast_synapse.airflow_connection("etl"))
-        return await asyncio.wait_for(waiting, 10)
+        return await waiting
 
-    (event,) = asyncio.run(scenario())
+    (event,) = run_fast(scenario())
     assert event["verdict"] == "success"
 
 
 def test_unchanged_session_is_still_known_at_the_end(connect, synapse):
-    """A session that never changes is in the event of a timeout, as the last look showed it."""
+    """A session that never changes is in the event of a timeout, as the last poll showed it."""
     connect(synapse.airflow_connection("etl"))
     session_id = synapse.create_session("etl", age=70)
-    trigger = make_trigger(session_id=session_id, target_states=["dead"], deadline=time.time() + 0.5)
+    trigger = make_trigger(session_id=session_id, target_states=["dead"], deadline=time.time() + 0.3)
     (event,) = asyncio.run(events(trigger))
-    assert (event["verdict"], event["session"]["state"]) == ("timeout", "idle")
+    assert (event["verdict"], event["record"]["state"]) == ("timeout", "idle")
     assert event["activity_id"]
 
 

@@ -50,7 +50,7 @@ class _NoWaitSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-ty
 
 
 class SleeplessLoop(asyncio.SelectorEventLoop):
-    """Its time is made up: where it would sleep, the time has passed at once. For what does no I/O, and has no threads."""
+    """Its time is made up: where it would sleep, the time has passed at once. For code without I/O and threads."""
 
     def __init__(self) -> None:
         self._no_wait = _NoWaitSelector()

@@ -133,9 +133,7 @@ LASTING: dict[str, Fault] = {
     "403": Fault(
         http(403), r"answered 403\.\nFix: give the identity [^\n]*Synapse Compute Operator", SynapseLivyPermissionError
     ),
-    "404": Fault(
-        http(404), r"answered 404\.\nFix: check the id, and that the pool exists", SparkSessionNotFoundError
-    ),
+    "404": Fault(http(404), r"answered 404\.\nFix: check the id, and that the pool exists", SparkSessionNotFoundError),
     "404, in gzip garbage": Fault(
         http(404, b"no gzip", Content_Encoding="gzip"),
         r"answered 404\..*\nThe body can't be decompressed",
@@ -173,14 +171,15 @@ LASTING: dict[str, Fault] = {
     ),
     "another session": Fault(http(200, samples.session(id=1)), "is about Spark session 1 instead"),
     "a batch": Fault(http(200, samples.session(jobType="SparkBatch")), "describes a Spark batch job"),
-    "an id in digits": Fault(http(200, samples.session(id="12")), r"is not a Spark session\..*fields: id\b"),
+    "an id in digits": Fault(http(200, samples.session(id="12")), r"has another form than documented\..*fields: id\b"),
     "no id": Fault(http(200, samples.session(id=...)), r"is not a Spark session\..*fields: id\b"),
     "10 MB": Fault(http(200, b" " * 10_000_000 + _IDLE), "has more than 4 MB"),
     "10 MB in one name": Fault(http(200, b'{"' + b"x" * 10_000_000 + b'": 1}'), "has more than 4 MB"),
     "10 MB in chunks": Fault(_CHUNKED + b"989680\r\n" + b" " * 10_000_000 + b"\r\n0\r\n\r\n", "has more than 4 MB"),
     "100 MB in 400 kB of gzip": Fault(_send_bomb, "has more than 4 MB"),
     "an id of 200,000 numbers": Fault(
-        http(200, b'{"id": [%s1], "state": "idle"}' % (b"1," * 200_000)), r"is not a Spark session\..*fields: id\b"
+        http(200, b'{"id": [%s1], "state": "idle"}' % (b"1," * 200_000)),
+        r"has another form than documented\..*fields: id\b",
     ),
     "an encoding that was not asked for": Fault(http(200, b"\x8b\x02\x80\x03", Content_Encoding="br"), "is not JSON"),
 }
@@ -208,8 +207,7 @@ CERTIFICATES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "self-signed": (
         {"own": False},
-        r"the certificate of https://127\.0\.0\.1:\d+ is not trusted\.\nFix: .*\"verify\".*"
-        r"\nOpenSSL says: self-signed certificate",
+        r"the certificate of https://127\.0\.0\.1:\d+ is not trusted\.\nFix: .*verify.*\nOpenSSL says: self-signed",
     ),
 }
 

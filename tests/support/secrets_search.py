@@ -1,4 +1,4 @@
-"""Looks for secrets where none may be: in the metadata database, and in all files that a run has left."""
+"""Searches for secrets where none may be: in the metadata database, and in all files that a run has left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-#: How every token of the local Synapse begins, so that one need not know them all.
+#: How every token of the local Synapse begins, so that they can be found without knowing them all.
 _HEADER = json.dumps({"alg": "none", "typ": "JWT"}).encode()
 EMULATOR_TOKEN = base64.urlsafe_b64encode(_HEADER).rstrip(b"=").decode() + "."
 
@@ -21,7 +21,7 @@ _KEPT = ("connection",)
 
 def find_secrets(secrets: Iterable[str], *, database: str, folders: Iterable[Path] = ()) -> list[str]:
     """
-    Give the places where a secret stands, in clear text, quoted as in a URL or JSON, or in Base64.
+    Return the places where a secret stands, in clear text, quoted as in a URL or JSON, or in Base64.
 
     :param secrets: the secrets.
     :param database: the metadata database, as SQLAlchemy names it; where connections are kept is left out.
@@ -56,7 +56,7 @@ def _cells(database: str) -> Iterator[tuple[str, bytes]]:
 
 
 class _Raw(sa.types.UserDefinedType):
-    """Gives a column as the driver does: nothing may fail to be read."""
+    """Reads a column as the driver does: nothing may fail to be read."""
 
     cache_ok = True
 

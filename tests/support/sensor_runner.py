@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -27,9 +28,6 @@ from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSess
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
 MODES = ("poke", "reschedule", "deferrable", "start_from_trigger")
-
-#: For how many seconds a trigger may run, which is then the failure of a test.
-MAX_WAIT = 60.0
 
 
 class TaskInstance:
@@ -91,13 +89,19 @@ def make_sensor(mode: str, **options: Any) -> SynapseSparkSessionSensor:
     return SynapseSparkSessionSensor(mode=mode, **kwargs)
 
 
-def run(mode: str, **options: Any) -> Outcome:
-    """Run a sensor to its end, and return how it ended."""
+def run(mode: str, *, run_loop: Callable[[Any], Any] = asyncio.run, **options: Any) -> Outcome:
+    """
+    Run a sensor to its end, and return how it ended.
+
+    :param mode: the mode.
+    :param run_loop: runs a coroutine on the event loop of the triggerer.
+    :param options: the sensor's parameters.
+    """
     task_instance = TaskInstance()
     context: Any = {"ti": task_instance, "task_state_store": TaskStateStore()}
     outcome = Outcome("running", None)
     try:
-        returned = _run(lambda: make_sensor(mode, **options), context, outcome)
+        returned = _run(lambda: make_sensor(mode, **options), context, outcome, run_loop)
         task_instance.xcom_push("return_value", returned)
         outcome.state = "success"
     except AirflowSkipException as error:
@@ -110,20 +114,20 @@ def run(mode: str, **options: Any) -> Outcome:
     return outcome
 
 
-def _run(make: Any, context: Any, outcome: Outcome) -> Any:
+def _run(make: Any, context: Any, outcome: Outcome, run_loop: Any) -> Any:
     began = datetime.now(UTC)
     sensor = make()
     if sensor.start_from_trigger:  # the scheduler sends it to the triggerer, and no worker polls before
         outcome.departures += 1
         start = sensor.start_trigger_args
-        event = _run_trigger(start.trigger_cls, start.trigger_kwargs, sensor, began + start.timeout)
+        event = _run_trigger(run_loop, start.trigger_cls, start.trigger_kwargs, sensor, began + start.timeout)
         return make().resume_execution(start.next_method, {"event": event}, context)
     while True:
         try:
             return make().execute(context)
         except TaskDeferred as deferral:
             outcome.departures += 1
-            event = _run_trigger(*deferral.trigger.serialize())
+            event = _run_trigger(run_loop, *deferral.trigger.serialize())
             return make().resume_execution(deferral.method_name, {"event": event}, context)
         except AirflowRescheduleException as again:
             outcome.departures += 1
@@ -140,7 +144,9 @@ def started_trigger(kwargs: dict[str, Any], task: Any, timeout_after: datetime, 
     return trigger
 
 
-def _run_trigger(path: str, kwargs: dict[str, Any], task: Any = None, timeout_after: datetime | None = None) -> Any:
+def _run_trigger(
+    run_loop: Any, path: str, kwargs: dict[str, Any], task: Any = None, timeout_after: datetime | None = None
+) -> Any:
     """Run a trigger from what the metadata database keeps of it, and return its one event."""
     assert path == "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
 
@@ -149,8 +155,7 @@ def _run_trigger(path: str, kwargs: dict[str, Any], task: Any = None, timeout_af
             trigger = started_trigger(kwargs, task, timeout_after)
         else:
             trigger = SynapseSparkSessionTrigger(**json.loads(json.dumps(kwargs)))
-        async with asyncio.timeout(MAX_WAIT):
-            return [event async for event in trigger.run()]
+        return [event async for event in trigger.run()]
 
-    (event,) = asyncio.run(events())
+    (event,) = run_loop(events())
     return json.loads(json.dumps(event.payload))

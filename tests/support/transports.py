@@ -32,8 +32,12 @@ class Worker:
     def read(self, livy_connection, session_id=12, *, pool=None, retry_timeout=RETRY_TIMEOUT):
         """Return a snapshot of a session."""
         now = time.monotonic
+
+        def monotonic() -> float:
+            return now() + sum(self.pauses)
+
         client = LivyClient(livy_connection, sleep=self.pauses.append)
-        with client.session, mock.patch("time.monotonic", lambda: now() + sum(self.pauses)):
+        with client.session, mock.patch("time.monotonic", monotonic):
             request = SPARK_SESSION.get(livy_connection.pool(pool), session_id)
             return client.send(request, retry_timeout=retry_timeout)
 

@@ -85,7 +85,7 @@ def test_connection_from_the_form_to_the_dag(connections, airflow, synapse):
 
     for field, value, pattern in (
         ("password", "a-wrong-secret", "Token: .*Fix: .*AADSTS7000215: Invalid client secret"),
-        ("spark_pool_name", "missing", "Synapse: .*pool missing.* 404.*Fix: check that the workspace has this pool"),
+        ("spark_pool_name", "missing", "Synapse: .*pool missing: Synapse answered 404.*Fix: .*that the pool exists"),
         ("host", "https://ws.dev.azuresynapse.ne", "Settings: the host .* is not the development endpoint.*Fix: "),
     ):
         connections.edit(name, {field: value})

@@ -14,7 +14,7 @@ from airflow_provider_synapse_livy.links import (
     DriverLogLink,
     SparkUiLink,
     SynapseStudioLink,
-    end_of_task_xcoms,
+    link_xcoms,
     push_links,
     session_links,
 )
@@ -150,12 +150,10 @@ def test_failed_push_does_not_fail_the_task(context):
     push_links(context, {"Spark UI": "https://a"})
 
 
-def test_xcoms_of_a_task_that_ends_in_the_triggerer():
-    """The XComs are JSON: the session, the links, and the one that Airflow 3 reads for each link, empty or not."""
-    session = SparkSession.from_dict(samples.IDLE)
-    xcoms = end_of_task_xcoms(session, {"Spark UI": "https://a"})
+def test_xcoms_of_a_task_that_is_in_the_triggerer():
+    """The XComs are JSON: the links, and the one that Airflow 3 reads for each link, empty or not."""
+    xcoms = link_xcoms({"Spark UI": "https://a"})
     assert xcoms == {
-        "return_value": session.to_dict(),
         LINKS_KEY: {"Spark UI": "https://a"},
         **{link.xcom_key: "https://a" if isinstance(link, SparkUiLink) else "" for link in SPARK_SESSION_LINKS},
     }

@@ -1,4 +1,4 @@
-"""The models: what they take in, give back, and know of themselves."""
+"""The models: what they accept, what they return, and what they know of a session."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from airflow_provider_synapse_livy.models import (
 )
 from tests.support import sample_sessions as samples
 
+CANCELLING = samples.session(schedulerInfo=samples.scheduler(cancellationRequestedAt="2025-03-01T08:10:00+00:00"))
 ALL_SESSIONS = pytest.mark.parametrize("body", samples.SESSIONS.values(), ids=samples.SESSIONS)
 
 
 def is_part_of(part: Any, whole: Any) -> bool:
-    """Tell whether all of a JSON value is found again, unchanged, in another."""
+    """Return whether all of a JSON value is part of another, unchanged."""
     if isinstance(part, dict):
         return isinstance(whole, dict) and all(name in whole and is_part_of(part[name], whole[name]) for name in part)
     if isinstance(part, list):
@@ -66,7 +67,7 @@ def test_nulls_in_lists_are_left_out():
 
 
 def test_name():
-    """A session is called by its number and pool, where its answer tells the pool."""
+    """A session is named by its id and its pool, if the response has the pool."""
     assert str(SparkSession.from_dict(samples.IDLE)) == "Spark session 12 in pool etl"
     assert str(SparkSession.from_dict(samples.PLAIN)) == "Spark session 12"
 
@@ -93,7 +94,7 @@ def test_unknown_names_stay_text():
 
 
 def test_sessions_are_frozen():
-    """A session is what one answer said; nobody changes it later."""
+    """A session is what one response described, and can't be changed later."""
     with pytest.raises(ValidationError, match="frozen"):
         SparkSession.from_dict(samples.IDLE).state = "dead"
 
@@ -112,8 +113,11 @@ def test_sessions_are_frozen():
         pytest.param('{"id": -1}', id="negative id"),
         pytest.param('{"id": 1, "appInfo": {"a": NaN}}', id="not a number"),
         pytest.param('{"id": 1, "novelty": [{"a": 1e999}]}', id="infinite"),
-        pytest.param('{"id": 1, "log": "all in one"}', id="log in a string"),
-        pytest.param('{"id": 1, "livyInfo": []}', id="list for an object"),
+        pytest.param('{"id": 1, "state": 5}', id="number for the state"),
+        pytest.param('{"id": 1, "result": ["Failed"]}', id="list for the result"),
+        pytest.param('{"id": 1, "schedulerInfo": []}', id="list for an object that decides"),
+        pytest.param('{"id": 1, "schedulerInfo": {"cancellationRequestedAt": true}}', id="boolean for a time"),
+        pytest.param('{"id": 1, "appInfo": {"isSessionTimedOut": 1}}', id="number for a flag"),
         pytest.param('{"id": 1', id="cut off"),
         pytest.param('{"id": 1, "x": ' + "[" * 10_000, id="endless nesting"),
         pytest.param(b'{"id": 1, "name": "\xff"}', id="not UTF-8"),
@@ -183,7 +187,7 @@ def test_readiness(body, ready):
     [("true", True), ("True", True), (True, True), ("false", False), (False, False), (None, False), ("", False)],
 )
 def test_idle_timeout_is_read_from_its_mark(mark, timed_out):
-    """Only isSessionTimedOut, a boolean in a string, tells an idle timeout; error codes are open text."""
+    """Only isSessionTimedOut, a boolean in a string, means an idle timeout; error codes are open text."""
     body = samples.ended(
         "dead", "Failed", appInfo={"isSessionTimedOut": mark}, errorInfo=samples.error_info("LIVY_JOB_TIMED_OUT")
     )
@@ -205,3 +209,128 @@ def test_durations_do_without_odd_timestamps(stamp):
     session = SparkSession.from_dict(samples.session(schedulerInfo=samples.scheduler(scheduledAt=stamp)))
     assert session.queue_duration is None
     assert session.acquisition_duration == timedelta(seconds=4)
+
+
+@pytest.mark.parametrize(
+    ("body", "phase"),
+    [
+        (samples.NOT_STARTED, "queued"),
+        (samples.NOT_STARTED | {"schedulerInfo": None}, "queued"),
+        (samples.ACQUIRING, "acquiring nodes"),
+        (samples.ACQUIRING | {"pluginInfo": samples.plugin(currentState="Preparation")}, "acquiring nodes"),
+        (samples.ACQUIRING | {"pluginInfo": samples.plugin(currentState="Queued")}, "acquiring nodes"),
+        (samples.ACQUIRING | {"pluginInfo": samples.plugin(currentState="Submission")}, "submitting"),
+        (samples.ACQUIRING | {"pluginInfo": samples.plugin(currentState="Monitoring")}, "starting"),
+        (samples.ACQUIRING | {"pluginInfo": samples.plugin(currentState="Dreaming")}, "starting"),
+        (samples.ACQUIRING | {"pluginInfo": None}, "starting"),
+        (samples.STARTING, "starting"),
+        (samples.IDLE, "idle"),
+        (samples.BUSY, "busy"),
+        (samples.session(state="shutting_down"), "shutting_down"),
+        (CANCELLING, "being cancelled"),
+        (samples.session(state="hibernating"), "hibernating (unknown, waiting on)"),
+        ({"id": 1}, "None (unknown, waiting on)"),
+        (samples.settling("dead"), "dead, result pending"),
+        (samples.DEAD, "dead, Failed"),
+        (samples.CANCELLED_IN_QUEUE, "error, Cancelled"),
+        (CANCELLING | {"state": "killed", "result": "Cancelled"}, "killed, Cancelled"),
+    ],
+    ids=str,
+)
+def test_phases(body, phase):
+    """A phase says what a session is doing, a little finer than its Livy state, and how it ended."""
+    assert SparkSession.from_dict(body).phase == phase
+
+
+@pytest.mark.parametrize(
+    ("body", "ending"),
+    [
+        (samples.DEAD, "failed"),
+        (samples.FAILED_TO_START, "failed"),
+        (samples.KILLED, "was cancelled"),
+        (samples.CANCELLED_IN_QUEUE, "was cancelled"),
+        (samples.settling("killed"), "was cancelled"),
+        (samples.IDLED_OUT, "idled out, so Synapse stopped it"),
+        (samples.SUCCEEDED, "ended"),
+    ],
+)
+def test_endings(body, ending):
+    """An ending completes the sentence that begins with the session's name."""
+    assert SparkSession.from_dict(body).ending == ending
+
+
+@pytest.mark.parametrize(
+    ("body", "durations"),
+    [
+        (
+            samples.DEAD,
+            {
+                "queued": timedelta(seconds=15.5),
+                "acquiring nodes": timedelta(seconds=4),
+                "submitting": timedelta(seconds=2.1234),
+            },
+        ),
+        (samples.ACQUIRING, {"queued": timedelta(seconds=15.5)}),
+        (samples.NOT_STARTED, {}),
+        (samples.PLAIN, {}),
+    ],
+)
+def test_durations_are_named_as_the_phases(body, durations):
+    """Each phase that the service has timed has its duration, in the order of the phases; others have none."""
+    assert list(SparkSession.from_dict(body).durations().items()) == list(durations.items())
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (
+            samples.DEAD,
+            [
+                "Livy state dead, result Failed.",
+                "Error: Dependency: LIVY_JOB_STATE_DEAD: Job failed during run time with state=[dead].",
+                "Application: application_1740816000000_0013",
+                "Spark UI: https://web.azuresynapse.net/sparkui/x/workspaces/ws/sparkpools/etl/sessions/12",
+                "Last lines of the driver's log:",
+                "  stdout:",
+                "  stderr:",
+                "  Something was logged",
+                "  YARN Diagnostics:",
+            ],
+        ),
+        (
+            samples.CANCELLED_IN_QUEUE | {"errorInfo": [{"message": "a"}, {"errorCode": "B"}, {}]},
+            ["Livy state error, result Cancelled.", "Error: a", "Error: B", "Error: "],
+        ),
+        ({"id": 1}, ["Livy state None, result None."]),
+        ({"id": 1, "state": "dead", "log": ["", " \n"]}, ["Livy state dead, result None."]),
+    ],
+)
+def test_details(body, lines):
+    """The details are the states, every error, the application and the log, each only where the service has it."""
+    assert "\n".join(SparkSession.from_dict(body).details()).split("\n") == lines
+
+
+ODD = {
+    "name": 5,
+    "appId": ["a"],
+    "log": "all in one",
+    "errorInfo": "none",
+    "livyInfo": [],
+    "pluginInfo": "done",
+    "sparkPoolName": 7,
+    "jobType": 5,
+    "tags": [1],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_fields_of_another_type_than_documented_are_kept(name):
+    """A field that decides nothing stays as it came if it has another type, and the rest is read as usual."""
+    session = SparkSession.from_dict(samples.DEAD | {name: ODD[name]})
+    assert session.to_dict()[name] == ODD[name]
+    assert session.outcome is SparkSessionResultType.FAILED
+    texts = (str(session), session.phase, session.ending, *session.details())
+    assert texts[1:3] == ("dead, Failed", "failed")
+    assert "sessions/12" in "".join(texts)
+    assert session.durations().keys() <= {"queued", "acquiring nodes", "submitting"}
+    assert session.lifetime == timedelta(minutes=30)

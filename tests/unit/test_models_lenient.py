@@ -10,11 +10,13 @@ import pytest
 
 from airflow_provider_synapse_livy import models
 from airflow_provider_synapse_livy.exceptions import InvalidIdError, SparkSessionNotFoundError, SynapseLivyResponseError
+from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import LivyResponse
 from airflow_provider_synapse_livy.models import SparkSession
 from tests.support import sample_sessions as samples
+from tests.support.connections import connection
 
 READ = SPARK_SESSION.get(Pool("https://ws.dev.azuresynapse.net", "etl"), 12).read
 
@@ -255,3 +257,21 @@ def test_white_space_around_no_id(value, cause):
     """The likely cause is found behind white space, too."""
     with pytest.raises(InvalidIdError, match=cause):
         validated_id(value, "Spark session")
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("name", ["name", "sparkPoolName"])
+def test_links_of_odd_fields(name, value):
+    """A name of another type does not break the links, which are made while a session is waited for."""
+    resource_id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Synapse/workspaces/ws"
+    livy_connection = connection(extra={"tenantId": "tenant", "workspace_resource_id": resource_id})
+    links = session_links(read(samples.session(**{name: value})), livy_connection)
+    assert ("Synapse Studio" in links) is bool(value)
+    assert all(isinstance(url, str) for url in links.values())
+
+
+def test_body_of_200_000_wrong_lines_is_read():
+    """A long list of another type is passed over at its first wrong entry, and its lines are not put into a message."""
+    session = read(samples.DEAD | {"log": ["a", *[1] * 200_000]})
+    assert len(session.log) == 200_001
+    assert max(map(len, session.details())) < 1000

@@ -193,7 +193,8 @@ LIGHT = [
 
 def test_modules_without_airflow():
     """A module that needs no Airflow does not import it, which would take seconds."""
-    program = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name); print('airflow' in sys.modules)"
+    check = "importlib.import_module(name); print('airflow' in sys.modules)"
+    program = f"import importlib, sys\nfor name in sys.argv[1:]: {check}"
     names = [f"airflow_provider_synapse_livy{module}" for module in LIGHT]
     run = subprocess.run([sys.executable, "-c", program, *names], capture_output=True, text=True, check=True)
     assert dict(zip(names, run.stdout.split(), strict=True)) == dict.fromkeys(names, "False")

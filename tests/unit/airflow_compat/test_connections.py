@@ -173,8 +173,8 @@ def look_up(monkeypatch):
         async def get_extra(connection):
             return {}
 
-        monkeypatch.setattr(connections, "get_async_connection", get_connection)
-        monkeypatch.setattr(connections, "get_async_extra_dejson", get_extra)
+        monkeypatch.setattr(connections, "_get_connection", get_connection)
+        monkeypatch.setattr(connections, "_get_extra", get_extra)
 
     return replace
 

@@ -318,7 +318,7 @@ def test_auth_type(fields, auth_type):
         ({"password": None, "extra": {"auth_type": "token"}}, "token needs a bearer token\\.\nFix: .*Client secret"),
         (
             {"extra": {"auth_type": "password"}},
-            "'password'.\nFix: write one of auto, client_secret, client_certificate, ",
+            "'password'.\nFix: use one of the valid values.\nValid values: auto, client_secret, client_certificate, ",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from airflow_provider_synapse_livy.exceptions import (
+from airflow_provider_synapse_livy.livy.errors import (
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
     SynapseLivyConfigurationError,

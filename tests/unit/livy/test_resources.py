@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from airflow_provider_synapse_livy.exceptions import InvalidIdError, SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.errors import InvalidIdError, SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Listing, validated_id
 from airflow_provider_synapse_livy.livy.responses import LivyResponse

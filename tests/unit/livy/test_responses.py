@@ -10,7 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from airflow_provider_synapse_livy.exceptions import (
+from airflow_provider_synapse_livy.livy.errors import (
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
     SynapseLivyPermissionError,
@@ -216,7 +216,7 @@ def test_redirects_are_errors():
         pytest.param(b"null", "is not a Spark session", "It is not a JSON object.", id="null"),
         pytest.param(b"[]", "is not a Spark session", "It is not a JSON object.", id="list"),
         pytest.param(b'"x"', "is not a Spark session", "It is not a JSON object.", id="string"),
-        pytest.param(b'{"id": "x", "log": 1}', "is not a Spark session", "Wrong fields: id, log.", id="wrong types"),
+        pytest.param(b'{"id": "x", "state": 1}', "has another form", "Wrong fields: id, state.", id="wrong types"),
         pytest.param(
             samples.as_json(samples.session(id=13)), "is about Spark session 13 instead", "", id="another one"
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_synapse_livy.exceptions import (
+from airflow_provider_synapse_livy.livy.errors import (
     SparkSessionNotFoundError,
     SynapseLivyAuthenticationError,
     SynapseLivyError,

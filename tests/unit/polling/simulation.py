@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyUnavailableError
@@ -149,7 +150,7 @@ class Simulation:
             self._read_page(listing)
         for flight in singles:
             (number,) = flight.records
-            self._send(flight, Request(self.now, number), lambda flight=flight, number=number: self._land(flight, number))
+            self._send(flight, Request(self.now, number), partial(self._land, flight, number))
 
     def _continue_waits(self) -> None:
         while self.answered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -640,7 +641,7 @@ def test_outage_is_tried_by_one_request_at_a_time_with_growing_pauses():
         fail_trial(waits, now)
         assert waits.sends_nothing(now)
         times.append(waits.schedule.next_wake())
-    pauses = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+    pauses = [later - sooner for sooner, later in pairwise(times)]
     assert pauses == sorted(pauses)
     assert times[0] == 0.5
     assert max(pauses) <= 1.0  # as the polls that are due have no interval
@@ -677,9 +678,7 @@ def test_pauses_of_an_outage_are_no_longer_than_half_a_minute():
 def test_trial_is_for_the_record_that_was_tried_longest_ago():
     """While the pool fails, the trials go round, so that one record that always fails does not stop the others."""
     waits, _ = outage(range(5), retry_timeout=3600)
-    tried = []
-    for _ in range(10):
-        tried.append(fail_trial(waits, waits.schedule.next_wake()))
+    tried = [fail_trial(waits, waits.schedule.next_wake()) for _ in range(10)]
     assert set(tried) == set(range(5))
 
 

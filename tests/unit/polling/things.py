@@ -1,4 +1,4 @@
-"""Records, pages, errors and polls for tests of the schedule, which has no server and no clock: a test says the time."""
+"""Records, pages, errors and polls for tests of the schedule, which has no server and no clock."""
 
 from __future__ import annotations
 

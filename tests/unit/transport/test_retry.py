@@ -162,7 +162,8 @@ def test_announced_pauses_are_bounded(clock):
 
 def test_each_retry_is_logged(clock, caplog):
     """Each retry is a line in the log, with its reason and the pause."""
-    begin(clock, 180, 180, GET).pause_after(SynapseLivyUnavailableError("It: Synapse answered 429.\nFix: x", retry_after=7))
+    error = SynapseLivyUnavailableError("It: Synapse answered 429.\nFix: x", retry_after=7)
+    begin(clock, 180, 180, GET).pause_after(error)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == "It: Synapse answered 429, retrying in 7.0 s."

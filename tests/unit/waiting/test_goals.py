@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_synapse_livy.exceptions import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.models import LivyState, SparkSession
 from airflow_provider_synapse_livy.waiting.goals import SessionGoal, Verdict
 from tests.support import sample_sessions as samples
@@ -85,6 +85,7 @@ STATES = "busy, dead, error, idle, killed, not_started, recovering, running, shu
 
 
 RESULTS = "Cancelled, Failed, Succeeded"
+SUCCEEDED = "did you mean 'Succeeded'?"
 USE_VALID = "use one or more of the valid values."
 
 
@@ -92,11 +93,11 @@ USE_VALID = "use one or more of the valid values."
     ("given", "event", "fix", "valid"),
     [
         ({"target_states": "idel"}, "target_states='idel' is invalid.", "did you mean 'idle'?", STATES),
-        ({"target_states": {"Ready?"}}, "target_states={'Ready?'} is invalid.", USE_VALID, STATES),
+        ({"target_states": {"ready"}}, "target_states={'ready'} is invalid.", USE_VALID, STATES),
         ({"target_states": []}, "target_states is empty.", USE_VALID, STATES),
         ({"target_states": ""}, "target_states='' is invalid.", USE_VALID, STATES),
         ({"target_states": ["idle", None]}, "target_states=['idle', None] is invalid.", USE_VALID, STATES),
-        ({"accepted_results": "Success"}, "accepted_results='Success' is invalid.", "did you mean 'Succeeded'?", RESULTS),
+        ({"accepted_results": ["Success"]}, "accepted_results=['Success'] is invalid.", SUCCEEDED, RESULTS),
         ({"accepted_results": ["Uncertain"]}, "accepted_results=['Uncertain'] is invalid.", USE_VALID, RESULTS),
         ({"accepted_results": ()}, "accepted_results is empty.", USE_VALID, RESULTS),
         ({"accepted_results": None}, "accepted_results is empty.", USE_VALID, RESULTS),
