@@ -405,7 +405,7 @@ class SparkSession(_Documented):
     def phase(self) -> str:
         """What the session is doing, a little finer than its Livy state: queued, acquiring nodes, idle, ..."""
         if self.is_finished:
-            return f"{self.state}, {'result pending' if self.is_settling else self.result}"
+            return f"{self.state} ({'result pending' if self.is_settling else self.result})"
         if self.is_cancelling:
             return "being cancelled"
         if self.state == LivyState.NOT_STARTED:

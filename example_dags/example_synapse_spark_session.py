@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSess
 with DAG(
     "example_synapse_spark_session",
     schedule=None,
-    params={"session_id": 0, "spark_pool_name": "etl"},
+    params={"session_id": 0, "spark_pool_name": "sparkpool"},
     default_args={"spark_pool_name": "{{ params.spark_pool_name }}"},
     tags=["synapse", "example"],
 ):

@@ -81,4 +81,3 @@ __all__ = [
 
 if TYPE_CHECKING:
     __all__ += ["Context", "TaskInstanceKey"]
-

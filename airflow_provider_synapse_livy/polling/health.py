@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyUnavailableError, error_message
+from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.polling.polls import Flight, PendingPoll, PolledRecord
 from airflow_provider_synapse_livy.transport.retry import MAX_PAUSE, Backoff, announced_pause
 
@@ -127,7 +128,8 @@ def no_response(title: str) -> SynapseLivyError:
 
 def crash(title: str, cause: Exception) -> SynapseLivyError:
     """Return the error for a poll that something unforeseen has ended."""
-    event = f"{title}: polling broke off: {type(cause).__name__}: {cause}"
-    error = SynapseLivyError(error_message(event, "report it, with the traceback: this is a bug."))
+    fix = "report it, with the traceback in the triggerer's log: this is a bug."
+    why = one_line(f"{type(cause).__name__}: {cause}")
+    error = SynapseLivyError(error_message(f"{title}: polling broke off.", fix, why))
     error.__cause__ = cause
     return error

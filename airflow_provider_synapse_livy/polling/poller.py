@@ -18,7 +18,7 @@ from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyCon
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyUnavailableError, error_message
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
 from airflow_provider_synapse_livy.livy.resources import Resource
-from airflow_provider_synapse_livy.livy.responses import Snapshot
+from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS, Flight, PendingPoll, PolledRecord
 from airflow_provider_synapse_livy.polling.schedule import PollSchedule
 from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient, shared_client
@@ -210,7 +210,8 @@ class Poller:
             cause = cause.exceptions[0]
         if isinstance(cause, SynapseLivyError):  # before anything was sent, as for a proxy that can't be used
             return cause
-        what = f"broke off: {type(cause).__name__}: {cause}" if cause else "was stopped"
-        error = SynapseLivyError(error_message(f"The polling of Spark pool {self._key.pool.name} {what}."))
+        event = f"The polling of Spark pool {self._key.pool.name} {'broke off' if cause else 'was stopped'}."
+        why = one_line(f"{type(cause).__name__}: {cause}") if cause else ""
+        error = SynapseLivyError(error_message(event, "see the triggerer's log.", why))
         error.__cause__ = cause
         return error

@@ -156,7 +156,7 @@ _FAILURES = (
     ),
 )
 _BROKEN_OFF = _Failure(
-    "{} broke the connection off before the response ended.",
+    "{} broke the connection off.",
     "if it lasts, check the proxies and firewalls in between.",
     may_have_been_processed=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -437,13 +438,20 @@ def test_wait_sees_every_step(synapse):
         wait.observe(Snapshot(SparkSession.from_dict(session.record(now)), activity_id=None), now)
     steps = [phase for phase, _ in wait.history]
     startup = ["queued", "acquiring nodes", "submitting", "starting", "idle"]
-    assert steps == [*startup, "dead, result pending", "dead, Failed"]
+    assert steps == [*startup, "dead (result pending)", "dead (Failed)"]
 
 
+@contextlib.contextmanager
 def run_emulator(*arguments, **options):
-    """Start the emulator as a command and return the process."""
+    """Start the emulator as a command and yield the process; if a test fails meanwhile, kill it."""
     command = [sys.executable, "-m", "airflow_provider_synapse_livy.emulator", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def run_in_shell(script, folder):

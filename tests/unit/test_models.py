@@ -230,10 +230,10 @@ def test_durations_do_without_odd_timestamps(stamp):
         (CANCELLING, "being cancelled"),
         (samples.session(state="hibernating"), "hibernating (unknown, waiting on)"),
         ({"id": 1}, "None (unknown, waiting on)"),
-        (samples.settling("dead"), "dead, result pending"),
-        (samples.DEAD, "dead, Failed"),
-        (samples.CANCELLED_IN_QUEUE, "error, Cancelled"),
-        (CANCELLING | {"state": "killed", "result": "Cancelled"}, "killed, Cancelled"),
+        (samples.settling("dead"), "dead (result pending)"),
+        (samples.DEAD, "dead (Failed)"),
+        (samples.CANCELLED_IN_QUEUE, "error (Cancelled)"),
+        (CANCELLING | {"state": "killed", "result": "Cancelled"}, "killed (Cancelled)"),
     ],
     ids=str,
 )
@@ -330,7 +330,7 @@ def test_fields_of_another_type_than_documented_are_kept(name):
     assert session.to_dict()[name] == ODD[name]
     assert session.outcome is SparkSessionResultType.FAILED
     texts = (str(session), session.phase, session.ending, *session.details())
-    assert texts[1:3] == ("dead, Failed", "failed")
+    assert texts[1:3] == ("dead (Failed)", "failed")
     assert "sessions/12" in "".join(texts)
     assert session.durations().keys() <= {"queued", "acquiring nodes", "submitting"}
     assert session.lifetime == timedelta(minutes=30)

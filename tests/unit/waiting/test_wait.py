@@ -196,10 +196,10 @@ def test_end_is_logged(caplog):
     """The end is logged with the time that it took to settle, and the last line has the wait and its phases."""
     polls = [(1000.0, samples.NOT_STARTED), (4725.0, samples.settling("error")), (4745.0, samples.CANCELLED_IN_QUEUE)]
     *_, end, summary = log_of(caplog, *polls)
-    assert end.endswith("error, result pending 20 s → error, Cancelled")
+    assert end.endswith("error (result pending) 20 s → error (Cancelled)")
     assert summary == (
-        "is error, Cancelled. Waited 1 h 2 min 25 s "
-        "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, error, result pending 20 s)."
+        "is error (Cancelled). Waited 1 h 2 min 25 s "
+        "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, error (result pending) 20 s)."
     )
 
 
@@ -208,7 +208,7 @@ def test_summary_sums_up(caplog):
     states = [samples.STARTING, samples.IDLE, samples.BUSY, samples.IDLE, samples.BUSY]
     polls = [(1000.0 + 60 * n, body) for n, body in enumerate(states)] + [(2000.0, samples.KILLED)]
     assert log_of(caplog, *polls)[-1] == (
-        "is killed, Cancelled. Waited 16 min 40 s "
+        "is killed (Cancelled). Waited 16 min 40 s "
         "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 1 min, idle 2 min, busy 13 min 40 s)."
     )
 
@@ -231,7 +231,7 @@ def test_summary_of_a_timeout(caplog):
 def test_summary_without_times(caplog):
     """A wait that ends with its first poll, of a session that the service has not timed, has no times to log."""
     assert log_of(caplog, (1000.0, samples.DOCUMENTED_SAMPLE | {"id": 12, "sparkPoolName": "etl"}))[-1] == (
-        "is the state, Failed. Waited 0 s."
+        "is the state (Failed). Waited 0 s."
     )
 
 
