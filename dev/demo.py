@@ -27,7 +27,7 @@ from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRE
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = PROJECT / ".airflow" / "demo"
 DAG_ID = "example_synapse_spark_session"
-POOL = "etl"
+POOL = "sparkpool"
 
 #: There is no such workspace; the link to Synapse Studio needs one.
 WORKSPACE_RESOURCE_ID = (

@@ -170,9 +170,9 @@ def main() -> None:
     """Run the emulator until SIGINT or SIGTERM; exit with 1 if it cannot start and with 2 on a wrong argument."""
     arguments = _parse_arguments()
     if arguments.log_requests:
-        # Of our own requests only: with INFO for all, asyncio and others would write as well.
+        # Of our own requests only: with DEBUG for all, asyncio and others would write as well.
         logging.basicConfig(stream=sys.stdout, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("airflow_provider_synapse_livy.emulator").setLevel(logging.INFO)
+        logging.getLogger("airflow_provider_synapse_livy.emulator").setLevel(logging.DEBUG)
     try:
         asyncio.run(_run(arguments))
     except (OSError, OverflowError) as error:  # asyncio raises OverflowError for a port outside 0 to 65535

@@ -107,7 +107,7 @@ class SynapseServer:
         is_closed = request.transport is None or request.transport.is_closing()
         status = 0 if is_closed else response.status
         self.recorded_requests.append(RecordedRequest(request.method, request.path, status))
-        _log.info("%s %s %s", request.method, request.raw_path, status or "connection closed")
+        _log.debug("%s %s %s", request.method, request.raw_path, status or "connection closed")
         return response
 
     @web.middleware

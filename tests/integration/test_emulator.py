@@ -517,7 +517,7 @@ def test_log_of_requests():
 
 def test_log_of_a_closed_connection(caplog):
     """A request whose connection the emulator closes is logged as such."""
-    with SynapseEmulator() as synapse, caplog.at_level("INFO", "airflow_provider_synapse_livy.emulator"):
+    with SynapseEmulator() as synapse, caplog.at_level("DEBUG", "airflow_provider_synapse_livy.emulator"):
         synapse.fail_next(0)
         with pytest.raises(requests.ConnectionError):
             call(synapse, "GET", "etl/sessions")

@@ -57,6 +57,7 @@ def first_run(tmp_path_factory):
     return run_pytest(folder, PYTEST_ADDOPTS="-rP")  # show the logs of tests that pass
 
 
+@pytest.mark.wheel
 def test_first_run_of_a_newcomer(first_run):
     """
     In a new folder with the README's DAG and test, a plain ``pytest`` passes at the first try.

@@ -36,7 +36,13 @@ def test_sensor_leaves_links_after_a_deferral(connect, synapse):
     """A task that resumes after a deferral pushes the links in the trigger's event."""
     connect(synapse.airflow_connection("etl"))
     sensor = make_sensor("deferrable", target_states={"idle"})
-    event = {"verdict": "success", "session": samples.IDLE, "activity_id": None, "links": {"Spark UI": "https://x"}}
+    event = {
+        "resource": "Spark session",
+        "verdict": "success",
+        "record": samples.IDLE,
+        "activity_id": None,
+        "links": {"Spark UI": "https://x"},
+    }
     found = pushed(lambda context: sensor.resume_execution("execute_complete", {"event": event}, context))
     assert found == event["links"]
 
@@ -44,7 +50,13 @@ def test_sensor_leaves_links_after_a_deferral(connect, synapse):
 def test_ended_wait_needs_no_connection(connect):
     """A task whose wait ended in the triggerer succeeds without reading the connection again."""
     sensor = make_sensor("deferrable", synapse_livy_conn_id="gone", target_states={"idle"})
-    event = {"verdict": "success", "session": samples.IDLE, "activity_id": None, "links": {}}
+    event = {
+        "resource": "Spark session",
+        "verdict": "success",
+        "record": samples.IDLE,
+        "activity_id": None,
+        "links": {},
+    }
     returned = sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
     assert returned["state"] == "idle"
 

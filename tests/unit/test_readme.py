@@ -43,7 +43,7 @@ def read_connection(text):
 def test_connections_are_accepted(name, text):
     """The connections that the README shows can be read, and have the kind of identity that they are named for."""
     read = read_connection(text)
-    assert read.spark_pool_name == "etl"
+    assert read.spark_pool_name == "sparkpool"
     if name != "SYNAPSE_LIVY_DEFAULT":
         assert name == f"SYNAPSE_{read.identity.auth_type.name}"
 
@@ -146,7 +146,7 @@ def test_table_of_what_is_retried():
 
 def is_retried(status):
     """Return whether a request is sent again after a response with a status."""
-    request = SPARK_SESSION.get(Pool("https://ws", "etl"), 12)
+    request = SPARK_SESSION.get(Pool("https://ws", "sparkpool"), 12)
     with pytest.raises(SynapseLivyError) as caught:
         request.read(LivyResponse(status, {}, b""))
     return request.may_be_sent_again(caught.value)
