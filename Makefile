@@ -18,6 +18,9 @@ UI_INSTALLED := $(VENV)/.installed-ui
 CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
 
+# Tests wait as long as they compute, so two workers share a core.
+WORKERS ?= $(shell expr 2 \* $$(nproc))
+
 BENCH := .venv/bench
 
 .DEFAULT_GOAL := help
@@ -37,13 +40,13 @@ ui: $(INSTALLED)  ## The same, and leave Airflow's UI open to click through
 .PHONY: test
 test: $(INSTALLED)  ## Run all tests with branch coverage; AIRFLOW=2.11 uses another version
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto -o faulthandler_timeout=120 $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) -o faulthandler_timeout=120 $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 .PHONY: test-unit
 test-unit: $(INSTALLED)  ## Run the unit tests, which need no server, in seconds
-	$(BIN)/python -m pytest --numprocesses auto tests/unit $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) tests/unit $(ARGS)
 
 .PHONY: test-unit-everywhere
 test-unit-everywhere:  ## The same under every set of pins and every Python: minutes

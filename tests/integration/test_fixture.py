@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.readme import write_project
 
+pytestmark = pytest.mark.wheel
+
 #: Name the fixture, so that Airflow is prepared, without using it: that takes no database.
 NAMED = "# synapse_livy_emulator\n"
 
@@ -57,7 +59,6 @@ def first_run(tmp_path_factory):
     return run_pytest(folder, PYTEST_ADDOPTS="-rP")  # show the logs of tests that pass
 
 
-@pytest.mark.wheel
 def test_first_run_of_a_newcomer(first_run):
     """
     In a new folder with the README's DAG and test, a plain ``pytest`` passes at the first try.

@@ -25,6 +25,7 @@ def airflow(*arguments, env):
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
 
 
+@pytest.mark.wheel
 def test_dag_runs(tmp_path, synapse):
     """The README's DAG, as it stands there, runs in Airflow and ends well, and is short."""
     dag = shown_dag()
