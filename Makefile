@@ -40,7 +40,7 @@ ui: $(INSTALLED)  ## The same, and leave Airflow's UI open to click through
 .PHONY: test
 test: $(INSTALLED)  ## Run all tests with branch coverage; AIRFLOW=2.11 uses another version
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) -o faulthandler_timeout=120 $(ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal -o faulthandler_timeout=120 $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

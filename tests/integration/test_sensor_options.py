@@ -39,11 +39,12 @@ OPTIONS = {
     "soft_fail": ([QUEUED, ok(samples.KILLED)], {}, True, "failed", "skipped"),
     "never_fail": ([QUEUED, http(404)], {}, True, "up_for_retry", "skipped"),
     "silent_fail": ([QUEUED, http(404), ok(samples.IDLE)], READY, True, "up_for_retry", "success"),
-    "poke_interval": ([QUEUED] * 3 + [ok(samples.IDLE)], READY | {"timeout": 1}, 0.6, "success", "failed"),
-    "exponential_backoff": ([QUEUED] * 20 + [ok(samples.IDLE)], READY | {"timeout": 2}, True, "success", "failed"),
+    "poke_interval": ([QUEUED] * 3 + [ok(samples.IDLE)], READY | {"timeout": 3}, 2.5, "success", "failed"),
+    # In four seconds a growing interval makes eleven polls, and one that stays as it is as many as there is time for.
+    "exponential_backoff": ([QUEUED] * 12 + [ok(samples.IDLE)], READY | {"timeout": 4}, True, "success", "failed"),
     "max_wait": (
-        [QUEUED] * 20 + [ok(samples.IDLE)],
-        READY | {"timeout": 2, "exponential_backoff": True},
+        [QUEUED] * 12 + [ok(samples.IDLE)],
+        READY | {"timeout": 4, "exponential_backoff": True},
         0.01,
         "failed",
         "success",
