@@ -56,7 +56,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--waits", type=int, default=300, help="faults: how many waits (default: %(default)s)")
     parser.add_argument("--outage-seconds", type=float, default=30, help="how long outages last (%(default)s)")
     # After 180 s the retries of one poll end in version 0.1, and with them its limit of requests in flight.
-    parser.add_argument("--hang-seconds", type=float, default=200, help="how long the hang lasts (%(default)s)")
+    parser.add_argument("--hang-seconds", type=float, default=150, help="how long the hang lasts (%(default)s)")
     parser.add_argument("--fault-runs", type=int, default=1, help="faults: runs, of which the median counts")
     parser.add_argument("--output", type=Path, default=_PROJECT / ".airflow" / "bench", help="where to write")
     arguments = parser.parse_args()
