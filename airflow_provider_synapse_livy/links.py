@@ -120,7 +120,8 @@ def link_xcoms(links: Mapping[str, str]) -> dict[str, Any]:
     :param links: the URLs of its links, by the names of the links.
     """
     # Airflow 3 reads each link from an XCom of its own, which otherwise a worker makes.
-    of_airflow = {link.xcom_key: links.get(link.name, "") for link in SPARK_SESSION_LINKS}
+    keys = {link.name: getattr(link, "xcom_key", None) for link in SPARK_SESSION_LINKS}
+    of_airflow = {key: links.get(name, "") for name, key in keys.items() if key}
     return {LINKS_KEY: dict(links), **of_airflow}
 
 

@@ -15,7 +15,7 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseHook
 
-__all__ = ["read_connection"]
+__all__ = ["read_connection", "run_in_airflow_thread"]
 
 C = TypeVar("C")
 
@@ -63,6 +63,22 @@ async def read_connection(
             loop.call_later(max(max_age, _MAX_AGE), _drop, recent, key, lookup)
     result: C = lookup.connection
     return result
+
+
+async def run_in_airflow_thread(function: Callable[..., Any], *args: Any) -> None:
+    """
+    Run a function that talks to Airflow, in a thread, one after the other.
+
+    It must be a thread of asgiref's: from any other, Airflow 3.0 and 3.1 send the question from an event loop that is
+    not the triggerer's, which breaks the channel that all triggers share.
+
+    :param function: the function.
+    :param args: its arguments.
+    """
+    from asgiref.sync import sync_to_async
+
+    async with _lookup_lock(asyncio.get_running_loop()):
+        await sync_to_async(function)(*args)
 
 
 def _lookup_lock(loop: asyncio.AbstractEventLoop) -> asyncio.Lock:

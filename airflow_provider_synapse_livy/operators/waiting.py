@@ -207,6 +207,7 @@ class WaitingMixin:
 
     def _poll_for_the_last_time(self, context: Context) -> dict[str, Any]:
         """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last poll."""
+        self._is_connection_proved = True  # by the run that deferred
         started_at = load_wait_state(context).get("started_at") or first_started_at(context) or try_started_at(context)
         wait = self._new_wait(started_at or time.time() - self.timeout)
         verdict = self._poll(context, wait)

@@ -34,6 +34,8 @@ class Outage:
         self.is_down = False
         #: When the next request may be sent.
         self.retry_at = 0.0
+        #: When the last response came.
+        self.responded_at = -math.inf
 
     def suspect(self, error: SynapseLivyError, now: float) -> None:
         """Take note that the list failed; one single request shows whether it is the list alone."""
@@ -67,6 +69,7 @@ class Outage:
 
     def end(self, now: float) -> bool:
         """Go on for all, after a response; return whether there was an outage."""
+        self.responded_at = now
         if self.error is None:
             return False
         self.error = None
@@ -87,7 +90,11 @@ class Outage:
         """Return by when a poll must be answered, if only with an error."""
         is_too_late = self.error is not None and self.retry_at > max(poll.expires_at, poll.last_at)
         if record.flight or not (self.is_down or is_too_late):  # an attempt under way, or soon, may bring an answer
-            return poll.expires_at + max_attempt_seconds
+            limit = poll.expires_at + max_attempt_seconds
+            if record.flight or record.tried_at >= poll.due_at:
+                return limit
+            # It stands in a queue. As long as that moves, it is not Synapse that does not respond.
+            return max(limit, min(poll.last_at, self.responded_at + max_attempt_seconds))
         is_announced = announced_pause(self.error) and self.retry_at <= poll.last_at
         return max(poll.expires_at, self.retry_at + poll.retry_timeout) if is_announced else poll.expires_at
 

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -130,9 +131,9 @@ class Poller:
                 await self._sleep_until_due()
                 plan = self._schedule.plan(self._now())
                 if plan.listing:
-                    tasks.create_task(self._fly(plan.listing, self._read_list(client, plan.listing), client))
+                    tasks.create_task(self._fly(plan.listing, self._read_list, client))
                 for flight in plan.singles:
-                    tasks.create_task(self._fly(flight, self._read_one(client, flight), client))
+                    tasks.create_task(self._fly(flight, self._read_one, client))
 
     async def _sleep_until_due(self) -> None:
         self._wake.clear()
@@ -145,11 +146,13 @@ class Poller:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    async def _fly(self, flight: Flight, read: Any, client: AsyncLivyClient) -> None:
+    async def _fly(
+        self, flight: Flight, read: Callable[[AsyncLivyClient, Flight], Awaitable[None]], client: AsyncLivyClient
+    ) -> None:
         """Make a flight of the schedule, and report how it ended."""
         try:
             if await self._has_token(flight, client):
-                await read
+                await read(client, flight)
         except SynapseLivyError as error:
             self._log_failure_once(error)
             self._schedule.fail(flight, error, self._now(), resume_at=self._limit.resumes_at)
@@ -157,7 +160,6 @@ class Poller:
             log.exception("%s: a poll broke off.", self._key.resource.noun)
             self._schedule.break_off(flight, error, self._now())
         finally:
-            read.close()
             self._wake.set()
 
     async def _has_token(self, flight: Flight, client: AsyncLivyClient) -> bool:

@@ -60,7 +60,7 @@ class PendingPoll:
     :param last_at: up to when a pause may lead that the service asks for.
     """
 
-    waiter: Waiter
+    waiter: Waiter | None
     due_at: float
     interval: float
     notify_at: float
@@ -156,7 +156,7 @@ class PolledRecord:
         return True
 
     def answer_with_error(self, polls: Iterable[PendingPoll], make_error: Callable[[], Exception]) -> None:
-        """Answer polls, each with an error of its own."""
+        """Answer polls with an error, made for each."""
         for waiter in self._take(polls):
             waiter.set_exception(make_error())
 
@@ -164,13 +164,15 @@ class PolledRecord:
         """Forget a poll, whether or not it was answered."""
         if poll in self.polls:
             self.polls.remove(poll)
+            poll.waiter = None  # which holds the answer, while the poll stays in the queue of expiries
 
     def _take(self, polls: Iterable[PendingPoll]) -> Iterator[Waiter]:
         for poll in list(polls):
+            waiter = poll.waiter
             if poll in self.polls:
-                self.polls.remove(poll)
-                if not poll.waiter.done():
-                    yield poll.waiter
+                self.remove(poll)
+                if waiter and not waiter.done():
+                    yield waiter
 
 
 @dataclass(slots=True, eq=False)
@@ -227,6 +229,7 @@ class DueRecords:
 
     def __init__(self) -> None:
         self.ready: dict[Hashable, PolledRecord] = {}
+        self._unlisted: dict[Hashable, PolledRecord] = {}  # ready as well, but to be read singly
         self._heap: list[tuple[float, int, PolledRecord]] = []
         self._count = itertools.count()
 
@@ -234,22 +237,39 @@ class DueRecords:
         """Return when the next record becomes ready, or something is to be dropped."""
         return self._heap[0][0] if self._heap else math.inf
 
-    def push(self, record: PolledRecord) -> None:
-        """Queue a record, unless it is in flight, ready, or queued for that time or an earlier one."""
-        due_at = record.due_at
-        is_idle = record.flight is None and record.subscriber_count and record.key not in self.ready
-        if is_idle and due_at < record.queued_at:
-            record.queued_at = due_at
-            heapq.heappush(self._heap, (due_at, next(self._count), record))
+    @property
+    def has_ready(self) -> bool:
+        """Whether a record is ready."""
+        return bool(self.ready or self._unlisted)
+
+    def push(self, record: PolledRecord, due_at: float | None = None) -> None:
+        """
+        Queue a record, unless it is in flight, ready, or queued for that time or an earlier one.
+
+        :param record: the record.
+        :param due_at: when the poll is due that was just added to it; None for its next poll.
+        """
+        if record.flight or not record.subscriber_count or self._is_ready(record):
+            return
+        at = record.due_at if due_at is None else max(due_at, record.retry_at)
+        if at < record.queued_at:
+            record.queued_at = at
+            heapq.heappush(self._heap, (at, next(self._count), record))
+
+    def _is_ready(self, record: PolledRecord) -> bool:
+        return record in (self.ready.get(record.key), self._unlisted.get(record.key))
 
     def remove(self, record: PolledRecord) -> None:
-        """Take a record out of those that are ready."""
-        self.ready.pop(record.key, None)
+        """Take a record out of those that are ready; not another one that has its key by now."""
+        for ready in (self.ready, self._unlisted):
+            if ready.get(record.key) is record:
+                del ready[record.key]
 
     def collect(self, now: float) -> None:
         """Make those ready that are due."""
         for record in self.pop(now):
-            self.ready[record.key] = record
+            ready = self.ready if record.unlisted_until <= now else self._unlisted
+            ready[record.key] = record
 
     def pop(self, until: float) -> Iterator[PolledRecord]:
         """Yield the records that are due until a time, in their order, and forget them."""
@@ -262,8 +282,12 @@ class DueRecords:
 
     def first(self, now: float) -> PolledRecord | None:
         """Return the record that has been ready for longest, without looking at all."""
-        while self.ready:
-            record = next(iter(self.ready.values()))
+        firsts = [first for ready in (self.ready, self._unlisted) if (first := self._first_of(ready, now))]
+        return min(firsts, key=lambda record: record.due_at, default=None)
+
+    def _first_of(self, ready: dict[Hashable, PolledRecord], now: float) -> PolledRecord | None:
+        while ready:
+            record = next(iter(ready.values()))
             if record.due_at <= now:
                 return record
             self._return(record)
@@ -271,13 +295,17 @@ class DueRecords:
 
     def all(self, now: float) -> list[PolledRecord]:
         """Return the records that are ready."""
-        for record in [record for record in self.ready.values() if record.due_at > now]:
-            self._return(record)
-        return list(self.ready.values())
+        records = [*self.ready.values(), *self._unlisted.values()]
+        for record in records:
+            if record.due_at > now:
+                self._return(record)
+        return [*self.ready.values(), *self._unlisted.values()]
 
     def near(self, now: float) -> list[PolledRecord]:
         """Return the records to look for in the list, those included that may come early; none if they are few."""
-        due = self.all(now)
+        if not self.ready:
+            return []
+        due = [record for record in self.all(now) if record.unlisted_until <= now]
         windows = (poll.interval / 2 for record in due for poll in record.due_polls(now))
         early = list(self.pop(until=now + max(windows, default=0.0)))
         listable = [record for record in (*due, *early) if record.unlisted_until <= now and record.may_come_early(now)]

@@ -94,10 +94,10 @@ class PollSchedule:
         """Plan a poll."""
         record.polls.append(poll)
         self._expiries.push(poll.expires_at, record, poll)
-        self._due.push(record)
+        self._due.push(record, poll.due_at)
 
     def fail_all(self, make_error: Callable[[], Exception]) -> None:
-        """Answer every poll with an error of its own."""
+        """Answer every poll with an error."""
         for record in self._records.values():
             record.answer_with_error(record.polls, make_error)
 
@@ -109,15 +109,15 @@ class PollSchedule:
         """Return when :meth:`plan` is to be called next."""
         due_at = self._due.next_at()
         if self._outage.error is not None:
-            due_at = math.inf if self._flights else max(self._outage.retry_at, 0.0 if self._due.ready else due_at)
+            due_at = math.inf if self._flights else max(self._outage.retry_at, 0.0 if self._due.has_ready else due_at)
         return min(self._expiries.next_at(), due_at)
 
     def plan(self, now: float) -> Plan:
         """Return what to send now."""
         self._due.collect(now)
         plan = self._plan_requests(now) if self._outage.error is None else self._plan_trial(now)
-        self._expire(now)
         self._early = self._jitter(0, _JITTER)
+        self._expire(now)
         return plan
 
     def _plan_trial(self, now: float) -> Plan:
@@ -130,9 +130,8 @@ class PollSchedule:
     def _plan_requests(self, now: float) -> Plan:
         listing = None
         if self._list_flight:
-            for record in list(self._due.ready.values()):
-                if record.unlisted_until <= now:
-                    self._board(record, self._list_flight, self._list_flight.late)
+            for record in list(self._due.ready.values()):  # all those that may be listed
+                self._board(record, self._list_flight, self._list_flight.late)
         elif self._due.ready and self._uses_list(now) and (near := self._due.near(now)):
             listing = self._list_flight = self._take_off(near, now, is_list=True)
         singles: list[Flight] = []
@@ -240,8 +239,7 @@ class PollSchedule:
 
     def _fail_for_good(self, flight: Flight, error: SynapseLivyError, now: float) -> None:
         self._recover(now)
-        is_everyones = isinstance(error, SynapseLivyAuthenticationError | SynapseLivyConfigurationError)
-        if flight.is_list and not is_everyones:
+        if flight.is_list and not isinstance(error, SynapseLivyAuthenticationError | SynapseLivyConfigurationError):
             self._list.rest(now, len(self._records))  # the records may fare better singly
         else:
             for record in flight.passengers():
@@ -249,7 +247,7 @@ class PollSchedule:
         self._end(flight)
 
     def _suspend(self, flight: Flight, error: SynapseLivyError, now: float) -> None:
-        records = [*flight.passengers(), *self._due.ready.values()]
+        records = [*flight.passengers(), *self._due.all(now)]
         for record in records:
             record.answer_with_error(self._outage.hopeless(record, now), lambda: error)
         self._end(flight)
@@ -264,7 +262,7 @@ class PollSchedule:
         if self._list.failures > 1:
             self._list.rest(now, len(self._records))
         elif self._list.failures:
-            intervals = (poll.interval for record in self._due.ready.values() for poll in record.polls)
+            intervals = (poll.interval for record in self._due.all(now) for poll in record.polls)
             self._list.fail_once(now, min(intervals, default=0.0) / 2)
 
     def _end(self, flight: Flight) -> None:
@@ -291,8 +289,7 @@ class PollSchedule:
     def _expire(self, now: float) -> None:
         """Answer the polls whose time is over with an error."""
         for record, poll in self._expiries.pop(until=now):
-            limit = self._limit(record, poll)
-            if limit > now:
+            if (limit := self._limit(record, poll)) > now:
                 self._expiries.push(limit, record, poll)
             else:
                 error = self._outage.error or no_response(self._title(record.key))

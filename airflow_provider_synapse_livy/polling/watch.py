@@ -98,28 +98,26 @@ class Watch(Generic[R]):
             long as it is retried.
         :raises SynapseLivyError: if there is none.
         """
-        times = {
-            "retry_timeout": retry_timeout,
-            "only_changes_for": only_changes_for,
-            "last_after": after + retry_timeout if last_after is None else last_after,
-        }
+        clock = asyncio.get_running_loop().time
+        last_at = clock() + (after + retry_timeout if last_after is None else last_after)
         if self._poller is None:
             # The polls of others don't count before the first: a task must have been deferred for a while.
             await asyncio.sleep(after)
             after = 0.0
             self._poller = await self._subscribe(await self._read_connection_in_time(retry_timeout))
         try:
-            return await self._poll(self._poller, after, **times)
-        except SynapseLivyAuthenticationError:
-            if not (poller := await self._subscribe_anew()):
-                raise
-            return await self._poll(poller, 0.0, **times)
+            try:
+                return await self._poll(self._poller, after, retry_timeout, only_changes_for, last_at - clock())
+            except SynapseLivyAuthenticationError:
+                if not (poller := await self._subscribe_anew(retry_timeout)):
+                    raise
+                return await self._poll(poller, 0.0, retry_timeout, 0.0, last_at - clock())
         except Exception:
             await self.close()
             raise
 
     async def _poll(
-        self, poller: Poller, after: float, *, retry_timeout: float, only_changes_for: float, last_after: float
+        self, poller: Poller, after: float, retry_timeout: float, only_changes_for: float, last_after: float
     ) -> Snapshot[R]:
         if self._changes != self._record.changes:  # there was one that this wait has not been told of
             only_changes_for = 0.0
@@ -128,7 +126,7 @@ class Watch(Generic[R]):
             after=after,
             retry_timeout=retry_timeout,
             only_changes_for=only_changes_for,
-            last_after=last_after,
+            last_after=max(0.0, last_after),
         )
         return snapshot
 
@@ -170,15 +168,17 @@ class Watch(Generic[R]):
             poller = pollers[key] = module.Poller(key)
         self.connection = connection
         self._record = poller.subscribe(record_id)
+        self._changes = -1  # so that the first poll is told whatever it shows
         return poller  # type: ignore[no-any-return]
 
-    async def _subscribe_anew(self) -> Poller | None:
+    async def _subscribe_anew(self, retry_timeout: float) -> Poller | None:
         """After a refused identity, subscribe with the connection as it is now; None if it is the same."""
         refused = self.connection
         await self.close()
         try:
-            connection = await self._connect(True)
-        except SynapseLivyError:  # which says less than the refusal
+            async with asyncio.timeout(retry_timeout + MAX_ATTEMPT_SECONDS):
+                connection = await self._connect(True)
+        except (SynapseLivyError, TimeoutError):  # which say less than the refusal
             return None
         if connection == refused:
             return None

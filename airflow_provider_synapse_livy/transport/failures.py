@@ -100,7 +100,9 @@ def _is_unroutable(cause: BaseException) -> bool:
 
 
 #: OpenSSL's reasons that come up while a connection is made, and not later.
-_HANDSHAKE = re.compile("PROTOCOL|VERSION|HANDSHAKE|CERTIFICATE|UNRECOGNIZED_NAME|CIPHER|SIGNATURE_ALG|KEY_TOO_SMALL")
+_HANDSHAKE = re.compile(
+    "PROTOCOL(?!_IS_SHUTDOWN)|VERSION|HANDSHAKE|CERTIFICATE|UNRECOGNIZED_NAME|CIPHER|SIGNATURE_ALG|KEY_TOO_SMALL"
+)
 
 
 def _is_handshake(cause: BaseException) -> bool:
@@ -140,11 +142,12 @@ _FAILURES = (
     _Failure(
         "{} refused the connection.", "check host and port.", lambda cause: isinstance(cause, ConnectionRefusedError)
     ),
-    _Failure("{}: there is no route to it.", "check this machine's network, and the firewalls.", _is_unroutable),
+    _Failure("{}: there is no route to it.", "check this machine's network, and the firewalls.", _is_unroutable, True),
     _Failure(
         "the TLS handshake with {} failed.",
         "check the host, and the proxies in between that read TLS.",
         _is_handshake,
+        True,
         evidence=lambda cause: f"OpenSSL says: {_reason(cause)}.",
     ),
     _Failure(

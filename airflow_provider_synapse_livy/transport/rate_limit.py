@@ -44,6 +44,7 @@ class RateLimit:
         self._backoff = Backoff()
         self._cause: SynapseLivyError | None = None
         self._is_trying = False
+        self._trial_is_sent = False
 
     @property
     def resumes_at(self) -> float:
@@ -68,7 +69,9 @@ class RateLimit:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Take note of how a request ends that is sent in the context."""
+        """Take note of how a request ends that is sent in the context, right after :meth:`acquire`."""
+        is_trial = self._is_trying and not self._trial_is_sent
+        self._trial_is_sent |= is_trial
         try:
             yield
         except SynapseLivyUnavailableError as error:
@@ -83,7 +86,8 @@ class RateLimit:
         else:
             self._resume()
         finally:
-            self._is_trying = False
+            if is_trial:
+                self._is_trying = self._trial_is_sent = False
 
     def _pause(self, error: SynapseLivyUnavailableError) -> None:
         self._cause = error

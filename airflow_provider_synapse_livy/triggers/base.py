@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import reprlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
+from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseTrigger, TriggerEvent, XCom
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
@@ -205,7 +205,7 @@ class LivyTrigger(BaseTrigger):
                 return
             self.links = links
             if not is_over and self.task_instance is not None:
-                await asyncio.to_thread(self._push_xcoms, link_xcoms(links))
+                await run_in_airflow_thread(self._push_xcoms, link_xcoms(links))
         except Exception:
             self.log.warning("The links could not be pushed to XCom.", exc_info=True)
 
@@ -228,7 +228,7 @@ class LivyTrigger(BaseTrigger):
     def _delay_of_first_poll(self, wait: Wait[Any]) -> float:
         """Return how many seconds to wait for the poll that is due next: a restart of the triggerer delays none."""
         interval = wait.options.poke_interval
-        if self.first_poll_at is None:
+        if self.first_poll_at is None or interval <= 0:
             return interval
         late = wait.now() - self.first_poll_at
         return max(-late if late <= 0 else interval - late % interval, min(interval, _RACE_SECONDS))
@@ -253,7 +253,7 @@ class LivyTrigger(BaseTrigger):
         """Push all XComs of a task that ends here; return whether that worked, else the task ends on a worker."""
         try:
             xcoms = {RETURN_VALUE: snapshot.record.to_dict(), **link_xcoms(self.links)}
-            await asyncio.to_thread(self._push_xcoms, xcoms)
+            await run_in_airflow_thread(self._push_xcoms, xcoms)
         except Exception:
             self.log.exception("The task can't be ended from the triggerer. It ends on a worker.")
             return False

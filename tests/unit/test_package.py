@@ -135,7 +135,7 @@ def test_form_of_older_airflow_is_the_same():
     assert {name for name, kind in kinds.items() if kind == "BooleanField"} == {
         "send_certificate_chain", "allow_custom_host"
     }  # fmt: skip
-    assert {name for name, kind in kinds.items() if kind == "PasswordField"} == SECRETS
+    assert {name for name, kind in kinds.items() if kind == "PasswordField"} == SECRETS | {"proxies"}
 
 
 @pytest.mark.filterwarnings("ignore:Timer and timing metrics")

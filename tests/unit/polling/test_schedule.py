@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future
 from itertools import pairwise
 
 import pytest
@@ -16,8 +17,8 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyResponseError,
 )
 from airflow_provider_synapse_livy.polling.health import LIST_REST
-from airflow_provider_synapse_livy.polling.polls import LIST_THRESHOLD
-from airflow_provider_synapse_livy.polling.schedule import MAX_CONCURRENT_GETS
+from airflow_provider_synapse_livy.polling.polls import LIST_THRESHOLD, PendingPoll
+from airflow_provider_synapse_livy.polling.schedule import MAX_CONCURRENT_GETS, PollSchedule
 from tests.unit.polling.things import MAX_ATTEMPT, Waits, numbers_of, page, snapshot, thing, unavailable
 
 MANY = range(20)
@@ -957,3 +958,50 @@ def test_wait_that_gave_up_is_left_alone():
     gone.cancel()
     waits.fly_all(0)
     assert there.done()
+
+
+def test_landing_of_a_departed_record_leaves_its_successor_alone():
+    """A request for a record that everybody has left does not take away the poll of those who came after."""
+    schedule = PollSchedule(str, has_list=False, max_attempt_seconds=120, jitter=lambda low, high: high)
+    left = schedule.subscribe(1)
+    schedule.add(left, poll_at(0.0))
+    (flight,) = schedule.plan(0.0).singles
+    schedule.unsubscribe(left)
+    come = schedule.subscribe(1)
+    schedule.add(come, poll_at(1.0))
+    for number in range(2, 5):  # which take all places
+        schedule.add(schedule.subscribe(number), poll_at(1.0))
+    schedule.plan(1.0)
+    schedule.land(flight, snapshot(1), 2.0)
+    assert any(come.key in other.records for other in schedule.plan(2.0).singles) or come.flight
+
+
+def test_queue_that_moves_expires_nobody():
+    """A poll that only waits for its turn is not told that Synapse does not respond, as long as responses come."""
+    schedule = PollSchedule(str, has_list=False, max_attempt_seconds=120, jitter=lambda low, high: high)
+    polls = [poll_at(0.0, retry_timeout=180.0) for _ in range(100)]
+    for number, poll in enumerate(polls):
+        schedule.add(schedule.subscribe(number), poll)
+    waiters = [poll.waiter for poll in polls]
+    flights, now = list(schedule.plan(0.0).singles), 0.0
+    while flights:
+        now += 20
+        schedule.land(flights.pop(0), snapshot(1), now)
+        flights += schedule.plan(now).singles
+    assert now > 1000
+    assert [waiter.exception() for waiter in waiters] == [None] * 100
+
+
+def test_answered_polls_keep_no_answers():
+    """A poll that was answered does not hold its snapshot until it would have expired."""
+    schedule = PollSchedule(str, has_list=False, max_attempt_seconds=120, jitter=lambda low, high: high)
+    poll = poll_at(0.0, retry_timeout=180.0)
+    schedule.add(schedule.subscribe(1), poll)
+    (flight,) = schedule.plan(0.0).singles
+    schedule.land(flight, snapshot(1), 1.0)
+    assert poll.waiter is None
+
+
+def poll_at(due_at, retry_timeout=180.0):
+    """Return a poll of a wait that lasts for days."""
+    return PendingPoll(Future(), due_at, 5.0, 0.0, retry_timeout, 1e6)
