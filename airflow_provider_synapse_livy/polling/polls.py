@@ -111,7 +111,7 @@ class PolledRecord:
         self.unlisted_until = 0.0
         self.backoff: Backoff | None = None
         self.retry_at = 0.0
-        self.tried_at = 0.0
+        self.tried_at = -math.inf
 
     @property
     def due_at(self) -> float:
