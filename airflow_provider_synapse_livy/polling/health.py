@@ -91,10 +91,10 @@ class Outage:
         is_too_late = self.error is not None and self.retry_at > max(poll.expires_at, poll.last_at)
         if record.flight or not (self.is_down or is_too_late):  # an attempt under way, or soon, may bring an answer
             limit = poll.expires_at + max_attempt_seconds
-            if record.flight or record.tried_at >= poll.due_at:
-                return limit
-            # It stands in a queue. As long as that moves, it is not Synapse that does not respond.
-            return max(limit, min(poll.last_at, self.responded_at + max_attempt_seconds))
+            # While it stands in a queue that moves, it is not Synapse that does not respond.
+            is_queued = not record.flight and record.tried_at < poll.due_at
+            since = record.flight.started_at if record.flight else self.responded_at if is_queued else -math.inf
+            return max(limit, min(poll.last_at, since + max_attempt_seconds))
         is_announced = announced_pause(self.error) and self.retry_at <= poll.last_at
         return max(poll.expires_at, self.retry_at + poll.retry_timeout) if is_announced else poll.expires_at
 
