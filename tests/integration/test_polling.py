@@ -311,6 +311,45 @@ def test_change_between_two_polls_is_told_with_the_next():
     run(scenario)
 
 
+def test_first_poll_of_a_subscription_is_answered():
+    """A wait that subscribes again is told what its first poll shows, even if that is for changes alone."""
+
+    async def scenario():
+        async with Workspace([1]) as workspace:
+            livy_connection = to(workspace)
+            async with watch_session(livy_connection, 1) as one, watch_session(livy_connection, 1) as two:
+                await asyncio.gather(one.poll(), two.poll())
+                await two.close()
+                asked = workspace.asked["single"]
+                told = await asyncio.wait_for(two.poll(retry_timeout=1, only_changes_for=3600), 10)
+                assert told.record.state == "busy"
+                assert workspace.asked["single"] - asked <= 2
+
+    run(scenario)
+
+
+def test_connection_that_can_not_be_read_again_leaves_the_refusal():
+    """If the connection can't be read after a refused identity, the wait ends with the refusal."""
+
+    async def scenario():
+        async with Workspace([1]) as workspace:
+            workspace.on_single = always(401)
+            calls = []
+
+            async def connect(anew):
+                calls.append(anew)
+                if anew:
+                    raise SynapseLivyUnavailableError("Airflow can't read the connection.")
+                return to(workspace)
+
+            async with Watch(connect, SPARK_SESSION, 1, spark_pool_name="etl") as one:
+                with pytest.raises(SynapseLivyAuthenticationError, match="answered 401"):
+                    await one.poll(retry_timeout=1)
+            assert calls == [False, True]
+
+    run(scenario)
+
+
 def test_errors_reach_those_whom_they_concern():
     """A session that is gone ends its own wait, with the error that a request for it alone gives."""
     ids = list(range(20))
