@@ -27,28 +27,28 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 @pytest.fixture(scope="session")
 def synapse():
-    """Give a local Synapse over plain http whose sessions age in real time, so that they hold still for a test."""
+    """Return a local Synapse over plain http whose sessions age in real time, so that they hold still for a test."""
     with SynapseEmulator(time_scale=1) as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="session")
 def tls_synapse():
-    """Give a local Synapse over https, with the token endpoint that azure-identity asks."""
+    """Return a local Synapse over https, with the token endpoint that azure-identity asks."""
     with SynapseEmulator(tls=True, time_scale=1) as emulator:
         yield emulator
 
 
 @pytest.fixture(scope="session")
 def fast_synapse():
-    """Give a local Synapse whose sessions are ready within a second."""
+    """Return a local Synapse whose sessions are ready within a second."""
     with SynapseEmulator(time_scale=0.01) as emulator:
         yield emulator
 
 
 @pytest.fixture
 def connect(monkeypatch):
-    """Give a function that defines the default connection, in the way of Airflow's environment variables."""
+    """Return a function that defines the default connection, in the way of Airflow's environment variables."""
 
     def define(connection: str) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", connection)
@@ -58,5 +58,5 @@ def connect(monkeypatch):
 
 @pytest.fixture(params=TRANSPORTS, ids=lambda kind: kind.name)
 def transport(request):
-    """Give one of the two transports to Synapse."""
+    """Return one of the two transports to Synapse."""
     return request.param()

@@ -19,14 +19,14 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.fixture(scope="session")
 def synapse():
-    """Give the server that all DAGs ask."""
+    """Return the server that all DAGs ask."""
     with TimedSynapse() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def airflow(synapse, tmp_path_factory):
-    """Give an Airflow that has run all DAGs to their ends."""
+    """Return an Airflow that has run all DAGs to their ends."""
     errors = tmp_path_factory.mktemp("errors")
     env = {
         "AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT": airflow_connection(synapse.url),

@@ -62,7 +62,7 @@ class Ending:
     words: str = ""
 
     def expected(self, reaction: str) -> str:
-        """Give the state and the number of tries that the task ends with."""
+        """Return the state and the number of tries that the task ends with."""
         return self.becomes.split()[list(REACTIONS).index(reaction)]
 
 

@@ -180,6 +180,6 @@ class RealAirflow:
         return {row[0] for row in self.rows("SELECT state FROM dag_run")} <= {"success", "failed"} or None
 
     def log(self, dag_id: str, task_id: str) -> str:
-        """Give all that a task has in its logs, its triggers' included."""
+        """Return all that a task has in its logs, its triggers' included."""
         files = sorted((self.home / "logs" / f"dag_id={dag_id}").glob(f"run_id=*/task_id={task_id}/**/*.log*"))
         return "\n".join(file.read_text() for file in files)

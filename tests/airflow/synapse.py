@@ -36,7 +36,7 @@ class TimedSynapse(ThreadingHTTPServer):
         self.server_close()
 
     def answer(self, pool: str, asker: str) -> Answer:
-        """Give what a session of the pool shows by now."""
+        """Return what a session of the pool shows by now."""
         with self._lock:
             now = time.monotonic()
             self.askers[pool].add(asker)

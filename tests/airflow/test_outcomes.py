@@ -17,14 +17,14 @@ CELLS = [(ending, reaction) for ending in ENDINGS for reaction in REACTIONS]
 
 @pytest.fixture(scope="session")
 def tasks(airflow):
-    """Give the state and the number of tries of each task."""
+    """Return the state and the number of tries of each task."""
     rows = airflow.rows("SELECT dag_id, task_id, map_index, state, try_number FROM task_instance")
     return {(dag, task, index): f"{state}/{tries}" for dag, task, index, state, tries in rows}
 
 
 @pytest.fixture(scope="session")
 def xcoms(airflow):
-    """Give the XComs of each task, as they stand in the database."""
+    """Return the XComs of each task, as they stand in the database."""
     value = "value::text" if VERSION >= (3, 0) else "convert_from(value, 'UTF8')"
     found = {}
     for dag, task, index, key, text in airflow.rows(f"SELECT dag_id, task_id, map_index, key, {value} FROM xcom"):
@@ -34,7 +34,7 @@ def xcoms(airflow):
 
 @pytest.fixture(scope="session")
 def error(airflow):
-    """Give a function that reads what a task ended with."""
+    """Return a function that reads what a task ended with."""
 
     def read(dag, task):
         record = airflow.errors / f"{dag}.{task}.json"

@@ -190,19 +190,19 @@ class Cluster(LocalAirflow):
             process.wait()
 
     def states(self, dag_id: str, run_id: str) -> dict[tuple[str, int], str | None]:
-        """Give the state of each task of a run, by its id and map index."""
+        """Return the state of each task of a run, by its id and map index."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         tasks = self.call("GET", path, params={"limit": 1000})["task_instances"]
         return {(task["task_id"], task["map_index"]): task["state"] for task in tasks}
 
     def session(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
-        """Give the session that a task has left in XCom."""
+        """Return the session that a task has left in XCom."""
         path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
         return self.call("GET", path, params={"deserialize": "true", "map_index": map_index})["value"]
 
 
 def is_open(port: int) -> bool | None:
-    """Tell whether somebody listens on a port."""
+    """Return whether somebody listens on a port."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return None

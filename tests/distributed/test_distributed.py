@@ -40,7 +40,7 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def synapse():
-    """Give a local Synapse over https, whose tokens are good for half a minute, behind a gate for each of its sides."""
+    """Return a local Synapse over https, whose tokens are good for half a minute, behind a gate for each of its sides."""
     with SynapseEmulator(tls=True, time_scale=TIME_SCALE, token_lifetime=30, rate_limit=200) as emulator:
         target = int(emulator.url.rpartition(":")[2])
         gates = SimpleNamespace(livy=Gate(target), entra=Gate(target))
@@ -54,7 +54,7 @@ def synapse():
 
 @pytest.fixture(scope="module")
 def airflow(synapse):
-    """Give the distributed Airflow, with a connection to the local Synapse."""
+    """Return the distributed Airflow, with a connection to the local Synapse."""
     with Cluster(HOME, DAGS) as cluster:
         add_connection(cluster, synapse, "synapse_livy_default", synapse.gates.livy.port)
         add_connection(cluster, synapse, "nobody_there", free_ports(1)[0])
@@ -119,7 +119,7 @@ def wait_until_asked(synapse, sessions, times=2, timeout=180):
 
 
 def none_was_cancelled(synapse, sessions):
-    """Tell whether all sessions live on as they would have without us."""
+    """Return whether all sessions live on as they would have without us."""
     found = (synapse.server.pools.find(pool, number) for number, pool, _ in sessions)
     return all(session.cancelled_at is None for session in found)
 
@@ -143,7 +143,7 @@ def wait_until_ended(airflow, dag_id, run_id, timeout):
 
 
 def check(airflow, dag_id, run_id, states, waits):
-    """See that each wait ended as its session did, with that session in XCom."""
+    """Check that each wait ended as its session did, with that session in XCom."""
     wrong = []
     for (task_id, map_index), (number, pool, scenario) in waits.items():
         task_state, state, result = ENDS[scenario]
@@ -212,7 +212,7 @@ def test_workers_that_die(airflow, synapse):
 
 
 def runs_a_task(airflow, part):
-    """Tell whether a worker has a task."""
+    """Return whether a worker has a task."""
     pool = psutil.Process(airflow.processes[part].pid).children()
     return any(process.children() for process in pool)
 
@@ -258,7 +258,7 @@ def test_nothing_is_left(airflow, synapse):
 
 
 def group_of(process):
-    """Give the group of a process, which may be gone."""
+    """Return the group of a process, which may be gone."""
     try:
         return os.getpgid(process.pid)
     except ProcessLookupError:

@@ -235,7 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def widgets():
-    """Give a service with widgets."""
+    """Return a service with widgets."""
     with Widgets() as server:
         yield server
 
@@ -285,7 +285,7 @@ def test_made_up_resource_that_is_not_there_is_its_own_error(widgets):
 
 @pytest.fixture(params=["poke", "reschedule", "deferrable"])
 def run_sensor(request, widgets, connect):
-    """Give a function that runs a sensor for a widget to its end, in each mode."""
+    """Return a function that runs a sensor for a widget to its end, in each mode."""
     connect(airflow_connection(widgets.url, workspace_resource_id=WORKSPACE_ID))
     mode = {"deferrable": True} if request.param == "deferrable" else {"mode": request.param}
 

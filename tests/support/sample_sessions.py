@@ -7,7 +7,7 @@ from typing import Any
 
 
 def session(**changes: Any) -> dict[str, Any]:
-    """Give the detailed body of an idle session, with some of its fields changed; ``...`` removes one."""
+    """Return the detailed body of an idle session, with some of its fields changed; ``...`` removes one."""
     body = {
         "livyInfo": {
             "notStartedAt": None,
@@ -69,12 +69,12 @@ def session(**changes: Any) -> dict[str, Any]:
 
 
 def scheduler(**changes: Any) -> dict[str, Any]:
-    """Give a ``schedulerInfo``, with some of its fields changed."""
+    """Return a ``schedulerInfo``, with some of its fields changed."""
     return session()["schedulerInfo"] | changes
 
 
 def plugin(**changes: Any) -> dict[str, Any]:
-    """Give a ``pluginInfo``, with some of its fields changed."""
+    """Return a ``pluginInfo``, with some of its fields changed."""
     return session()["pluginInfo"] | changes
 
 
@@ -100,17 +100,17 @@ _CLEANED = plugin(cleanupStartedAt="2025-03-01T08:29:30+00:00", currentState="En
 
 
 def ended(state: str, result: str, **changes: Any) -> dict[str, Any]:
-    """Give the detailed body of a session that has ended."""
+    """Return the detailed body of a session that has ended."""
     return session(state=state, result=result, schedulerInfo=_ENDED, pluginInfo=_CLEANED, **changes)
 
 
 def settling(state: str) -> dict[str, Any]:
-    """Give the detailed body of a session that has ended for Livy, but not yet for Synapse."""
+    """Return the detailed body of a session that has ended for Livy, but not yet for Synapse."""
     return session(state=state, result="Uncertain", pluginInfo=plugin(currentState="Cleanup"))
 
 
 def error_info(code: str = "LIVY_JOB_STATE_DEAD", source: str = "Dependency") -> list[dict[str, str]]:
-    """Give an ``errorInfo`` of one entry."""
+    """Return an ``errorInfo`` of one entry."""
     return [{"message": "Job failed during run time with state=[dead].", "errorCode": code, "source": source}]
 
 

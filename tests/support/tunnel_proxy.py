@@ -84,7 +84,7 @@ def _head(connection: socket.socket) -> str:
 
 
 def _carry(inner: ssl.SSLSocket, outer: ssl.SSLSocket) -> None:
-    """Give each end what the other sends; all in one thread, since OpenSSL crashes where two share a connection."""
+    """Send each end what the other sends; all in one thread, since OpenSSL crashes where two share a connection."""
     across = {inner: outer, outer: inner}
     while True:
         for end in [end for end in across if end.pending()] or select.select(across, [], [])[0]:

@@ -70,7 +70,7 @@ with DAG("starts", schedule=None, params={"session_id": 0}):
 
     @task
     def make_id() -> int:
-        """Give an id, as a task that creates a session would."""
+        """Return an id, as a task that creates a session would."""
         return 12
 
     made = make_id()

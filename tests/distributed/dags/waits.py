@@ -16,7 +16,7 @@ FROM_TRIGGER = 50
 
 
 def sessions(kind: str) -> Any:
-    """Give the sessions that a kind of task is mapped over."""
+    """Return the sessions that a kind of task is mapped over."""
 
     @task(task_id=f"{kind}_sessions")
     def read(**context: Any) -> list[dict[str, Any]]:

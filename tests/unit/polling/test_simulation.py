@@ -39,7 +39,7 @@ def down(_, retry_after=None):
 
 
 def hang(_):
-    """Give no response until the client breaks the request off."""
+    """Send no response until the client breaks the request off."""
     return CLIENT_TIMEOUT, unavailable(None)
 
 

@@ -27,7 +27,7 @@ UNAVAILABLE = SynapseLivyUnavailableError("It: Synapse answered 503.", status=50
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Give a clock that a test sets."""
+    """Return a clock that a test sets."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(retry, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
