@@ -40,7 +40,7 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def synapse():
-    """Return a local Synapse over https, whose tokens are good for half a minute, behind a gate for each of its sides."""
+    """Return a local Synapse over https, whose tokens last half a minute, behind a gate for each of its sides."""
     with SynapseEmulator(tls=True, time_scale=TIME_SCALE, token_lifetime=30, rate_limit=200) as emulator:
         target = int(emulator.url.rpartition(":")[2])
         gates = SimpleNamespace(livy=Gate(target), entra=Gate(target))
