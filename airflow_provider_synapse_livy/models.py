@@ -17,28 +17,29 @@ of the live service where it answers otherwise.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    FailFast,
     Field,
     JsonValue,
-    StrictInt,
-    TypeAdapter,
     ValidationError,
-    ValidationInfo,
 )
-from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from airflow_provider_synapse_livy.livy.documented import (
+    NULLS_LEFT_OUT,
+    Documented,
+    FailFastItems,
+    JsonObject,
+    Lenient,
+    Number,
+    Text,
+    Texts,
+)
 from airflow_provider_synapse_livy.livy.strict_json import read_json, storable
 
 __all__ = [
@@ -55,10 +56,6 @@ __all__ = [
     "SparkSessionResultType",
     "SparkSessionState",
 ]
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class LivyState(StrEnum):
@@ -155,84 +152,39 @@ _ENDINGS: dict[str, str] = {
 #: Marks an enumeration that the service may extend: a known value becomes its member, any other stays a string.
 _OPEN = Field(union_mode="left_to_right")
 
-#: Marks a list from which nulls, which say nothing, are left out.
-_NULLS_LEFT_OUT = BeforeValidator(
-    lambda entries: [entry for entry in entries if entry is not None] if isinstance(entries, list) else entries
-)
 
-
-class _FailFast(FailFast):
-    """Ends the validation of a list at its first wrong entry: an error for each of a million would take gigabytes."""
-
-    __hash__ = object.__hash__  # which a part of a union needs
-
-
-_JSON: TypeAdapter[Any] = TypeAdapter(JsonValue)
-
-#: The fields that were logged for having another type than documented: the model's name, and the field's.
-_logged: set[tuple[str, str]] = set()
-
-
-def _keep(value: Any, info: ValidationInfo) -> Any:
-    """Return a value of another type than documented as it is, and log its field once in this process."""
-    kept = _JSON.validate_python(value)
-    model = str((info.config or {}).get("title"))
-    field = str(info.field_name)
-    if (model, field) not in _logged:
-        _logged.add((model, field))
-        kind = type(value).__name__
-        log.warning("%s.%s: Synapse sent another type than documented (%s). It is kept.", model, to_camel(field), kind)
-    return kept
-
-
-#: What a field holds that no decision depends on: the documented type, else whatever JSON value came.
-_Lenient = Annotated[T | Annotated[Any, AfterValidator(_keep)], Field(union_mode="left_to_right")]
-
-_Text = _Lenient[str | None]
-_Texts = _Lenient[Annotated[tuple[str, ...], _FailFast(), _NULLS_LEFT_OUT] | None]
-_Object = _Lenient[dict[str, JsonValue] | None]
-_Number = _Lenient[StrictInt | None]
-
-
-class _Documented(BaseModel):
-    """What all models share: documented names as aliases, unknown fields kept, frozen."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, JsonValue]
-
-
-class SparkServiceError(_Documented):
+class SparkServiceError(Documented):
     """
     One entry of ``errorInfo``.
 
     The codes are open text and depend on a setting of the workspace: show them, never branch on them.
     """
 
-    message: _Text = None
-    error_code: _Text = None
-    source: _Lenient[SparkErrorSource | str | None] = None
+    message: Text = None
+    error_code: Text = None
+    source: Lenient[SparkErrorSource | str | None] = None
 
 
-class SparkRequest(_Documented):
+class SparkRequest(Documented):
     """The request that created the session."""
 
-    name: _Text = None
-    file: _Text = None
-    class_name: _Text = None
-    args: _Texts = None
-    jars: _Texts = None
-    files: _Texts = None
-    py_files: _Texts = None
-    archives: _Texts = None
-    conf: _Object = None
-    driver_memory: _Text = None
-    driver_cores: _Number = None
-    executor_memory: _Text = None
-    executor_cores: _Number = None
-    num_executors: _Number = None
+    name: Text = None
+    file: Text = None
+    class_name: Text = None
+    args: Texts = None
+    jars: Texts = None
+    files: Texts = None
+    py_files: Texts = None
+    archives: Texts = None
+    conf: JsonObject = None
+    driver_memory: Text = None
+    driver_cores: Number = None
+    executor_memory: Text = None
+    executor_cores: Number = None
+    num_executors: Number = None
 
 
-class SparkSessionState(_Documented):
+class SparkSessionState(Documented):
     """
     ``livyInfo``: Livy's own record of the session.
 
@@ -240,39 +192,39 @@ class SparkSessionState(_Documented):
     killed or failed, ``idleAt`` is the first time only, and short busy phases are missed.
     """
 
-    not_started_at: _Text = None
-    starting_at: _Text = None
-    idle_at: _Text = None
-    busy_at: _Text = None
-    shutting_down_at: _Text = None
-    dead_at: _Text = None
-    error_at: _Text = None
-    killed_at: _Text = None
-    recovering_at: _Text = None
-    current_state: _Text = None
-    job_creation_request: _Lenient[SparkRequest | None] = None
+    not_started_at: Text = None
+    starting_at: Text = None
+    idle_at: Text = None
+    busy_at: Text = None
+    shutting_down_at: Text = None
+    dead_at: Text = None
+    error_at: Text = None
+    killed_at: Text = None
+    recovering_at: Text = None
+    current_state: Text = None
+    job_creation_request: Lenient[SparkRequest | None] = None
 
 
-class SparkScheduler(_Documented):
+class SparkScheduler(Documented):
     """``schedulerInfo``: when the pool's scheduler queued, started and ended the session."""
 
-    submitted_at: _Text = None
-    queued_at: _Text = None
-    scheduled_at: _Text = None
-    ended_at: _Text = None
+    submitted_at: Text = None
+    queued_at: Text = None
+    scheduled_at: Text = None
+    ended_at: Text = None
     cancellation_requested_at: str | None = None
-    current_state: _Lenient[SchedulerCurrentState | str | None] = None
+    current_state: Lenient[SchedulerCurrentState | str | None] = None
 
 
-class SparkServicePlugin(_Documented):
+class SparkServicePlugin(Documented):
     """``pluginInfo``: when each step from preparing the session to cleaning up began."""
 
-    preparation_started_at: _Text = None
-    resource_acquisition_started_at: _Text = None
-    submission_started_at: _Text = None
-    monitoring_started_at: _Text = None
-    cleanup_started_at: _Text = None
-    current_state: _Lenient[PluginCurrentState | str | None] = None
+    preparation_started_at: Text = None
+    resource_acquisition_started_at: Text = None
+    submission_started_at: Text = None
+    monitoring_started_at: Text = None
+    cleanup_started_at: Text = None
+    current_state: Lenient[PluginCurrentState | str | None] = None
 
 
 def _with_flag(app_info: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
@@ -285,7 +237,7 @@ def _with_flag(app_info: dict[str, JsonValue] | None) -> dict[str, JsonValue] | 
     raise ValidationError.from_exception_data("appInfo", [error])
 
 
-class SparkSession(_Documented):
+class SparkSession(Documented):
     """
     A Livy Spark session of a Synapse Spark pool, as one response described it.
 
@@ -311,23 +263,23 @@ class SparkSession(_Documented):
     """
 
     id: Annotated[int, Field(strict=True, ge=0)]
-    name: _Text = None
+    name: Text = None
     state: Annotated[LivyState | str | None, _OPEN] = None
     result: Annotated[SparkSessionResultType | str | None, _OPEN] = None
-    app_id: _Text = None
+    app_id: Text = None
     app_info: Annotated[dict[str, JsonValue] | None, AfterValidator(_with_flag)] = None
-    log: _Texts = None
-    error_info: _Lenient[Annotated[tuple[SparkServiceError, ...], _FailFast(), _NULLS_LEFT_OUT] | None] = None
-    livy_info: _Lenient[SparkSessionState | None] = None
+    log: Texts = None
+    error_info: Lenient[Annotated[tuple[SparkServiceError, ...], FailFastItems(), NULLS_LEFT_OUT] | None] = None
+    livy_info: Lenient[SparkSessionState | None] = None
     scheduler_info: SparkScheduler | None = None
-    plugin_info: _Lenient[SparkServicePlugin | None] = None
-    workspace_name: _Text = None
-    spark_pool_name: _Text = None
-    submitter_name: _Text = None
-    submitter_id: _Text = None
-    artifact_id: _Text = None
-    job_type: _Lenient[SparkJobType | str | None] = None
-    tags: _Object = None
+    plugin_info: Lenient[SparkServicePlugin | None] = None
+    workspace_name: Text = None
+    spark_pool_name: Text = None
+    submitter_name: Text = None
+    submitter_id: Text = None
+    artifact_id: Text = None
+    job_type: Lenient[SparkJobType | str | None] = None
+    tags: JsonObject = None
 
     @classmethod
     def from_json(cls, body: bytes | str) -> Self:

@@ -10,5 +10,6 @@ workspace, at one version of the API.
 - ``statuses`` what each HTTP status means: which error, whether it may pass, what to do
 - ``responses`` reading responses: a record, a page of a list, an error body, ``Retry-After``
 - ``errors`` the exceptions that need no Airflow
+- ``documented`` what the models of records share: lenient where nothing is decided
 - ``strict_json`` JSON that Airflow and PostgreSQL can hold
 """

@@ -8,9 +8,9 @@ import warnings
 
 import pytest
 
-from airflow_provider_synapse_livy import models
 from airflow_provider_synapse_livy.exceptions import InvalidIdError, SparkSessionNotFoundError, SynapseLivyResponseError
 from airflow_provider_synapse_livy.links import session_links
+from airflow_provider_synapse_livy.livy import documented
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import LivyResponse
@@ -27,7 +27,7 @@ VALUES = [5, 0.5, 2.0, "2", True, [], [1, None], ["a", None, 1], {}, {"a": [None
 @pytest.fixture(autouse=True)
 def _nothing_logged_yet(monkeypatch):
     """Begin each test as a new process does."""
-    monkeypatch.setattr(models, "_logged", set())
+    monkeypatch.setattr(documented, "_logged", set())
 
 
 def request_of(**fields):
