@@ -48,7 +48,10 @@ def test_transports_survive_what_passes(transport, fault):
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("fault", [PASSING[name] for name in PASSING_KINDS if name in PASSING])
+OF_EACH_KIND = {name: PASSING[name] for name in PASSING_KINDS if name in PASSING}
+
+
+@pytest.mark.parametrize("fault", OF_EACH_KIND.values(), ids=OF_EACH_KIND)
 def test_passing_faults_are_unavailable_errors(transport, fault):
     """If there is no time to send a request again, a fault that may pass is an error that says so."""
     with ScriptedServer(fault) as server, pytest.raises(SynapseLivyUnavailableError):
