@@ -11,7 +11,8 @@ VENV := .venv/$(SET)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 CONSTRAINTS := constraints/$(SET).txt
 RELEASED := $(patsubst constraints/%.in,%,$(wildcard constraints/released/*.in))
 SETS := $(VERSIONS:%=airflow-%) $(RELEASED) lowest
-PYTHONS ?= python3.12 python3.13
+# The other Pythons that this machine has.
+PYTHONS ?= $(foreach python,python3.12 python3.13,$(shell $(python) --version >/dev/null 2>&1 && echo $(python)))
 INSTALLED := $(VENV)/.installed
 LINT_INSTALLED := $(VENV)/.installed-lint
 UI_INSTALLED := $(VENV)/.installed-ui
