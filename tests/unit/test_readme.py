@@ -135,9 +135,7 @@ def test_table_of_errors_is_whole():
 def test_table_of_what_is_retried():
     """A status is retried if the table says so, and any that it does not name is not."""
     again = {row[0]: row[1] for row in table("What came")}
-    named = {
-        int(n) for came, is_retried in again.items() if is_retried == "yes" for n in re.findall(r"\b\d{3}\b", came)
-    }
+    named = {int(n) for came, answer in again.items() if answer == "yes" for n in re.findall(r"\b\d{3}\b", came)}
     retried = {status for status in range(201, 1000) if is_retried(status)}
     assert retried - set(range(500, 1000)) == named - {500, 599}
     assert set(range(500, 600)) <= retried
