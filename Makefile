@@ -47,7 +47,7 @@ test: $(INSTALLED)  ## Run all tests with branch coverage; AIRFLOW=2.11 uses ano
 
 .PHONY: test-unit
 test-unit: $(INSTALLED)  ## Run the unit tests, which need no server, in seconds
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) tests/unit $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto tests/unit $(ARGS)
 
 .PHONY: test-unit-everywhere
 test-unit-everywhere:  ## The same under every set of pins and every Python: minutes
