@@ -154,7 +154,7 @@ _PRINCIPAL = {"tenant_id": _TENANT, "client_id": _CLIENT}
 
 
 def _is_secret_given(fields: ConnectionFields) -> bool:
-    """Return whether a secret is meant; half of one is an error, but to the azure provider as good as none."""
+    """Return whether a secret is meant; half of one is an error, but the azure provider ignores it."""
     halves = (fields.login, fields.password)
     return all(halves) if fields.connection.conn_type == "azure_synapse" else any(halves)
 

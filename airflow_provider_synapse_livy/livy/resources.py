@@ -84,6 +84,10 @@ class Resource(Generic[R]):
     problem: Callable[[R], Problem | None] = lambda _: None
     has_details: bool = True
 
+    def name(self, *ids: object) -> str:
+        """Return the name of one in messages, by the ids that lead to it."""
+        return self.title.format(*ids)
+
     def get(self, pool: Pool, *ids: int, detailed: bool = True) -> LivyRequest[Snapshot[R]]:
         """
         Return the request for one record.
@@ -94,7 +98,7 @@ class Resource(Generic[R]):
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
         numbers = [validated_id(value, self.noun) for value in ids]
-        subject = f"{self.title.format(*numbers)} in pool {one_line(str(pool.name), 60)}"
+        subject = f"{self.name(*numbers)} in pool {one_line(str(pool.name), 60)}"
         query = f"?detailed={str(detailed).lower()}" if self.has_details else ""
         read: Callable[..., Snapshot[R]] = partial(
             read_record,

@@ -145,7 +145,7 @@ class WaitingMixin:
 
     @property
     def _subject(self) -> str:
-        return self.trigger_class.resource.title.format(*self._ids())
+        return self.trigger_class.resource.name(*self._ids())
 
     def _new_wait(self, started_at: float, history: list[PhaseStart] | None = None) -> Wait[Any]:
         self._ids()  # raises what is wrong with them

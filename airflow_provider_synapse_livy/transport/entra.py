@@ -272,7 +272,7 @@ def _message(
 
 
 def _response(error: Exception) -> LivyResponse | None:
-    """Return the response that an error of azure-core carries: a credential of one's own sends what we do not see."""
+    """Return the response that an error of azure-core carries: those of a custom credential are not seen here."""
     status = getattr(error, "status_code", None)
     return _without_body(status, getattr(error, "response", None)) if isinstance(status, int) else None
 

@@ -220,7 +220,7 @@ class LivyTrigger(BaseTrigger):
             log=self.log,
         )
         if self.deadline is None:  # the task starts here
-            wait.announce(self.resource.title.format(*self._ids()))
+            wait.announce(self.resource.name(*self._ids()))
         else:
             wait.next_delay = min(self._delay_of_first_poll(wait), wait.time_left(wait.now()))
         return wait
