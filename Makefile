@@ -24,6 +24,9 @@ WORKERS ?= $(shell expr 2 \* $$(nproc))
 
 BENCH := .venv/bench
 
+# Where it is set, each process of a test compiles Airflow anew, which takes longer than most tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
