@@ -21,6 +21,7 @@ BIN := $(VENV)/bin
 
 # Tests wait as long as they compute, so two workers share a core.
 WORKERS ?= $(shell expr 2 \* $$(nproc))
+IN_PARALLEL := --numprocesses $(WORKERS) --dist worksteal -o faulthandler_timeout=120
 
 BENCH := .venv/bench
 
@@ -42,9 +43,13 @@ ui: $(INSTALLED)  ## The same, and leave Airflow's UI open to click through
 	@$(BIN)/python dev/demo.py --ui
 
 .PHONY: test
-test: $(INSTALLED)  ## Run all tests with branch coverage; AIRFLOW=2.11 uses another version
+test: $(INSTALLED)  ## Run all tests; AIRFLOW=2.11 uses another version
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+.PHONY: coverage
+coverage: $(INSTALLED)  ## The same, and show which lines and branches no test has run
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal -o faulthandler_timeout=120 $(ARGS)
+	$(BIN)/coverage run -m pytest $(IN_PARALLEL) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

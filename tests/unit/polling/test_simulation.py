@@ -259,7 +259,7 @@ PHASE = st.tuples(st.sampled_from(sorted(FAULTS)), st.floats(0.1, 90))
     has_list=st.booleans(),
     seed=st.integers(0, 99),
 )
-@hypothesis.settings(max_examples=10)
+@hypothesis.settings(max_examples=6)
 def test_chaos_leaves_nobody_behind(phases, groups, listed, has_list, seed):
     """
     Whatever fails in whichever order, each poll is answered by its limit and few requests are under way.
