@@ -6,7 +6,8 @@ service. Run it as a server with ``python -m airflow_provider_synapse_livy.emula
 test with :class:`SynapseEmulator` or the pytest fixture ``synapse_livy_emulator``.
 
 - ``local``: runs the emulator in a thread, for tests; ``__main__``: runs it as a command.
-- ``server``: the HTTP routes, the checks before them, the rate limit and the error responses.
+- ``server``: the HTTP routes, the checks before them and the rate limit.
+- ``errors``: what the service answers to a request that it refuses; ``faults``: what goes wrong on the way.
 - ``sessions``: the sessions by Spark pool, and the JSON record of a session at a given time.
 - ``scenarios``: what happens to a session, and when.
 - ``entra``: issues and checks tokens; ``tls``: the certificate for https.

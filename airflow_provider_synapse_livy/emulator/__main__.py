@@ -21,15 +21,10 @@ from airflow_provider_synapse_livy.emulator.entra import (
     TENANT_ID,
     WORKLOAD_SUBJECT,
 )
+from airflow_provider_synapse_livy.emulator.errors import FIREWALLED_POOL, FORBIDDEN_POOL, MISSING_POOL
 from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, airflow_connection, serve, stop_serving
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
-from airflow_provider_synapse_livy.emulator.server import (
-    FIREWALLED_POOL,
-    FORBIDDEN_POOL,
-    MISSING_POOL,
-    SCENARIO_TAG,
-    SynapseServer,
-)
+from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, SynapseServer
 
 
 class _ArgumentParser(argparse.ArgumentParser):

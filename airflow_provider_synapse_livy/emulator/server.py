@@ -13,20 +13,22 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.entra import OBJECT_ID, Entra
+from airflow_provider_synapse_livy.emulator.errors import (
+    WORKSPACE,
+    bad_request,
+    not_emulated,
+    pool_error,
+    session_not_found,
+    too_many_requests,
+)
+from airflow_provider_synapse_livy.emulator.faults import injected_fault, transient_fault
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
 
-__all__ = ["FIREWALLED_POOL", "FORBIDDEN_POOL", "MISSING_POOL", "SCENARIO_TAG", "RecordedRequest", "SynapseServer"]
-
-WORKSPACE = "emulator"
+__all__ = ["SCENARIO_TAG", "RecordedRequest", "SynapseServer"]
 
 #: Name of the tag, in the request that creates a session, that chooses its scenario.
 SCENARIO_TAG = "emulator.scenario"
-
-#: Names of the pools that answer every request with an error.
-FORBIDDEN_POOL = "forbidden"
-FIREWALLED_POOL = "firewalled"
-MISSING_POOL = "missing"
 
 _LIVY_API_VERSIONS = ("2019-11-01-preview", "2020-12-01", "2022-02-22-preview")
 _MAX_PAGE_SIZE = 20  # the live service's limit
@@ -77,7 +79,7 @@ class SynapseServer:
         app.router.add_put(sessions + "/{id}/reset-timeout", self._reset_timeout)
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
-        app.router.add_route("*", "/{path:.*}", _not_emulated)
+        app.router.add_route("*", "/{path:.*}", not_emulated)
         return app
 
     def create_session(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
@@ -128,12 +130,12 @@ class SynapseServer:
 
     def _early_error(self, request: web.Request) -> web.StreamResponse | None:
         if self.injected_faults:
-            return _injected_fault(self.injected_faults.popleft(), request, self.rate_limit)
+            return injected_fault(self.injected_faults.popleft(), request, self.rate_limit)
         if self._exceeds_rate_limit():
-            return _too_many_requests(self.rate_limit)
+            return too_many_requests(self.rate_limit)
         if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):
-            return _bad_request(f"The api-version '{request.match_info['version']}' is not supported.")
-        return _pool_error(request.match_info.get("pool"), request.remote)
+            return bad_request(f"The api-version '{request.match_info['version']}' is not supported.")
+        return pool_error(request.match_info.get("pool"), request.remote)
 
     def _exceeds_rate_limit(self) -> bool:
         now = time.monotonic()
@@ -149,23 +151,23 @@ class SynapseServer:
             options = await request.json()
             session = self.create_session(request.match_info["pool"], options)
         except (ValueError, AttributeError) as error:
-            return _bad_request(f"{type(error).__name__}: {error}")
+            return bad_request(f"{type(error).__name__}: {error}")
         return _session_response(session, request)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         session = self._find(request)
         if session is None:
-            return _session_not_found(request)
+            return session_not_found(request)
         session.read_count += 1
         if session.scenario.flaky and session.read_count % 2:
-            return await _transient_fault(session.read_count // 2, request)
+            return await transient_fault(session.read_count // 2, request)
         return _session_response(session, request)
 
     async def _list(self, request: web.Request) -> web.Response:
         try:
             start, size = int(request.query.get("from", 0)), int(request.query.get("size", _MAX_PAGE_SIZE))
         except ValueError as error:
-            return _bad_request(str(error))
+            return bad_request(str(error))
         page = self.pools.page(request.match_info["pool"], max(start, 0), min(size, _MAX_PAGE_SIZE))
         now, detailed = time.time(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
@@ -174,14 +176,14 @@ class SynapseServer:
     async def _cancel(self, request: web.Request) -> web.Response:
         session = self._find(request)
         if session is None:
-            return _session_not_found(request)
+            return session_not_found(request)
         session.cancel(time.time())
         return web.Response()
 
     async def _reset_timeout(self, request: web.Request) -> web.Response:
         session = self._find(request)
         if session is None:
-            return _session_not_found(request)
+            return session_not_found(request)
         session.reset_timeout(time.time())
         return web.Response()
 
@@ -230,79 +232,3 @@ def _header_time(stamp: str | None) -> str:
     """Format a time as the service does in headers: in the US format, with a 12-hour clock."""
     at = datetime.fromisoformat(stamp) if stamp else datetime(1, 1, 1, tzinfo=UTC)
     return f"{at.month}/{at.day}/{at.year:04} {at:%I:%M:%S %p} +00:00".replace(" 0", " ", 1)
-
-
-def _too_many_requests(rate_limit: int) -> web.Response:
-    message = (
-        f"Your request has hit layered throttling rate-limit of {rate_limit} per 1 second(s). "
-        "Please retry after 1 second(s)"
-    )
-    return web.Response(text=message, status=429, headers={"Retry-After": "1"})
-
-
-def _injected_fault(status: int, request: web.Request, rate_limit: int) -> web.Response:
-    if status == 0:
-        return _close_connection(request)
-    if status == 429:
-        return _too_many_requests(rate_limit)
-    message = "The emulator was told to answer so."
-    return web.json_response({"error": {"code": "Emulated", "message": message}}, status=status)
-
-
-def _bad_request(reason: str) -> web.Response:
-    message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{reason}"
-    return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=400)
-
-
-def _pool_error(pool: str | None, remote: str | None) -> web.Response | None:
-    """Return the error response of the pools that always answer one, and None for all others."""
-    if pool == FORBIDDEN_POOL:
-        message = (
-            f"The principal '{OBJECT_ID}' does not have the required Synapse RBAC permission to perform this action. "
-            "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, "
-            f"Scope: workspaces/{WORKSPACE}/bigDataPools/{pool}."
-        )
-        return web.json_response({"error": {"code": "Unauthorized", "message": message}}, status=403)
-    if pool == FIREWALLED_POOL:
-        body = {"code": "ClientIpAddressNotAuthorized", "message": f"Client Ip address : {remote}"}
-        return web.json_response(body, status=403)
-    if pool == MISSING_POOL:
-        body = {"code": "NotFound", "message": f"Spark pool {pool} was not found in workspace {WORKSPACE}."}
-        return web.json_response({"error": body}, status=404)
-    return None
-
-
-async def _not_emulated(request: web.Request) -> web.Response:
-    """Return the error response to a request that no route takes, in the form of the service's for what is missing."""
-    message = (
-        f"The emulator does not emulate {request.method} {request.path}. It emulates the Livy API's Spark sessions: "
-        "list and create with GET and POST /livyApi/versions/<version>/sparkPools/<pool>/sessions, read and cancel "
-        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout. It "
-        "emulates neither statements nor batches, and nothing of Synapse besides."
-    )
-    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
-
-
-def _session_not_found(request: web.Request) -> web.Response:
-    message = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
-    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
-
-
-async def _transient_fault(number: int, request: web.Request) -> web.Response:
-    """Return a transient error; successive numbers select 503, 429, 500 and a closed connection in turn."""
-    match number % 4:
-        case 0:
-            return web.Response(text="<html><title>Service Unavailable</title></html>", status=503)
-        case 1:
-            return _too_many_requests(200)
-        case 2:
-            body = {"error": {"code": "UnknownError", "message": "An unexpected error occurred."}}
-            return web.json_response(body, status=500, headers={"x-ms-failure-cause": "gateway"})
-        case _:
-            return _close_connection(request)
-
-
-def _close_connection(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()

@@ -1,0 +1,78 @@
+"""The errors that the service answers with: each cause has its own form of JSON, as in recordings."""
+
+from __future__ import annotations
+
+import uuid
+
+from aiohttp import web
+
+from airflow_provider_synapse_livy.emulator.entra import OBJECT_ID
+
+__all__ = [
+    "FIREWALLED_POOL",
+    "FORBIDDEN_POOL",
+    "MISSING_POOL",
+    "WORKSPACE",
+    "bad_request",
+    "not_emulated",
+    "pool_error",
+    "session_not_found",
+    "too_many_requests",
+]
+
+WORKSPACE = "emulator"
+
+#: Names of the pools that answer every request with an error.
+FORBIDDEN_POOL = "forbidden"
+FIREWALLED_POOL = "firewalled"
+MISSING_POOL = "missing"
+
+
+def too_many_requests(rate_limit: int) -> web.Response:
+    """Return the response to a request beyond the rate limit."""
+    message = (
+        f"Your request has hit layered throttling rate-limit of {rate_limit} per 1 second(s). "
+        "Please retry after 1 second(s)"
+    )
+    return web.Response(text=message, status=429, headers={"Retry-After": "1"})
+
+
+def bad_request(reason: str) -> web.Response:
+    """Return the response to a request that Livy, behind the service, refuses for this reason."""
+    message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{reason}"
+    return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=400)
+
+
+def pool_error(pool: str | None, remote: str | None) -> web.Response | None:
+    """Return the error response of the pools that always answer one, and None for all others."""
+    if pool == FORBIDDEN_POOL:
+        message = (
+            f"The principal '{OBJECT_ID}' does not have the required Synapse RBAC permission to perform this action. "
+            "Required permission: Action: Microsoft.Synapse/workspaces/bigDataPools/useCompute/action, "
+            f"Scope: workspaces/{WORKSPACE}/bigDataPools/{pool}."
+        )
+        return web.json_response({"error": {"code": "Unauthorized", "message": message}}, status=403)
+    if pool == FIREWALLED_POOL:
+        body = {"code": "ClientIpAddressNotAuthorized", "message": f"Client Ip address : {remote}"}
+        return web.json_response(body, status=403)
+    if pool == MISSING_POOL:
+        body = {"code": "NotFound", "message": f"Spark pool {pool} was not found in workspace {WORKSPACE}."}
+        return web.json_response({"error": body}, status=404)
+    return None
+
+
+async def not_emulated(request: web.Request) -> web.Response:
+    """Return the error response to a request that no route takes, in the form of the service's for what is missing."""
+    message = (
+        f"The emulator does not emulate {request.method} {request.path}. It emulates the Livy API's Spark sessions: "
+        "list and create with GET and POST /livyApi/versions/<version>/sparkPools/<pool>/sessions, read and cancel "
+        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout. It "
+        "emulates neither statements nor batches, and nothing of Synapse besides."
+    )
+    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
+
+
+def session_not_found(request: web.Request) -> web.Response:
+    """Return the response to a request for a session that does not exist."""
+    message = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
+    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
