@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -157,7 +159,32 @@ class SynapseEmulator:
 
         :param statuses: HTTP statuses; 0 closes the connection without a response.
         """
-        self.server.injected_faults.extend(statuses)
+        self.server.faults.before.extend(statuses)
+
+    def fail_after(self, *statuses: int) -> None:
+        """
+        Do what the next POST and DELETE requests ask for, but answer them with these HTTP statuses, one each.
+
+        So a session is created or cancelled, and the client does not learn of it. A request that does not get as far as
+        that, such as one that :meth:`fail_next` answers, leaves the status to the next.
+
+        :param statuses: HTTP statuses; 0 closes the connection without a response; 200 cuts the body of the answer off
+            in the middle, so that it cannot be read.
+        """
+        self.server.faults.after.extend(statuses)
+
+    @contextlib.contextmanager
+    def outage(self, status: int = 503) -> Iterator[None]:
+        """
+        Take the service away during a ``with`` block: no Livy request is processed. Sessions go on, and so do tokens.
+
+        :param status: the HTTP status of all answers; 0 closes the connections without a response.
+        """
+        before, self.server.faults.outage = self.server.faults.outage, status
+        try:
+            yield
+        finally:
+            self.server.faults.outage = before
 
     def cancel_session(self, pool: str, session_id: int) -> None:
         """

@@ -21,7 +21,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
     session_not_found,
     too_many_requests,
 )
-from airflow_provider_synapse_livy.emulator.faults import injected_fault, transient_fault
+from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
 
@@ -50,9 +50,8 @@ class SynapseServer:
     """
     One workspace and its Microsoft Entra ID, as an aiohttp application.
 
-    Tests read ``recorded_requests``, the last 10,000 requests, and append HTTP statuses to ``injected_faults``: each of
-    the next Livy requests takes one and is answered with it; 0 closes the connection. Each request is also logged, with
-    level INFO.
+    Tests read ``recorded_requests``, the last 10,000 requests, and ask for errors in ``faults``. Each request is also
+    logged, with level DEBUG.
 
     :param time_scale: real seconds per emulated second.
     :param rate_limit: requests per second; further ones get 429.
@@ -65,7 +64,7 @@ class SynapseServer:
         self.entra = Entra(token_lifetime)
         self.pools = Pools()
         self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
-        self.injected_faults: deque[int] = deque()
+        self.faults = Faults()
         self._recent_times: deque[float] = deque()
 
     def application(self) -> web.Application:
@@ -114,23 +113,25 @@ class SynapseServer:
 
     @web.middleware
     async def _check_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Check token, faults, rate limit, API version and pool before the route; add the service's id headers."""
+        """Check outage, token, faults, rate limit, API version and pool before the route; add the id headers."""
         if not request.path.startswith("/livyApi/"):
             return await handler(request)
+        if (unavailable := self.faults.out_of_service(request)) is not None:
+            return unavailable
         if error := self.entra.authorization_error(request.headers.get("Authorization")):
             code, message = error
             # The live service sends no x-ms-activity-id with a 401.
             return web.json_response({"code": code, "message": message}, status=401)
         response = self._early_error(request)
         if response is None:  # not "if not response": an aiohttp response can be falsy
-            response = await handler(request)
+            response = self.faults.after_work(request, await handler(request), self.rate_limit)
         response.headers["x-ms-activity-id"] = str(uuid.uuid4())
         response.headers["x-ms-request-id"] = str(uuid.uuid4())
         return response
 
     def _early_error(self, request: web.Request) -> web.StreamResponse | None:
-        if self.injected_faults:
-            return injected_fault(self.injected_faults.popleft(), request, self.rate_limit)
+        if (fault := self.faults.before_work(request, self.rate_limit)) is not None:
+            return fault
         if self._exceeds_rate_limit():
             return too_many_requests(self.rate_limit)
         if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):

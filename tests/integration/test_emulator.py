@@ -30,6 +30,9 @@ from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
 VERSION = "livyApi/versions/2020-12-01"
 
+#: The least that creates a session.
+NAMED = {"name": "mine"}
+
 
 def call(emulator, method, path, *, version=VERSION, token=STATIC_TOKEN, **kwargs):
     """Send a request to the emulator and return the response."""
@@ -595,3 +598,62 @@ def test_injected_faults(synapse_livy_emulator):
     assert [(request.method, request.status) for request in recorded] == [
         ("GET", status) for status in (0, 500, 429, 200)
     ]
+
+
+def answer(emulator, method, path, **kwargs):
+    """Send a request and return the status; "closed" if there is no response, "unreadable" if its JSON is no JSON."""
+    try:
+        response = call(emulator, method, path, **kwargs)
+        if response.content and "json" in response.headers["content-type"]:
+            response.json()
+    except requests.JSONDecodeError:
+        return "unreadable"
+    except requests.ConnectionError:
+        return "closed"
+    return response.status_code
+
+
+@pytest.mark.parametrize(("status", "answered"), [(0, "closed"), (503, 503), (429, 429), (200, "unreadable")])
+def test_a_lost_answer_to_a_creation(synapse_livy_emulator, status, answered):
+    """``fail_after()`` creates the session and spoils the answer, of the next creation only."""
+    synapse_livy_emulator.fail_after(status)
+    creations = [answer(synapse_livy_emulator, "POST", "etl/sessions?detailed=true", json=NAMED) for _ in range(2)]
+    assert creations == [answered, 200]
+    assert call(synapse_livy_emulator, "GET", "etl/sessions").json()["total"] == 2
+    recorded = [(request.method, request.status) for request in synapse_livy_emulator.recorded_requests]
+    assert recorded[0] == ("POST", status)
+
+
+@pytest.mark.parametrize(("status", "answered"), [(0, "closed"), (503, 503), (200, 200)])
+def test_a_lost_answer_to_a_cancellation(synapse_livy_emulator, status, answered):
+    """``fail_after()`` cancels the session and spoils the answer; an answer without a body cannot be cut off."""
+    session_id = synapse_livy_emulator.create_session("etl", age=70)
+    synapse_livy_emulator.fail_after(status)
+    assert answer(synapse_livy_emulator, "DELETE", f"etl/sessions/{session_id}") == answered
+    assert synapse_livy_emulator.server.pools.find("etl", session_id).cancelled_at
+
+
+def test_answers_that_are_not_lost(synapse_livy_emulator):
+    """``fail_after()`` is for requests that create or cancel: reads pass it by, and so does what is refused before."""
+    session_id = synapse_livy_emulator.create_session("etl")
+    synapse_livy_emulator.fail_next(500)
+    synapse_livy_emulator.fail_after(503)
+    path = f"etl/sessions/{session_id}"
+    asked = [("DELETE", path), ("GET", path), ("GET", "etl/sessions"), ("PUT", f"{path}/reset-timeout")]
+    asked += [("POST", "forbidden/sessions"), ("DELETE", path), ("DELETE", path)]
+    statuses = [answer(synapse_livy_emulator, method, path) for method, path in asked]
+    assert statuses == [500, 200, 200, 200, 403, 503, 200]
+
+
+@pytest.mark.parametrize(("status", "answered"), [(503, 503), (0, "closed")])
+def test_outage(synapse_livy_emulator, status, answered):
+    """In an outage no Livy request is processed, whatever its token, and faults wait; afterwards all is as before."""
+    session_id = synapse_livy_emulator.create_session("etl")
+    path = f"etl/sessions/{session_id}"
+    synapse_livy_emulator.fail_next(500)
+    with synapse_livy_emulator.outage(status):
+        asked = [("GET", path), ("DELETE", path), ("POST", "etl/sessions"), ("GET", "forbidden/sessions")]
+        assert {answer(synapse_livy_emulator, *request) for request in asked} == {answered}
+        assert token_for(synapse_livy_emulator, "https://dev.azuresynapse.net/.default")
+    assert [answer(synapse_livy_emulator, "GET", path) for _ in range(2)] == [500, 200]
+    assert synapse_livy_emulator.server.pools.find("etl", session_id).cancelled_at is None
