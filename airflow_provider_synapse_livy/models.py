@@ -40,6 +40,7 @@ from airflow_provider_synapse_livy.livy.documented import (
     Text,
     Texts,
 )
+from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
 from airflow_provider_synapse_livy.livy.strict_json import read_json, storable
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SparkServiceError",
     "SparkServicePlugin",
     "SparkSession",
+    "SparkSessionOptions",
     "SparkSessionResultType",
     "SparkSessionState",
 ]

@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import BaseHook
 __all__ = ["read_connection", "run_in_airflow_thread"]
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 _Parse = Callable[[Any, Mapping[str, Any]], C]
 _Key = tuple[str, _Parse[Any]]
@@ -65,9 +66,9 @@ async def read_connection(
     return result
 
 
-async def run_in_airflow_thread(function: Callable[..., Any], *args: Any) -> None:
+async def run_in_airflow_thread(function: Callable[..., T], *args: Any) -> T:
     """
-    Run a function that talks to Airflow, in a thread, one after the other.
+    Run a function that talks to Airflow, in a thread, one after the other, and return its result.
 
     It must be a thread of asgiref's: from any other, Airflow 3.0 and 3.1 send the question from an event loop that is
     not the triggerer's, which breaks the channel that all triggers share.
@@ -78,7 +79,7 @@ async def run_in_airflow_thread(function: Callable[..., Any], *args: Any) -> Non
     from asgiref.sync import sync_to_async
 
     async with _lookup_lock(asyncio.get_running_loop()):
-        await sync_to_async(function)(*args)
+        return await sync_to_async(function)(*args)
 
 
 def _lookup_lock(loop: asyncio.AbstractEventLoop) -> asyncio.Lock:

@@ -43,6 +43,8 @@ __all__ = [
     "delete_xcom",
     "first_started_at",
     "load_wait_state",
+    "pull_own_xcom",
+    "run_started_at",
     "save_start",
     "save_wait_state",
     "try_started_at",
@@ -165,6 +167,29 @@ def save_start(context: Context) -> None:
     started = try_started_at(context)
     if started and not load_wait_state(context):
         save_wait_state(context, started_at=started, history=())
+
+
+def run_started_at(context: Context) -> datetime | None:
+    """
+    Return when the DAG run started, None where the context does not tell.
+
+    :param context: the task's context.
+    """
+    started: datetime | None = getattr(context.get("dag_run"), "start_date", None)
+    return started
+
+
+def pull_own_xcom(context: Context, key: str) -> Any:
+    """
+    Return an XCom that this task has pushed before a deferral, None if there is none.
+
+    :param context: the task's context.
+    :param key: the XCom's key.
+    """
+    task_instance: Any = context.get("ti")
+    if task_instance is None:
+        return None
+    return task_instance.xcom_pull(task_ids=task_instance.task_id, key=key, map_indexes=task_instance.map_index)
 
 
 def delete_xcom(context: Context, key: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import time
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_synapse_livy.airflow_compat.connections import read_connection
@@ -20,8 +23,9 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, Resource
-from airflow_provider_synapse_livy.livy.responses import Record, Snapshot, one_line
+from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool, any_request
+from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Resource, named_pool
+from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.transport.retry import Retries
 from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
@@ -29,17 +33,18 @@ from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_synapse_livy.models import SparkSession
+    from airflow_provider_synapse_livy.models import SparkSession, SparkSessionOptions
     from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 __all__ = ["SynapseLivyHook"]
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class SynapseLivyHook(BaseHook):
     """
-    Reads the Livy Spark sessions of an Azure Synapse workspace.
+    Creates, reads and cancels the Livy Spark sessions of an Azure Synapse workspace.
 
     Source: `Spark Session - Get Spark Session
     <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__
@@ -71,19 +76,135 @@ class SynapseLivyHook(BaseHook):
         self.spark_pool_name = spark_pool_name
         self.livy_api_version = livy_api_version
 
-    def get_spark_session(self, session_id: int | str, *, detailed: bool = True) -> SparkSession:
+    def get_spark_session(self, session_id: object, *, detailed: bool = True) -> SparkSession:
         """
         Return a Spark session.
 
         What may pass is retried for up to three minutes.
 
-        :param session_id: the session's id in the pool, from 0 up, as a number or in digits.
+        :param session_id: the session's id in the pool, from 0 up: a number, digits, or a session's dict, which may
+            name the pool as well.
         :param detailed: whether to ask for everything; otherwise the response has little but id, application, state
             and log.
         :raises SynapseLivyError: if it can't be read. The kinds are in
             :mod:`airflow_provider_synapse_livy.exceptions`.
         """
         return self.read(SPARK_SESSION, session_id, detailed=detailed).record
+
+    def get_spark_sessions(
+        self, *, states: Collection[str] | None = None, detailed: bool = True
+    ) -> Iterator[SparkSession]:
+        """
+        Return the pool's Spark sessions, in the service's order, those that ended long ago included.
+
+        It asks for pages of twenty as they are needed.
+
+        :param states: only sessions in these Livy states, such as ``{"idle"}``; None for all.
+        :param detailed: as for :meth:`get_spark_session`.
+        :raises SynapseLivyError: as for :meth:`get_spark_session`.
+        """
+        for page in self.pages(SPARK_SESSION, detailed=detailed):
+            yield from (session for session in page.records() if states is None or session.state in states)
+
+    def create_spark_session(self, options: SparkSessionOptions) -> SparkSession:
+        """
+        Create a Spark session, and return it as it is then: not started.
+
+        A refusal that may pass is retried for up to three minutes. An error whose ``may_have_been_processed`` is true
+        may have created the session: look for its name in :meth:`get_spark_sessions` before you try again, since the
+        service creates another one for each request. ``SynapseCreateSparkSessionOperator`` does.
+
+        Source: `Spark Session - Create Spark Session
+        <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/create-spark-session>`__
+
+        :param options: what to create.
+        :raises SynapseLivyError: if it is refused, or it is not known whether it was created.
+        """
+        return self.create(SPARK_SESSION, body=options.to_body()).record
+
+    def cancel_spark_session(self, session_id: object) -> None:
+        """
+        Cancel a Spark session. It has ended about half a minute later; cancelling twice does no harm.
+
+        Source: `Spark Session - Cancel Spark Session
+        <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/cancel-spark-session>`__
+
+        :param session_id: the session's id in the pool: a number, digits, or its dict.
+        :raises SparkSessionNotFoundError: if there is no such session.
+        :raises SynapseLivyError: as for :meth:`get_spark_session`.
+        """
+        self.cancel(SPARK_SESSION, session_id)
+
+    def reset_spark_session_timeout(self, session_id: object) -> None:
+        """
+        Begin a Spark session's idle timeout anew, so that it is kept for a while longer.
+
+        Source: `Spark Session - Reset Spark Session Timeout
+        <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/reset-spark-session-timeout>`__
+
+        :param session_id: the session's id in the pool: a number, digits, or its dict.
+        :raises SynapseLivyError: as for :meth:`get_spark_session`.
+        """
+        self._send((session_id,), lambda pool: SPARK_SESSION.reset_timeout(pool, session_id))  # type: ignore[arg-type]
+
+    def request(self, method: str, path: str, json: Any = None) -> Any:
+        """
+        Send a request that this package has no method for, and return the JSON of its response, None if it is empty.
+
+        What may pass is retried for up to three minutes, a POST only if the service has certainly not processed it.
+
+        :param method: the HTTP method.
+        :param path: the path below the pool, such as ``sessions/3/statements``; with a slash in front, the path below
+            the workspace's endpoint.
+        :param json: what to send as JSON; None to send nothing.
+        :raises SynapseLivyError: if it does not succeed. The kinds are in
+            :mod:`airflow_provider_synapse_livy.exceptions`.
+        """
+        return self._send((), lambda pool: any_request(pool, method, path, json))
+
+    def create(self, resource: Resource[R], *parent_ids: int, body: Mapping[str, Any]) -> Snapshot[R]:
+        """
+        Create a record, with one request that may have an effect.
+
+        :param resource: what to create.
+        :param parent_ids: the ids that lead to the list of them.
+        :param body: what to create, under the documented names.
+        :raises SynapseLivyError: as for :meth:`create_spark_session`.
+        """
+        return self._send(parent_ids, lambda pool: resource.create(pool, *parent_ids, body=body))
+
+    def cancel(self, resource: Resource[R], *ids: object, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        """
+        Cancel a record.
+
+        :param resource: what to cancel.
+        :param ids: the ids that lead to the record, its own last.
+        :param retry_timeout: for how many seconds to retry while the service does not say when to come back.
+        :raises SynapseLivyError: as for :meth:`cancel_spark_session`.
+        """
+        self._send(ids, lambda pool: resource.cancel(pool, *ids), (retry_timeout, None))  # type: ignore[arg-type]
+
+    def pages(self, resource: Resource[R], *parent_ids: int, detailed: bool = True) -> Iterator[Page[R]]:
+        """
+        Return the pages of a list, asked for as they are needed; none has an item that an earlier one had.
+
+        :param resource: what the list is of.
+        :param parent_ids: the ids that lead to the list.
+        :param detailed: as for :meth:`get_spark_session`.
+        :raises SynapseLivyError: as for :meth:`get_spark_session`.
+        """
+        seen: set[int] = set()
+        is_last = False
+        for start in itertools.count(0, MAX_PAGE_SIZE):
+            if is_last:
+                return
+            read = partial(resource.page, start=start, detailed=detailed)
+            page = self._send(parent_ids, lambda pool, read=read: read(pool, *parent_ids))  # type: ignore[misc]
+            is_last = page.is_last
+            # What was created meanwhile has moved the others on.
+            new = {number: item for number, item in page.items.items() if number not in seen}
+            seen |= new.keys()
+            yield dataclasses.replace(page, items=new)
 
     def read(
         self,
@@ -104,18 +225,28 @@ class SynapseLivyHook(BaseHook):
             ``retry_timeout``.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
+        get = partial(resource.get, detailed=detailed)
+        return self._send(ids, lambda pool: get(pool, *ids), (retry_timeout, longest_announced))  # type: ignore[arg-type]
+
+    def _send(
+        self,
+        ids: Sequence[object],
+        make: Callable[[Pool], LivyRequest[T]],
+        times: tuple[float, float | None] = (RETRY_TIMEOUT, None),
+    ) -> T:
+        """Send a request to the pool; after a refused identity once more, if the connection is another one by now."""
         try:
-            return self._read(resource, *ids, detailed=detailed, times=(retry_timeout, longest_announced))
+            return self._send_once(ids, make, times)
         except SynapseLivyAuthenticationError:
             if not self._reconnect():
                 raise
-            return self._read(resource, *ids, detailed=detailed, times=(retry_timeout, longest_announced))
+            return self._send_once(ids, make, times)
 
-    def _read(
-        self, resource: Resource[R], *ids: object, detailed: bool, times: tuple[float, float | None]
-    ) -> Snapshot[R]:
-        pool = self._connect(times[0]).pool(self.spark_pool_name, self.livy_api_version)
-        request = resource.get(pool, *ids, detailed=detailed)  # type: ignore[arg-type]
+    def _send_once(
+        self, ids: Sequence[object], make: Callable[[Pool], LivyRequest[T]], times: tuple[float, float | None]
+    ) -> T:
+        name = self.spark_pool_name or named_pool(ids)
+        request = make(self._connect(times[0]).pool(name, self.livy_api_version))
         return self._client.send(request, retry_timeout=times[0], longest_announced=times[1])
 
     def _reconnect(self) -> bool:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_synapse_livy.livy.errors import (
+    SparkSessionNotFoundError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line
+from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line, read_document
 
-__all__ = ["DEFAULT_LIVY_API_VERSION", "REQUEST_HEADERS", "LivyRequest", "Pool"]
+__all__ = ["DEFAULT_LIVY_API_VERSION", "REQUEST_HEADERS", "LivyRequest", "Pool", "any_request"]
 
 T = TypeVar("T")
 
 DEFAULT_LIVY_API_VERSION = "2020-12-01"
+
+#: The methods that HTTP lets be sent twice (RFC 9110, 9.2.2).
+_IDEMPOTENT = {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
 
 #: The headers of every request.
 REQUEST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
@@ -72,6 +78,7 @@ class LivyRequest(Generic[T]):
     :param read: returns what the response means, or raises what is wrong with it.
     :param body: the JSON body, if there is one.
     :param is_idempotent: whether sending it twice does no more than sending it once.
+    :param min_timeout: how many seconds its response may take, at the least.
     """
 
     method: str
@@ -80,6 +87,7 @@ class LivyRequest(Generic[T]):
     read: Callable[[LivyResponse], T]
     body: bytes | None = None
     is_idempotent: bool = True
+    min_timeout: float = 0.0
 
     def may_be_sent_again(self, error: SynapseLivyError) -> bool:
         """
@@ -89,3 +97,19 @@ class LivyRequest(Generic[T]):
         """
         passes = isinstance(error, SynapseLivyUnavailableError)
         return passes and (self.is_idempotent or not error.may_have_been_processed)
+
+
+def any_request(pool: Pool, method: str, path: str, content: Any = None) -> LivyRequest[Any]:
+    """
+    Return a request that nothing else is known of.
+
+    :param pool: the pool.
+    :param method: the HTTP method.
+    :param path: the path below the pool; with a slash in front, below the workspace's endpoint.
+    :param content: what to send as JSON; None to send nothing.
+    """
+    subject = f"{method.upper()} {one_line(path, 60)}"
+    url = f"{pool.endpoint}{path}" if path.startswith("/") else f"{pool.url}/{path}"
+    read = partial(read_document, subject=subject, not_found=SparkSessionNotFoundError)
+    body = None if content is None else json.dumps(content).encode()
+    return LivyRequest(method.upper(), url, subject, read, body, is_idempotent=method.upper() in _IDEMPOTENT)

@@ -7,11 +7,12 @@ the live service.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
@@ -26,17 +27,29 @@ from airflow_provider_synapse_livy.livy.responses import (
     Record,
     Snapshot,
     one_line,
+    read_nothing,
     read_page,
     read_record,
 )
 from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
 
-__all__ = ["MAX_PAGE_SIZE", "SPARK_SESSION", "Listing", "Resource", "validated_id"]
+__all__ = [
+    "CREATION_TIMEOUT",
+    "MAX_PAGE_SIZE",
+    "SPARK_SESSION",
+    "Listing",
+    "Resource",
+    "named_pool",
+    "validated_id",
+]
 
 R = TypeVar("R", bound=Record)
 
 #: How many items a page of a list may have; also how many it has if nothing else is asked for.
 MAX_PAGE_SIZE = 20
+
+#: How many seconds the response to a creation may take, at the least; six were seen.
+CREATION_TIMEOUT = 60.0
 
 _MAX_ID = 2**31 - 1
 
@@ -97,10 +110,60 @@ class Resource(Generic[R]):
         :param detailed: whether to ask for everything, rather than for id, application, state and log alone.
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
+        numbers, url, subject = self._located(pool, ids)
+        return LivyRequest("GET", url + self._query(detailed), subject, self._reader(subject, numbers[-1]))
+
+    def create(self, pool: Pool, *parent_ids: int, body: Mapping[str, Any]) -> LivyRequest[Snapshot[R]]:
+        """
+        Return the request that creates one. The service creates another one each time that it gets it.
+
+        :param pool: the pool.
+        :param parent_ids: the ids that lead to the list of them.
+        :param body: what to create, under the documented names.
+        :raises SynapseLivyConfigurationError: if the pool can't stand in a path.
+        """
+        subject = f"New {self.noun} in pool {one_line(str(pool.name), 60)}"
+        url = f"{pool.url}/{self._list.path.format(*parent_ids)}{self._query(True)}"
+        read = self._reader(subject, None)
+        text = json.dumps(body).encode()
+        return LivyRequest("POST", url, subject, read, text, is_idempotent=False, min_timeout=CREATION_TIMEOUT)
+
+    def cancel(self, pool: Pool, *ids: int) -> LivyRequest[None]:
+        """
+        Return the request that ends one, which takes the service about half a minute from then on.
+
+        :param pool: the pool.
+        :param ids: the ids that lead to it, its own last.
+        :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
+        """
+        return self._change("DELETE", pool, ids)
+
+    def reset_timeout(self, pool: Pool, *ids: int) -> LivyRequest[None]:
+        """
+        Return the request that begins its idle timeout anew.
+
+        :param pool: the pool.
+        :param ids: the ids that lead to it, its own last.
+        :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
+        """
+        return self._change("PUT", pool, ids, "/reset-timeout")
+
+    def _change(self, method: str, pool: Pool, ids: tuple[int, ...], below: str = "") -> LivyRequest[None]:
+        _, url, subject = self._located(pool, ids)
+        read = partial(read_nothing, subject=subject, not_found=self.not_found, not_found_fix=self.not_found_fix)
+        return LivyRequest(method, url + below, subject, read)
+
+    def _located(self, pool: Pool, ids: tuple[int, ...]) -> tuple[list[int], str, str]:
+        """Return the ids that lead to one as numbers, its address, and its name in messages."""
         numbers = [validated_id(value, self.noun) for value in ids]
         subject = f"{self.name(*numbers)} in pool {one_line(str(pool.name), 60)}"
-        query = f"?detailed={str(detailed).lower()}" if self.has_details else ""
-        read: Callable[..., Snapshot[R]] = partial(
+        return numbers, f"{pool.url}/{self.path.format(*numbers)}", subject
+
+    def _query(self, detailed: bool) -> str:
+        return f"?detailed={str(detailed).lower()}" if self.has_details else ""
+
+    def _reader(self, subject: str, record_id: int | None) -> Callable[..., Snapshot[R]]:
+        return partial(
             read_record,
             subject=subject,
             noun=self.noun,
@@ -108,9 +171,14 @@ class Resource(Generic[R]):
             problem=self.problem,
             not_found=self.not_found,
             not_found_fix=self.not_found_fix,
-            record_id=numbers[-1],
+            record_id=record_id,
         )
-        return LivyRequest("GET", f"{pool.url}/{self.path.format(*numbers)}{query}", subject, read)
+
+    @property
+    def _list(self) -> Listing[R]:
+        if self.listing is None:
+            raise ValueError(f"there is no list of {self.noun}s")
+        return self.listing
 
     def page(
         self, pool: Pool, *parent_ids: int, start: int = 0, size: int | None = None, detailed: bool = True
@@ -126,9 +194,8 @@ class Resource(Generic[R]):
         :raises SynapseLivyConfigurationError: if the pool can't stand in a path.
         :raises ValueError: if there is no list.
         """
-        if self.listing is None:
-            raise ValueError(f"there is no list of {self.noun}s")
-        page_size = size or self.listing.page_size
+        listing = self._list
+        page_size = size or listing.page_size
         paging = f"from={start}&size={page_size}" if page_size else ""
         details = f"detailed={str(detailed).lower()}" if self.has_details else ""
         query = "&".join(filter(None, (paging, details)))
@@ -137,12 +204,12 @@ class Resource(Generic[R]):
             read_page,
             subject=subject,
             model=self.model,
-            items_key=self.listing.items_key,
+            items_key=listing.items_key,
             page_size=page_size,
-            is_complete=self.listing.is_complete,
+            is_complete=listing.is_complete,
             not_found=self.not_found,
         )
-        url = f"{pool.url}/{self.listing.path.format(*parent_ids)}"
+        url = f"{pool.url}/{listing.path.format(*parent_ids)}"
         return LivyRequest("GET", f"{url}?{query}" if query else url, subject, read)
 
 
@@ -150,11 +217,12 @@ def validated_id(value: object, noun: str) -> int:
     """
     Return an id as the number that it is.
 
-    :param value: what was given, or rendered: a whole number from 0 up, or one written in digits.
+    :param value: what was given, or rendered: a whole number from 0 up, one written in digits, or a record's dict, such
+        as the XCom of the task that created it.
     :param noun: what it is the id of, in words.
     :raises InvalidIdError: if it is anything else; the message names the likely cause.
     """
-    number = value
+    number = value.get("id") if isinstance(value, Mapping) else value
     if isinstance(number, str) and re.fullmatch(r"-?[0-9]{1,100}", number.strip()):
         number = int(number)
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MAX_ID:
@@ -163,12 +231,24 @@ def validated_id(value: object, noun: str) -> int:
     raise InvalidIdError(error_message(event, _id_fix(number, noun), f"An id is a whole number from 0 to {_MAX_ID}."))
 
 
+def named_pool(ids: Iterable[object]) -> str | None:
+    """
+    Return the pool that the record's dict names which was given as an id; None if none was.
+
+    :param ids: what was given, or rendered.
+    """
+    names = (value.get("sparkPoolName") for value in ids if isinstance(value, Mapping))
+    return next((name for name in names if isinstance(name, str) and name), None)
+
+
 def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in effect)
     if isinstance(value, str):
         value = value.strip()
     match value:
         case None | "None" | "":
             return "check the upstream task_id, and what it pushed to XCom: the template rendered to nothing."
+        case str() if value.startswith("{'"):
+            return f"pass {noun}s by .output of the task, or ['id'] in the template: this is a whole one as text."
         case str() if "{" in value:
             return "pass it in a templated field: this template was not rendered."
         case bool() | float():
@@ -177,8 +257,6 @@ def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in eff
             return f"check the task that created it: Livy clients use -1 for a {noun} that was not created."
         case int():
             return "check where the number comes from: it is too large."
-        case Mapping():
-            return f"pass only its ['id']: this looks like a whole {noun}."
         case list() | tuple() | set():
             return "map the task over the ids with expand(...): this is a collection."
         case _:

@@ -12,11 +12,10 @@ live service, which sends errors in more shapes than the page shows.
 from __future__ import annotations
 
 import re
-import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
@@ -29,7 +28,8 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.statuses import UNDOCUMENTED_FIX, status_rule
+from airflow_provider_synapse_livy.livy.retry_after import retry_after
+from airflow_provider_synapse_livy.livy.statuses import UNDOCUMENTED_FIX, refusal_fix, status_rule
 from airflow_provider_synapse_livy.livy.strict_json import BYTE_ORDER_MARK, is_truncated, read_json
 
 __all__ = [
@@ -40,9 +40,10 @@ __all__ = [
     "Record",
     "Snapshot",
     "one_line",
+    "read_document",
+    "read_nothing",
     "read_page",
     "read_record",
-    "retry_after",
 ]
 
 #: How many bytes of a body are of use, compressed or not; a session has about 2,000, a page of twenty 60,000.
@@ -54,10 +55,6 @@ _MAX_QUOTE = 400
 
 #: How many bytes of a body that is not JSON are searched for words.
 _MAX_EXCERPT_BYTES = 10_000
-
-#: The longest ``Retry-After`` that is believed, in seconds: a week.
-_MAX_RETRY_AFTER = 7 * 24 * 3600.0
-
 
 #: The remedy for a response of Synapse's that its documentation does not describe.
 _OTHER_FORM_FIX = "report this to the makers of this package: Synapse sent a field in another form than documented."
@@ -166,6 +163,12 @@ class Page(Generic[R]):
     activity_id: str | None
     model: type[R]
     is_complete: Callable[[R], bool]
+
+    def records(self) -> Iterator[R]:
+        """Return the items as records, but for those that can't be read as one."""
+        for item in self.items.values():
+            with suppress(ValueError):
+                yield self.model.from_dict(item)
 
     def digest(self, record_id: int) -> int:
         """Return a hash of an item, in a fraction of the time that it takes to read it."""
@@ -284,6 +287,34 @@ def read_page(
     return Page(by_id, is_last, response.activity_id, model, is_complete)
 
 
+def read_nothing(
+    response: LivyResponse, *, subject: str, not_found: type[SynapseLivyError], not_found_fix: str | None
+) -> None:
+    """
+    Check that a response is a success; what is in it says no more.
+
+    :param response: the response.
+    :param subject: what was asked for, in the words that begin an error message.
+    :param not_found: the error that 404 means.
+    :param not_found_fix: what to do about it; None for what holds for anything.
+    :raises SynapseLivyError: if it is none; the kind that fits.
+    """
+    _Reading(subject, response, not_found, not_found_fix).raise_for_status()
+
+
+def read_document(response: LivyResponse, *, subject: str, not_found: type[SynapseLivyError]) -> Any:
+    """
+    Return the JSON of a response, whatever it is; None if its body is empty.
+
+    :param response: the response.
+    :param subject: what was asked for, in the words that begin an error message.
+    :param not_found: the error that 404 means.
+    :raises SynapseLivyError: if it is no success, or not JSON; the kind that fits.
+    """
+    reading = _Reading(subject, response, not_found)
+    return reading.document() if reading.body().strip() else None
+
+
 @dataclass(frozen=True)
 class _Reading:
     """The reading of one response, and the errors that it may end with."""
@@ -326,7 +357,7 @@ class _Reading:
         if rule.error is SynapseLivyUnavailableError:
             details["retry_after"] = retry_after(self.response)
         event = f"{self.subject}: Synapse answered {self.response.status}{f' ({code})' if code else ''}."
-        fix = rule.fix if rule.error else (self.not_found_fix or rule.fix)
+        fix = refusal_fix(words) or (rule.fix if rule.error else (self.not_found_fix or rule.fix))
         raise (rule.error or self.not_found)(error_message(event, fix, words, self.activity()), **details)
 
     def unexpected(self, problem: str, *evidence: str, fix: str = UNDOCUMENTED_FIX) -> SynapseLivyResponseError:
@@ -400,35 +431,3 @@ def one_line(text: str, longest: int = _MAX_QUOTE) -> str:
     """
     line = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
     return line if len(line) <= longest else line[:longest] + "..."
-
-
-#: The headers that say when to come back, and how many seconds their unit has; Azure's own are more exact.
-_RETRY_AFTER_HEADERS = {"retry-after-ms": 0.001, "x-ms-retry-after-ms": 0.001, "retry-after": 1.0}
-
-
-def retry_after(response: LivyResponse) -> float | None:
-    """
-    Return how many seconds the service asks to wait; None where it does not, or for longer than is sensible.
-
-    :param response: a response of Synapse or of a token's issuer.
-    """
-    for name, unit in _RETRY_AFTER_HEADERS.items():
-        value = (response.header(name) or "").strip()
-        is_number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", value)
-        seconds = float(value) * unit if is_number else _seconds_until(value, response.header("date"))
-        if seconds is not None and 0 < seconds <= _MAX_RETRY_AFTER:
-            return seconds
-    return None
-
-
-def _seconds_until(date: str, service_date: str | None) -> float | None:
-    """Return how far off a date is by the service's own clock, where it shows it, as ours may be wrong."""
-    at, now = _timestamp(date), _timestamp(service_date or "")
-    return None if at is None else at - (time.time() if now is None else now)
-
-
-def _timestamp(date: str) -> float | None:
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

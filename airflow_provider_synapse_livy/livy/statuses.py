@@ -12,7 +12,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
 )
 
-__all__ = ["FIREWALL_CODE", "UNDOCUMENTED_FIX", "StatusRule", "status_rule"]
+__all__ = ["FIREWALL_CODE", "UNDOCUMENTED_FIX", "StatusRule", "refusal_fix", "status_rule"]
 
 
 class StatusRule(NamedTuple):
@@ -63,6 +63,26 @@ _FIREWALL = StatusRule(
     SynapseLivyPermissionError,
     "allow this address in the workspace's firewall (Azure portal > the workspace > Networking). It takes a minute.",
 )
+
+
+#: What to do about refusals whose status does not say enough, by a piece of the service's own words.
+_REFUSAL_FIXES = {
+    "spark compute not found": (
+        "check spark_pool_name: the workspace has no such pool (Synapse Studio > Manage > Apache Spark pools)."
+    ),
+    "vcore": "ask for fewer or smaller executors, end sessions that idle, or have the workspace's vCore quota raised.",
+    "when the compute has a capacity": "ask for fewer or smaller executors, or let the pool have more nodes.",
+    "is not running": "wait until the session is idle, or create another: this one takes no code.",
+}
+
+
+def refusal_fix(words: str) -> str | None:
+    """
+    Return what to do about a refusal that the service explains; None where its status says it all.
+
+    :param words: the service's own words.
+    """
+    return next((fix for piece, fix in _REFUSAL_FIXES.items() if piece in words.lower()), None)
 
 
 def status_rule(status: int, code: str | None) -> StatusRule:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator, conf
 from airflow_provider_synapse_livy.airflow_compat.task_state import (
     delete_xcom,
     first_started_at,
@@ -17,12 +19,18 @@ from airflow_provider_synapse_livy.airflow_compat.task_state import (
     save_wait_state,
     try_started_at,
 )
-from airflow_provider_synapse_livy.airflow_compat.versions import is_of_earlier_try
+from airflow_provider_synapse_livy.airflow_compat.versions import is_deferral_timeout, is_of_earlier_try
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, push_links
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
-from airflow_provider_synapse_livy.livy.resources import validated_id
-from airflow_provider_synapse_livy.livy.responses import Snapshot
+from airflow_provider_synapse_livy.livy.errors import (
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyResponseError,
+    error_message,
+)
+from airflow_provider_synapse_livy.livy.resources import named_pool, validated_id
+from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
+from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.triggers.base import BACKSTOP, BEGIN_ON_WORKER, LivyTrigger, read_event
 from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
@@ -32,7 +40,7 @@ from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
-__all__ = ["WaitingMixin", "seconds"]
+__all__ = ["WaitingMixin", "WaitingOperator", "seconds"]
 
 
 class WaitingMixin:
@@ -105,7 +113,7 @@ class WaitingMixin:
         if event == BEGIN_ON_WORKER or is_of_earlier_try(event, context):
             self.log.info("The wait begins on a worker.")
             delete_xcom(context, RETURN_VALUE)
-            return self._wait(context)
+            return self._begin_on_worker(context)
         verdict, snapshot, self._links = read_event(event, self.trigger_class.resource)
         if not self._is_proved(verdict, snapshot):
             what = f"The trigger's event says {verdict}, but its {self.trigger_class.resource.noun} does not."
@@ -120,6 +128,9 @@ class WaitingMixin:
         if snapshot.record.id != self._ids()[-1]:
             return False
         return verdict is Verdict.TIMEOUT or self._goal.evaluate(snapshot.record, settled=True) is verdict
+
+    def _begin_on_worker(self, context: Context) -> dict[str, Any]:
+        return self._wait(context)
 
     def _wait(self, context: Context) -> dict[str, Any]:
         wait = self._begin(context)
@@ -176,11 +187,13 @@ class WaitingMixin:
             self._defer(wait)
 
     def _defer(self, wait: Wait[Any]) -> None:
+        given = [getattr(self, name) for name in self.trigger_class.id_fields]
         ids = dict(zip(self.trigger_class.id_fields, self._ids(), strict=True))
         values = (
             self._trigger_kwargs()
             | ids
             | {
+                "spark_pool_name": self.spark_pool_name or named_pool(given),
                 "deadline": wait.deadline,
                 "first_poll_at": wait.now() + wait.next_delay,
                 "links": dict(self._links),
@@ -205,11 +218,27 @@ class WaitingMixin:
             "options": self._wait_options.to_dict(),
         }
 
+    def _resumed(self, resume: Callable[[], Any], context: Context) -> Any:
+        """Go on after a deferral, or end a wait whose deferral Airflow has ended."""
+        try:
+            return resume()
+        except Exception as error:
+            if not is_deferral_timeout(error):
+                raise
+            self.log.warning(
+                "Airflow has ended the deferral, for execution_timeout or since no triggerer reported in time. "
+                "Polling for the last time."
+            )
+            return self._poll_for_the_last_time(context)
+
+    def _started_at(self, context: Context) -> float | None:
+        """Return when the wait of an earlier run began."""
+        return load_wait_state(context).get("started_at") or first_started_at(context) or try_started_at(context)
+
     def _poll_for_the_last_time(self, context: Context) -> dict[str, Any]:
         """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last poll."""
         self._is_connection_proved = True  # by the run that deferred
-        started_at = load_wait_state(context).get("started_at") or first_started_at(context) or try_started_at(context)
-        wait = self._new_wait(started_at or time.time() - self.timeout)
+        wait = self._new_wait(self._started_at(context) or time.time() - self._wait_options.timeout)
         verdict = self._poll(context, wait)
         if verdict is Verdict.PENDING:  # time is left of the task's own timeout
             raise self._timed_out("execution_timeout", seconds(self.execution_timeout), wait.last_snapshot, context)
@@ -218,8 +247,8 @@ class WaitingMixin:
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
         """Return the record, or raise the one error that fits."""
         if snapshot is None or verdict is Verdict.TIMEOUT:
-            raise self._timed_out("timeout", self.timeout, snapshot, context)
-        fields: dict[str, Any] = snapshot.record.to_dict()
+            raise self._timed_out("timeout", self._wait_options.timeout, snapshot, context)
+        fields = without_secrets(snapshot.record.to_dict())
         if verdict is Verdict.SUCCESS:
             return fields
         self._push_record(context, snapshot)
@@ -238,7 +267,67 @@ class WaitingMixin:
         """Push the record of a task that fails, which returns nothing."""
         task_instance = context.get("ti")  # which unit tests of DAGs leave out
         if snapshot and task_instance and self.do_xcom_push:
-            task_instance.xcom_push(key=RETURN_VALUE, value=snapshot.record.to_dict())
+            task_instance.xcom_push(key=RETURN_VALUE, value=without_secrets(snapshot.record.to_dict()))
+
+
+class WaitingOperator(WaitingMixin, BaseOperator):
+    """
+    Acts on one record, and waits for what becomes of it, in the task itself or deferred.
+
+    :param spark_pool_name: the Spark pool; None for the connection's.
+    :param poll_interval: seconds, or how long, between two polls.
+    :param timeout: seconds, or how long, to wait in all.
+    :param deferrable: whether to wait in the triggerer, without a worker's slot.
+    :param livy_api_version: the version of the Livy API; None for the connection's.
+    :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
+    """
+
+    def __init__(
+        self,
+        *,
+        poll_interval: timedelta | float,
+        timeout: timedelta | float,
+        spark_pool_name: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        livy_api_version: str | None = None,
+        synapse_livy_conn_id: str = SynapseLivyHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.spark_pool_name = spark_pool_name
+        self.poll_interval = poll_interval
+        self.timeout = timeout  # type: ignore[assignment]  # a sensor's is in seconds
+        self.deferrable = deferrable
+        self.livy_api_version = livy_api_version
+        self.synapse_livy_conn_id = synapse_livy_conn_id
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """
+        Go on after a deferral, with the same outcomes as :meth:`execute`.
+
+        :param next_method: the method to go on with.
+        :param next_kwargs: what to call it with.
+        :param context: Airflow's context of the task.
+        """
+        resume = super().resume_execution
+        try:
+            return self._resumed(lambda: resume(next_method, next_kwargs, context), context)
+        finally:
+            push_links(context, self._links)
+
+    def _begin(self, context: Context) -> Wait[Any]:  # noqa: ARG002  (a sensor's goes on over retries)
+        wait = self._new_wait(time.time())
+        wait.announce(self._subject)
+        return wait
+
+    def _started_at(self, context: Context) -> float | None:
+        return try_started_at(context)
+
+    @property
+    def _wait_options(self) -> WaitOptions:
+        return WaitOptions(
+            timeout=_number(self.timeout, "timeout"), poke_interval=_number(self.poll_interval, "poll_interval")
+        )
 
 
 def seconds(time_span: timedelta | float | None) -> float | None:
@@ -248,6 +337,18 @@ def seconds(time_span: timedelta | float | None) -> float | None:
     :param time_span: the time span, or its seconds, or None.
     """
     return time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
+
+
+def _number(time_span: Any, parameter: str) -> float:
+    """Return a time span in seconds, as it was given or rendered."""
+    try:
+        number = float(seconds(time_span))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = -1.0
+    if 0 <= number < math.inf:
+        return number
+    event = f"{parameter}={one_line(repr(time_span), 60)} is not a number of seconds."
+    raise SynapseLivyConfigurationError(error_message(event, "pass seconds, or a timedelta."))
 
 
 def _is_constant(value: Any) -> bool:

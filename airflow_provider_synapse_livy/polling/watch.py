@@ -15,7 +15,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
+from airflow_provider_synapse_livy.livy.resources import Resource, named_pool, validated_id
 from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
 from airflow_provider_synapse_livy.transport.retry import Retries
@@ -116,6 +116,31 @@ class Watch(Generic[R]):
             await self.close()
             raise
 
+    async def cancel(self, *, retry_timeout: float = 20.0) -> None:
+        """
+        Cancel the record.
+
+        :param retry_timeout: for how many seconds to retry while the service announces nothing.
+        :raises SynapseLivyError: if it can't be cancelled; no error if there is no such record.
+        """
+        connection = await self._read_connection_in_time(retry_timeout)
+        module = await asyncio.to_thread(
+            importlib.import_module, "airflow_provider_synapse_livy.transport.async_client"
+        )
+        pool = connection.pool(self._spark_pool_name or named_pool(self._ids), self._livy_api_version)
+        request = self._resource.cancel(pool, *self._ids)  # type: ignore[arg-type]
+        retries = Retries(retry_timeout, retry_timeout, request)
+        async with module.shared_client(connection) as client:
+            while True:
+                try:
+                    await client.send(request)
+                except self._resource.not_found:
+                    return
+                except SynapseLivyError as error:
+                    await asyncio.sleep(retries.pause_after(error))
+                else:
+                    return
+
     async def _poll(
         self, poller: Poller, after: float, retry_timeout: float, only_changes_for: float, last_after: float
     ) -> Snapshot[R]:
@@ -159,7 +184,7 @@ class Watch(Generic[R]):
         # Off the event loop, which would stand still for a quarter of a second: this loads aiohttp.
         module = await asyncio.to_thread(importlib.import_module, "airflow_provider_synapse_livy.polling.poller")
         *parent_ids, record_id = (validated_id(value, self._resource.noun) for value in self._ids)
-        pool = connection.pool(self._spark_pool_name, self._livy_api_version)
+        pool = connection.pool(self._spark_pool_name or named_pool(self._ids), self._livy_api_version)
         key = module.PollerKey(connection, pool, self._resource, tuple(parent_ids))
         key.request(record_id)  # raises what is wrong with the parts of the path
         pollers = _pollers.setdefault(asyncio.get_running_loop(), {})

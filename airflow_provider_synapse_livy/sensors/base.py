@@ -20,11 +20,7 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import (
 )
 from airflow_provider_synapse_livy.airflow_compat.task_state import save_start, save_wait_state
 from airflow_provider_synapse_livy.airflow_compat.trigger_templates import can_be_rendered_in_triggerer
-from airflow_provider_synapse_livy.airflow_compat.versions import (
-    STARTS_FROM_TRIGGER,
-    has_listeners,
-    is_deferral_timeout,
-)
+from airflow_provider_synapse_livy.airflow_compat.versions import STARTS_FROM_TRIGGER, has_listeners
 from airflow_provider_synapse_livy.links import push_links
 from airflow_provider_synapse_livy.operators.waiting import WaitingMixin, seconds
 from airflow_provider_synapse_livy.triggers.base import BACKSTOP
@@ -141,16 +137,8 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             self._render_if_unrendered(context)
             if self.start_from_trigger and self.retries:
                 save_start(context)
-            try:
-                return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
-            except Exception as error:
-                if not is_deferral_timeout(error):
-                    raise
-                self.log.warning(
-                    "Airflow has ended the deferral, for execution_timeout or since no triggerer reported in time. "
-                    "Polling for the last time."
-                )
-                return self._poll_for_the_last_time(context)
+            resume = super(BaseSensorOperator, self).resume_execution
+            return self._resumed(lambda: resume(next_method, next_kwargs, context), context)
 
     def _render_if_unrendered(self, context: Context) -> None:
         """Render the templates of a task that ``airflow tasks test`` resumes without (Airflow 2.11)."""

@@ -68,7 +68,7 @@ class AsyncLivyClient:
                 limit=0, ssl=await asyncio.to_thread(network.ssl_context), resolver=_Resolver(threads)
             ),
             # As in a worker: once for the connection, and once for the whole response.
-            timeout=aiohttp.ClientTimeout(2 * network.timeout, sock_connect=network.timeout, sock_read=network.timeout),
+            timeout=_timeout(network.timeout, network.timeout),
             headers=REQUEST_HEADERS,
             auto_decompress=False,
             max_line_size=MAX_HEADER_BYTES,
@@ -138,6 +138,7 @@ class AsyncLivyClient:
                     request.url,
                     data=request.body,
                     headers=headers,
+                    timeout=_timeout(self._network.timeout, max(self._network.timeout, request.min_timeout)),
                     allow_redirects=False,
                     trace_request_ctx=used,
                 ) as response:
@@ -149,6 +150,10 @@ class AsyncLivyClient:
                 if request.is_idempotent and used.was_idle and is_cut_off(error):
                     continue
                 raise connection_error(request.subject, request.url, error, self._network) from None
+
+
+def _timeout(connect: float, response: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(connect + response, sock_connect=connect, sock_read=response)
 
 
 @dataclass

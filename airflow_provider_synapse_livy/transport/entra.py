@@ -25,7 +25,8 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line, retry_after
+from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line
+from airflow_provider_synapse_livy.livy.retry_after import retry_after
 from airflow_provider_synapse_livy.transport.failures import connection_error, exception_chain
 
 if TYPE_CHECKING:

@@ -90,19 +90,21 @@ class LivyClient:
         if request.body is not None:
             headers["Content-Type"] = "application/json"
         prepared = requests.Request(request.method, request.url, headers=headers, data=request.body).prepare()
+        timeout = max(self._network.timeout, request.min_timeout)
         try:
-            with self._response(prepared, request.is_idempotent) as response:
+            with self._response(prepared, request.is_idempotent, timeout) as response:
                 first = _read_headers(response)
-                body = _read_body(response, time.monotonic() + self._network.timeout)
+                body = _read_body(response, time.monotonic() + timeout)
                 return LivyResponse(response.status_code, first, body)
         except (requests.RequestException, HTTPError, TimeoutError, MalformedResponseError) as error:
             raise connection_error(request.subject, request.url, error, self._network) from None
 
-    def _response(self, prepared: requests.PreparedRequest, is_idempotent: bool) -> requests.Response:
+    def _response(self, prepared: requests.PreparedRequest, is_idempotent: bool, timeout: float) -> requests.Response:
         """Return the beginning of the response. That a connection was cut while it was idle does not count as a try."""
         url = prepared.url or ""
         adapter = cast("_Adapter", self.session.get_adapter(url))
-        send = partial(adapter.send, prepared, stream=True, proxies=self.session.proxies)
+        timeouts = (self._network.timeout, timeout)
+        send = partial(adapter.send, prepared, stream=True, timeout=timeouts, proxies=self.session.proxies)
         may_be_cut_off = is_idempotent and adapter.has_idle_connection(url)
         try:
             return send()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import reprlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,12 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
 from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
+from airflow_provider_synapse_livy.airflow_compat.kills import TRIGGERS_ARE_KILLED, was_ended_by_user
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseTrigger, TriggerEvent, XCom
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
 from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
+from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
@@ -51,6 +54,7 @@ class LivyTrigger(BaseTrigger):
     :param options: how to wait, the arguments of :class:`~airflow_provider_synapse_livy.waiting.wait.WaitOptions`.
     :param end_from_trigger: whether to end the task from here if it succeeds, without a worker (Airflow 3.3).
     :param history: the phases that the task has seen and logged, each with the time at which it began.
+    :param cancel_on_kill: whether to cancel the record if a user ends the task: what its task has created.
     """
 
     #: What is waited for.
@@ -72,6 +76,7 @@ class LivyTrigger(BaseTrigger):
         links: Mapping[str, str] | None = None,
         end_from_trigger: bool = False,
         history: Sequence[Sequence[Any]] = (),
+        cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's
         self.synapse_livy_conn_id = synapse_livy_conn_id
@@ -83,6 +88,7 @@ class LivyTrigger(BaseTrigger):
         self.links = dict(links or {})
         self.end_from_trigger = end_from_trigger
         self.history = [list(phase) for phase in history]
+        self.cancel_on_kill = cancel_on_kill
         self._is_rendered = True
 
     @classmethod
@@ -99,7 +105,7 @@ class LivyTrigger(BaseTrigger):
         """Return what another triggerer needs to go on with this wait."""
         common = (
             "synapse_livy_conn_id", "spark_pool_name", "livy_api_version", "deadline", "options", "first_poll_at",
-            "links", "end_from_trigger", "history",
+            "links", "end_from_trigger", "history", "cancel_on_kill",
         )  # fmt: skip
         fields = (*self.id_fields, *self.goal_fields, *common)
         path = f"{type(self).__module__}.{type(self).__qualname__}"
@@ -110,6 +116,10 @@ class LivyTrigger(BaseTrigger):
         watch = self._watch()
         try:
             event = await self._event_of_wait(watch)
+        except asyncio.CancelledError:
+            if self.cancel_on_kill and not TRIGGERS_ARE_KILLED and await was_ended_by_user(self.task_instance):
+                await self.on_kill()
+            raise
         except SynapseLivyError as error:
             event = self._event({"error": error.to_dict()})
         except Exception as error:  # whatever it is, the task must learn of it
@@ -121,6 +131,18 @@ class LivyTrigger(BaseTrigger):
         finally:
             await watch.close()
         yield event
+
+    async def on_kill(self) -> None:
+        """Cancel the record, if the task has created it. Airflow 3.3 calls this when a user ends the deferred task."""
+        if not self.cancel_on_kill:
+            return
+        name = self.resource.name(*self._ids())
+        try:
+            await self._watch().cancel()
+        except Exception:
+            self.log.exception("%s could not be cancelled. It may still run, and cost money.", name)
+        else:
+            self.log.info("A user has ended the task, so %s is cancelled.", name)
 
     def get_template_env(self, dag: Any = None) -> Any:
         """
@@ -252,7 +274,7 @@ class LivyTrigger(BaseTrigger):
     async def _push_end(self, snapshot: Snapshot[Any]) -> bool:
         """Push all XComs of a task that ends here; return whether that worked, else the task ends on a worker."""
         try:
-            xcoms = {RETURN_VALUE: snapshot.record.to_dict(), **link_xcoms(self.links)}
+            xcoms = {RETURN_VALUE: without_secrets(snapshot.record.to_dict()), **link_xcoms(self.links)}
             await run_in_airflow_thread(self._push_xcoms, xcoms)
         except Exception:
             self.log.exception("The task can't be ended from the triggerer. It ends on a worker.")
@@ -287,7 +309,7 @@ class TriggerResult(NamedTuple):
         return {
             "resource": resource.noun,
             "verdict": str(self.verdict),
-            "record": self.snapshot.record.to_dict() if self.snapshot else None,
+            "record": without_secrets(self.snapshot.record.to_dict()) if self.snapshot else None,
             "activity_id": self.snapshot.activity_id if self.snapshot else None,
             "links": dict(self.links),
         }

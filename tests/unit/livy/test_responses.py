@@ -19,7 +19,8 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
-from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse, one_line, retry_after
+from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse, one_line
+from airflow_provider_synapse_livy.livy.retry_after import retry_after
 from airflow_provider_synapse_livy.models import SparkSession
 from tests.support import sample_sessions as samples
 
