@@ -96,6 +96,7 @@ class SynapseEmulator:
     :param time_scale: real seconds per emulated second; with 0.01, a session is idle after about half a second.
     :param rate_limit: requests per second; further ones get 429.
     :param token_lifetime: real seconds until an issued token expires.
+    :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     """
 
     def __init__(
@@ -105,8 +106,11 @@ class SynapseEmulator:
         time_scale: float = 0.01,
         rate_limit: int = 200,
         token_lifetime: float = 3600.0,
+        vcore_limit: int | None = None,
     ) -> None:
-        self.server = SynapseServer(time_scale=time_scale, rate_limit=rate_limit, token_lifetime=token_lifetime)
+        self.server = SynapseServer(
+            time_scale=time_scale, rate_limit=rate_limit, token_lifetime=token_lifetime, vcore_limit=vcore_limit
+        )
         self.url = ""
         self._temp_dir = tempfile.TemporaryDirectory(prefix="synapse-livy-emulator-") if tls else None
         self.ca_file = Path(self._temp_dir.name) / "ca.pem" if self._temp_dir else None
@@ -140,11 +144,12 @@ class SynapseEmulator:
 
     def create_session(self, pool: str, scenario: str = DEFAULT_SCENARIO, *, age: float = 0.0, **options: Any) -> int:
         """
-        Create a session and return its id.
+        Create a session and return its id. Unlike a POST request, this checks neither the pool nor the options.
 
         :param scenario: a key of ``SCENARIOS``.
         :param age: how long ago it was created, in emulated seconds; 60 for a session that has just become idle.
-        :param options: other fields of the JSON body that would create it; ``tags`` replaces the scenario.
+        :param options: other fields of the JSON body that would create it; ``tags`` replaces the scenario; without a
+            ``name`` it is "emulated".
         :raises ValueError: if there is no such scenario.
         """
         # The server checks the scenario as well, but its message is part of an HTTP response, and stays as it is.

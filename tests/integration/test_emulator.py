@@ -127,7 +127,6 @@ def test_record_of_a_new_session(synapse):
     """In the record of a new session, unknown values are null, and errorInfo is missing."""
     body = record(synapse, "becomes_idle", 0)
     assert [name for name, value in body.items() if value is None] == [
-        "name",
         "appId",
         "appInfo",
         "log",
@@ -176,7 +175,7 @@ def test_timestamps(at, text):
 
 def test_sessions_are_numbered_from_zero_in_each_pool(synapse):
     """Each pool numbers its sessions from 0."""
-    numbers = [call(synapse, "POST", f"{pool}/sessions", json={}).json()["id"] for pool in ("one", "two", "one")]
+    numbers = [call(synapse, "POST", f"{pool}/sessions", json=NAMED).json()["id"] for pool in ("one", "two", "one")]
     assert numbers == [0, 0, 1]
 
 
@@ -309,20 +308,135 @@ def test_nested_errors(synapse, pool, status, code):
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+INVALID_CREATIONS = [
+    # fields beside the name, or the whole body; what the message says
+    (b"no json", "The request body is not JSON: "),
+    (b"", "The request body is not JSON: "),
+    (b"\xff", "The request body is not JSON: "),
+    (b"[" * 50_000, "The request body is not JSON: "),
+    (b"[]", "The request body is not a JSON object."),
+    (b"{}", "The field 'name' is required."),
+    (b'{"Name": null}', "The field 'name' is required."),
+    ({"name": " "}, "The field 'name' must be a string that is not empty."),
+    ({"name": 5}, "The field 'name' must be a string that is not empty."),
+    ({"driverMemory": 28}, "The field 'driverMemory' must be a string such as \"28g\"."),
+    ({"executorMemory": "28"}, "The field 'executorMemory' must be a string such as \"28g\"."),
+    ({"executorMemory": "0g"}, "The field 'executorMemory' must be a string such as \"28g\"."),
+    ({"driverCores": "4"}, "The field 'driverCores' must be a whole number of at least 1."),
+    ({"DRIVERCORES": 0}, "The field 'driverCores' must be a whole number of at least 1."),
+    ({"executorCores": True}, "The field 'executorCores' must be a whole number of at least 1."),
+    ({"numExecutors": 2.0}, "The field 'numExecutors' must be a whole number of at least 1."),
+    ({"numExecutors": 2**31}, "The field 'numExecutors' must be a whole number of at least 1."),
+    ({"conf": {"spark.x": 1}}, "The field 'conf' must be an object whose values are strings."),
+    ({"conf": []}, "The field 'conf' must be an object whose values are strings."),
+    ({"tags": {"a": None}}, "The field 'tags' must be an object whose values are strings."),
+    ({"tags": {"emulator.scenario": []}}, "The field 'tags' must be an object whose values are strings."),
+    ({"tags": {"emulator.scenario": "nonsense"}}, "there is no scenario 'nonsense', but becomes_idle, "),
+    ({"jars": "one.jar"}, "The field 'jars' must be a list of strings."),
+    ({"artifactId": 5}, "The field 'artifactId' must be a string."),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), INVALID_CREATIONS)
+def test_invalid_creations(synapse, body, message):
+    """A creation without a name, or with a field of another type, gets a 400 of Livy, and creates nothing."""
+    sent = {"data": body} if isinstance(body, bytes) else {"json": NAMED | body}
+    response = call(synapse, "POST", "refused/sessions", **sent)
+    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
+    livys = "The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n"
+    assert response.json()["Message"].startswith(livys + message)
+    assert call(synapse, "GET", "refused/sessions").json()["total"] == 0
+
+
+def test_unknown_version(synapse):
+    """A request with an API version that does not exist gets a 400 with TraceId and Message."""
+    response = call(synapse, "POST", "etl/sessions", json=NAMED, version="livyApi/versions/1999-01-01")
+    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
+
+
+FULL = {
+    "name": "all fields",
+    "driverMemory": "4G",
+    "driverCores": 4,
+    "executorMemory": "28g",
+    "executorCores": 4,
+    "numExecutors": 1,
+    "conf": {"spark.Mixed": "Case"},
+    "jars": ["abfss://one.jar"],
+}
+
+
+@pytest.mark.parametrize("change_case", [str, str.lower, str.upper])
+def test_names_of_fields(synapse, change_case):
+    """The names of fields are matched without regard to case; the record has them as they are documented."""
+    sent = {change_case(name): value for name, value in FULL.items()}
+    body = call(synapse, "POST", "etl/sessions?detailed=true", json=sent).json()
+    assert (body["name"], body["livyInfo"]["jobCreationRequest"]) == ("all fields", FULL)
+
+
+def test_fields_that_do_no_harm(synapse):
+    """Fields that are null, and fields that the service does not know, are accepted and do not come back."""
+    nulls = dict.fromkeys(("tags", "conf", "jars", "driverCores", "driverMemory", "artifactId"))
+    sent = NAMED | nulls | {"kind": "pyspark", "heartbeatTimeoutInSecond": 0}
+    body = call(synapse, "POST", "etl/sessions?detailed=true", json=sent).json()
+    assert (body["tags"], body["artifactId"]) == ({}, "Livy")
+    assert body["livyInfo"]["jobCreationRequest"] == NAMED | {"conf": {}}
+
+
+@pytest.mark.parametrize(("size", "status"), [(100_000, 200), (100_001, 413), (1_000_000, 413), (2_000_000, 413)])
+def test_large_creations(synapse, size, status):
+    """A creation of more than 100 kBytes gets a 413."""
+    head, tail = b'{"name": "large", "conf": {"x": "', b'"}}'
+    body = head + b"x" * (size - len(head + tail)) + tail
+    response = call(synapse, "POST", "etl/sessions", data=body)
+    assert (response.status_code, "Message" in response.json()) == (status, status == 413)
+
+
+def test_session_without_a_name(synapse):
+    """A session that a test creates without a name gets one, as every session of the service has."""
+    named, unnamed = synapse.create_session("etl", name="mine"), synapse.create_session("etl")
+    sessions = (synapse.server.pools.find("etl", session_id) for session_id in (named, unnamed))
+    assert [session.record(time.time())["name"] for session in sessions] == ["mine", "emulated"]
+
+
+def test_creation_in_a_missing_pool(synapse):
+    """A creation in a pool that does not exist gets a 400, which other requests do not, with words of the service."""
+    response = call(synapse, "POST", "missing/sessions", json=NAMED)
+    assert (response.status_code, response.json()["Message"]) == (400, "Spark Compute not Found")
+
+
+NO_VCORES = (
+    "InvalidHttpRequestToLivy: Your Spark job requested 12 vcores. However, the workspace has a 0 core limit. "
+    "Try reducing the numbers of vcores requested or increasing your vcore quota."
+)
+TOO_FEW_VCORES = "Job was submitted with resources=[16] when the compute has a capacity of=[12]"
+
+
 @pytest.mark.parametrize(
-    ("path", "kwargs"),
+    ("pool", "sizes", "refusal"),
     [
-        ("etl/sessions", {"data": b"no json"}),
-        ("etl/sessions", {"json": []}),
-        ("etl/sessions", {"json": {"tags": {"emulator.scenario": "nonsense"}}}),
-        ("etl/sessions", {"json": {"tags": {"emulator.scenario": []}}}),
-        ("etl/sessions", {"json": {}, "version": "livyApi/versions/1999-01-01"}),
+        ("quota", {}, NO_VCORES),
+        ("quota", {"driverCores": 4, "executorCores": 8, "numExecutors": 1}, NO_VCORES),
+        ("small", {}, None),
+        ("small", {"numExecutors": 3}, TOO_FEW_VCORES),
+        ("small", {"driverCores": 8}, TOO_FEW_VCORES),
+        ("etl", {"numExecutors": 1000}, None),
     ],
 )
-def test_bad_requests(synapse, path, kwargs):
-    """A malformed request, or one with an unknown scenario or API version, gets a 400 with TraceId and Message."""
-    response = call(synapse, "POST", path, **kwargs)
-    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
+def test_sizes_that_a_pool_refuses(synapse, pool, sizes, refusal):
+    """A session with more vcores than workspace or pool may have is refused, in the words of the service."""
+    response = call(synapse, "POST", f"{pool}/sessions", json=NAMED | sizes)
+    assert response.status_code == (400 if refusal else 200)
+    assert (refusal or '"state"') in response.text
+
+
+@pytest.mark.parametrize(("executors", "status"), [(11, 200), (12, 400)])
+def test_vcore_limit(executors, status):
+    """With ``vcore_limit``, no session may have more vcores, whatever runs beside it."""
+    sizes = {"driverCores": 4, "executorCores": 4, "numExecutors": executors}
+    with SynapseEmulator(vcore_limit=48) as synapse:
+        responses = [call(synapse, "POST", "etl/sessions", json=NAMED | sizes) for _ in range(2)]
+    assert [response.status_code for response in responses] == [status] * 2
 
 
 @pytest.mark.parametrize(("token", "code"), [(None, "AuthenticationFailed"), ("made-up", "AuthenticationFailed")])
