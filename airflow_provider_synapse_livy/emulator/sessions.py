@@ -17,6 +17,7 @@ from airflow_provider_synapse_livy.emulator.scenarios import (
     NOW,
     Scenario,
     Transition,
+    cancellation_request,
     cancellation_transitions,
     idle_timeout_transitions,
 )
@@ -102,7 +103,9 @@ class EmulatedSession:
         if idle_timeout is not None:
             idle_since = max(transitions[-1].at, self.timeout_reset_at)
             transitions += idle_timeout_transitions(idle_since + idle_timeout, scale)
-        if self.cancelled_at is not None:
+        if self.cancelled_at is not None and self.scenario.refuses_to_end:
+            transitions = sorted([*transitions, cancellation_request(self.cancelled_at)], key=lambda t: t.at)
+        elif self.cancelled_at is not None:
             transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
             started = any(transition.changes.get("application") for transition in transitions)
             transitions += cancellation_transitions(self.cancelled_at, started=started, scale=scale)

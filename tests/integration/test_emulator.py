@@ -64,10 +64,18 @@ STAGES = [
     ("idles_out", 130, "dead", "Uncertain", "Scheduled", "Cleanup"),
     ("idles_out", 160, "dead", "Failed", "Ended", "Ended"),
     ("cancelled_while_idle", 85, "idle", "Uncertain", "Scheduled", "Monitoring"),
+    ("cancelled_while_idle", 90, "shutting_down", "Uncertain", "Scheduled", "Monitoring"),
     ("cancelled_while_idle", 100, "killed", "Uncertain", "Scheduled", "Cleanup"),
     ("cancelled_while_idle", 130, "killed", "Cancelled", "Ended", "Ended"),  # 8
     ("fails_to_start", 60, "error", "Uncertain", "Scheduled", "Cleanup"),
     ("fails_to_start", 90, "error", "Failed", "Ended", "Ended"),  # 9
+    ("capacity_exceeded", 18, "not_started", "Uncertain", "Scheduled", "Preparation"),
+    ("capacity_exceeded", 30, "error", "Uncertain", "Scheduled", "Cleanup"),
+    ("capacity_exceeded", 60, "error", "Failed", "Ended", "Ended"),
+    ("cluster_times_out", 300, "not_started", "Uncertain", "Scheduled", "ResourceAcquisition"),
+    ("cluster_times_out", 360, "error", "Failed", "Ended", "Ended"),
+    ("refuses_to_end", 70, "idle", "Uncertain", "Scheduled", "Monitoring"),
+    ("refuses_to_end", 100_000, "idle", "Uncertain", "Scheduled", "Monitoring"),
     ("cancelled_while_queued", 60, "error", "Cancelled", "Ended", "Ended"),  # 10
     ("unknown_state", 50, "hibernating", "Uncertain", "Scheduled", "Monitoring"),
     ("unknown_state", 70, "idle", "Uncertain", "Scheduled", "Monitoring"),
@@ -200,24 +208,57 @@ def test_record_without_details(synapse):
 
 
 def test_cancellation_is_asynchronous(synapse):
-    """A DELETE answers 200 without a body; the session is still idle, with cancellationRequestedAt set."""
-    session_id = synapse.create_session("etl", age=70)
-    response = call(synapse, "DELETE", f"etl/sessions/{session_id}")
+    """A DELETE answers 200 without a body and sets cancellationRequestedAt; the session stays idle for a while."""
+    session = synapse.server.pools.find("etl", synapse.create_session("etl", age=70))
+    response = call(synapse, "DELETE", f"etl/sessions/{session.id}")
     assert (response.status_code, response.content) == (200, b"")
-    body = call(synapse, "GET", f"etl/sessions/{session_id}?detailed=true").json()
+    body = session.record(session.cancelled_at + 1)
     assert (body["state"], body["result"]) == ("idle", "Uncertain")
-    assert body["schedulerInfo"]["cancellationRequestedAt"]
+    assert body["schedulerInfo"]["cancellationRequestedAt"] == timestamp(session.cancelled_at)
 
 
-@pytest.mark.parametrize(("age", "state"), [(5, "error"), (30, "killed"), (70, "killed")])
-def test_cancellation_ends_a_session(synapse, age, state):
-    """A cancelled session ends as killed, or as error if it had not started, with the result Cancelled."""
+@pytest.mark.parametrize(
+    ("age", "states"),
+    [
+        (5, ["not_started", "not_started", "error", "error"]),
+        (30, ["starting", "shutting_down", "killed", "killed"]),
+        (70, ["idle", "shutting_down", "killed", "killed"]),
+    ],
+)
+def test_cancellation_ends_a_session(synapse, age, states):
+    """A cancelled session shuts down and is killed, or is an error if it had not started; the result comes later."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", age=age))
-    now = time.time()
     synapse.cancel_session("etl", session.id)
-    settling, ended = session.record(now + 10), session.record(now + 60)
-    assert (settling["state"], settling["result"]) == (state, "Uncertain")
-    assert (ended["state"], ended["result"]) == (state, "Cancelled")
+    records = [session.record(session.cancelled_at + seconds) for seconds in (1, 2.5, 10, 60)]
+    assert [record["state"] for record in records] == states
+    assert [record["result"] for record in records] == ["Uncertain"] * 3 + ["Cancelled"]
+    assert {record["livyInfo"]["shuttingDownAt"] for record in records} == {None}
+
+
+@pytest.mark.parametrize(("age", "later", "state"), [(5, 10, "not_started"), (5, 200, "idle"), (70, 100_000, "idle")])
+def test_session_that_refuses_to_end(synapse, age, later, state):
+    """A session of the scenario ``refuses_to_end`` notes its cancellation, and goes on as if there had been none."""
+    session = synapse.server.pools.find("etl", synapse.create_session("etl", "refuses_to_end", age=age))
+    assert call(synapse, "DELETE", f"etl/sessions/{session.id}").status_code == 200
+    body = session.record(session.cancelled_at + later)
+    assert (body["state"], body["result"], body["schedulerInfo"]["endedAt"]) == (state, "Uncertain", None)
+    assert body["schedulerInfo"]["cancellationRequestedAt"] == timestamp(session.cancelled_at)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code"),
+    [
+        ("fails_to_start", "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"),
+        ("capacity_exceeded", "MAXIMUM_WORKSPACE_CAPACITY_EXCEEDED"),
+        ("cluster_times_out", "CLUSTER_CREATION_TIMED_OUT"),
+        ("dies_while_running", "LIVY_JOB_STATE_DEAD"),
+    ],
+)
+def test_error_info(synapse, scenario, code):
+    """A session that fails says why in errorInfo, with the codes of the live service."""
+    (error,) = record(synapse, scenario, 400)["errorInfo"]
+    assert error["errorCode"] == code
+    assert error["source"] in ("Dependency", "System", "Unknown", "User")
 
 
 def test_cancelling_an_ended_session_changes_nothing(synapse):
