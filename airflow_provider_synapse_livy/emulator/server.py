@@ -40,6 +40,10 @@ SCENARIO_TAG = "emulator.scenario"
 _LIVY_API_VERSIONS = ("2019-11-01-preview", "2020-12-01", "2022-02-22-preview")
 _MAX_PAGE_SIZE = 20  # the live service's limit
 
+#: The orders of a list of sessions.
+NEWEST_FIRST = "newest_first"
+LIST_ORDERS = (NEWEST_FIRST, "oldest_first")
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger(__name__)
@@ -64,14 +68,25 @@ class SynapseServer:
     :param rate_limit: requests per second; further ones get 429.
     :param token_lifetime: real seconds until an issued token expires.
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
+    :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
     """
 
     def __init__(
-        self, *, time_scale: float, rate_limit: int, token_lifetime: float, vcore_limit: int | None = None
+        self,
+        *,
+        time_scale: float,
+        rate_limit: int,
+        token_lifetime: float,
+        vcore_limit: int | None = None,
+        list_order: str = NEWEST_FIRST,
     ) -> None:
+        if list_order not in LIST_ORDERS:
+            fix = f"use one of these orders: {', '.join(LIST_ORDERS)}."
+            raise ValueError(f"list_order {list_order!r}: there is no such order.\nFix: {fix}")
         self.time_scale = time_scale
         self.rate_limit = rate_limit
         self.vcore_limit = vcore_limit
+        self.list_order = list_order
         self.entra = Entra(token_lifetime)
         self.pools = Pools()
         self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
@@ -185,7 +200,10 @@ class SynapseServer:
             start, size = int(request.query.get("from", 0)), int(request.query.get("size", _MAX_PAGE_SIZE))
         except ValueError as error:
             return bad_request(str(error))
-        page = self.pools.page(request.match_info["pool"], max(start, 0), min(size, _MAX_PAGE_SIZE))
+        if size > _MAX_PAGE_SIZE:
+            return bad_request(f"The size {size} is larger than {_MAX_PAGE_SIZE}.")
+        newest_first = self.list_order == NEWEST_FIRST
+        page = self.pools.page(request.match_info["pool"], max(start, 0), max(size, 0), newest_first=newest_first)
         now, detailed = time.time(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
         return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})

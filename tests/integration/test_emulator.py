@@ -287,15 +287,28 @@ def test_reset_timeout_of_an_ended_session_changes_nothing(synapse):
     assert session.record(time.time())["state"] == "dead"
 
 
-def test_list(synapse):
-    """A list has up to 20 sessions, newest first, including ended ones; total is the number of sessions in it."""
-    for age in range(25):
-        synapse.create_session("listed", age=100 * age)
-    first = call(synapse, "GET", "listed/sessions?detailed=true").json()
-    assert (first["from"], first["total"], [s["id"] for s in first["sessions"]]) == (0, 20, list(range(24, 4, -1)))
-    last = call(synapse, "GET", "listed/sessions?from=20&size=100").json()
-    assert (last["from"], last["total"], [s["id"] for s in last["sessions"]]) == (20, 5, [4, 3, 2, 1, 0])
+@pytest.mark.parametrize(("list_order", "step"), [("newest_first", -1), ("oldest_first", 1)])
+def test_list(list_order, step):
+    """A list has up to 20 sessions, in one of the recorded orders, also ended ones; total counts those in it."""
+    ids = list(range(25))[::step]
+    with SynapseEmulator(list_order=list_order) as synapse:
+        for age in range(25):
+            synapse.create_session("listed", "idles_out", age=100 * age)
+        first = call(synapse, "GET", "listed/sessions?detailed=true").json()
+        last = call(synapse, "GET", "listed/sessions?from=20&size=20").json()
+        part = call(synapse, "GET", "listed/sessions?from=3&size=2").json()
+    assert (first["from"], first["total"], [s["id"] for s in first["sessions"]]) == (0, 20, ids[:20])
+    assert (last["from"], last["total"], [s["id"] for s in last["sessions"]]) == (20, 5, ids[20:])
+    assert (part["from"], part["total"], [s["id"] for s in part["sessions"]]) == (3, 2, ids[3:5])
     assert list(last["sessions"][0]) == ["id", "appId", "appInfo", "state", "log", "registeredSources"]
+    assert "dead" in [session["state"] for session in first["sessions"]]
+
+
+def test_unknown_list_order():
+    """An order that does not exist raises a ValueError that lists those that do."""
+    with pytest.raises(ValueError, match="list_order 'by name': there is no such order") as raised:
+        SynapseEmulator(list_order="by name")
+    assert str(raised.value).splitlines()[1] == "Fix: use one of these orders: newest_first, oldest_first."
 
 
 FLAT_ERRORS = [
@@ -489,9 +502,12 @@ def test_a_valid_token_is_required(synapse, token, code):
 
 
 def test_invalid_pages(synapse):
-    """A page number that is not an integer gets a 400; a negative one counts as 0."""
-    assert call(synapse, "GET", "etl/sessions?from=one").status_code == 400
-    assert call(synapse, "GET", "nobody/sessions?from=-5").json()["sessions"] == []
+    """A page that is not given in integers, or larger than 20, gets a 400; negative integers count as 0."""
+    for query in ("from=one", "size=many", "size=21"):
+        assert set(call(synapse, "GET", f"etl/sessions?{query}").json()) == {"TraceId", "Message"}
+    for _ in range(2):
+        synapse.create_session("pages")
+    assert [call(synapse, "GET", f"pages/sessions?{q}").json()["total"] for q in ("from=-5", "size=-1")] == [2, 0]
 
 
 def token_for(synapse, scope):
@@ -812,3 +828,43 @@ def test_outage(synapse_livy_emulator, status, answered):
         assert token_for(synapse_livy_emulator, "https://dev.azuresynapse.net/.default")
     assert [answer(synapse_livy_emulator, "GET", path) for _ in range(2)] == [500, 200]
     assert synapse_livy_emulator.server.pools.find("etl", session_id).cancelled_at is None
+
+
+def test_sessions_of_a_pool(synapse_livy_emulator):
+    """``sessions()`` returns the records of one pool's sessions, oldest first, as a read shows them."""
+    for pool, name in [("etl", "one"), ("adhoc", "other"), ("etl", "two")]:
+        call(synapse_livy_emulator, "POST", f"{pool}/sessions", json={"name": name})
+    found = synapse_livy_emulator.sessions("etl")
+    assert [(session["id"], session["name"]) for session in found] == [(0, "one"), (1, "two")]
+    read = call(synapse_livy_emulator, "GET", "etl/sessions/0?detailed=true").json()
+    assert set(found[0]) == set(read)
+    assert synapse_livy_emulator.sessions("nobody") == []
+
+
+def test_nothing_runs(synapse_livy_emulator):
+    """``assert_nothing_runs()`` accepts sessions that have ended or are being cancelled, and names all others."""
+    synapse_livy_emulator.assert_nothing_runs()
+    synapse_livy_emulator.create_session("etl", "idles_out", age=1000)
+    synapse_livy_emulator.create_session("etl", "cancelled_while_idle", age=87)
+    for scenario in ("becomes_idle", "refuses_to_end"):
+        synapse_livy_emulator.cancel_session("etl", synapse_livy_emulator.create_session("etl", scenario, age=70))
+    synapse_livy_emulator.assert_nothing_runs()
+    synapse_livy_emulator.create_session("etl", age=70)
+    synapse_livy_emulator.create_session("adhoc", "slow")
+    with pytest.raises(AssertionError) as raised:
+        synapse_livy_emulator.assert_nothing_runs()
+    event, *named, fix = str(raised.value).splitlines()
+    assert event == "Sessions that run, and that nobody has cancelled:"
+    assert named == ["4 in pool etl (idle)", "0 in pool adhoc (not_started)"]
+    assert fix.startswith("Fix: cancel each session ")
+
+
+def test_recreated_pool(synapse_livy_emulator):
+    """A pool that was deleted and created again has no sessions, and counts from 0 again; other pools stay."""
+    for pool in ("etl", "etl", "adhoc"):
+        synapse_livy_emulator.create_session(pool)
+    synapse_livy_emulator.recreate_pool("etl")
+    assert call(synapse_livy_emulator, "GET", "etl/sessions/0").status_code == 404
+    created = [call(synapse_livy_emulator, "POST", f"{pool}/sessions", json=NAMED) for pool in ("etl", "adhoc")]
+    assert [response.json()["id"] for response in created] == [0, 1]
+    assert len(synapse_livy_emulator.sessions("etl")) == 1
