@@ -13,6 +13,7 @@ from datetime import datetime
 
 import pytest
 import requests
+from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
 from azure.synapse.spark import SparkClient
 from azure.synapse.spark.models import SparkSessionOptions
@@ -574,32 +575,68 @@ def test_cancelling_an_unknown_session(synapse):
         synapse.cancel_session("etl", 99999)
 
 
+@contextlib.contextmanager
+def real_client(emulator, pool):
+    """Yield the sessions of a pool in Microsoft's client, with Microsoft's credential."""
+    verify = str(emulator.ca_file)
+    authority = {"authority": emulator.url, "disable_instance_discovery": True, "connection_verify": verify}
+    credential = ClientSecretCredential(TENANT_ID, CLIENT_ID, CLIENT_SECRET, **authority)
+    with credential, SparkClient(credential, emulator.url, pool, connection_verify=verify) as client:
+        yield client.spark_session
+
+
+REAL_OPTIONS = SparkSessionOptions(
+    name="from the real client",
+    tags={"a": "b"},
+    configuration={"x": "1"},
+    driver_memory="28g",
+    driver_cores=4,
+    executor_memory="56g",
+    executor_cores=8,
+    executor_count=2,
+)
+
+
 def test_real_client(tls_synapse):
     """Microsoft's client and credential can create, read, list, reset and cancel a session."""
-    credential = ClientSecretCredential(
-        TENANT_ID,
-        CLIENT_ID,
-        CLIENT_SECRET,
-        authority=tls_synapse.url,
-        disable_instance_discovery=True,
-        connection_verify=str(tls_synapse.ca_file),
-    )
-    client = SparkClient(credential, tls_synapse.url, "real", connection_verify=str(tls_synapse.ca_file))
-    with credential, client:
-        options = SparkSessionOptions(name="from the real client", tags={"a": "b"}, executor_count=2, conf={"x": "1"})
-        created = client.spark_session.create_spark_session(options, detailed=True)
+    with real_client(tls_synapse, "real") as sessions:
+        created = sessions.create_spark_session(REAL_OPTIONS, detailed=True)
         assert (created.name, created.state, created.result, created.tags) == (
             "from the real client", "not_started", "Uncertain", {"a": "b"}
         )  # fmt: skip
-        assert created.livy_info.job_creation_request.executor_count == 2
-        read = client.spark_session.get_spark_session(created.id, detailed=True)
+        request = created.livy_info.job_creation_request
+        assert (request.driver_memory, request.driver_cores) == ("28g", 4)
+        assert (request.executor_memory, request.executor_cores, request.executor_count) == ("56g", 8, 2)
+        assert request.configuration == {"x": "1"}
+        read = sessions.get_spark_session(created.id, detailed=True)
         assert read.scheduler.submitted_at == created.scheduler.submitted_at
-        listed = client.spark_session.get_spark_sessions(detailed=True)
+        listed = sessions.get_spark_sessions(from_parameter=0, size=20, detailed=True)
         assert [session.id for session in listed.sessions] == [created.id]
-        assert client.spark_session.reset_spark_session_timeout(created.id) is None
-        assert client.spark_session.cancel_spark_session(created.id) is None
-        cancelled = client.spark_session.get_spark_session(created.id, detailed=True)
+        assert sessions.reset_spark_session_timeout(created.id) is None
+        assert sessions.cancel_spark_session(created.id) is None
+        cancelled = sessions.get_spark_session(created.id, detailed=True)
         assert cancelled.scheduler.cancellation_requested_at
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [("missing", "Spark Compute not Found"), ("quota", "requested 20 vcores"), ("small", "resources=[20]")],
+)
+def test_refusals_of_a_real_client(tls_synapse, pool, message):
+    """Microsoft's client raises its own error where a session is refused, with the words of the refusal."""
+    with real_client(tls_synapse, pool) as sessions:
+        with pytest.raises(HttpResponseError) as raised:
+            sessions.create_spark_session(REAL_OPTIONS)
+        assert raised.value.status_code == 400
+        assert message in json.loads(raised.value.response.text())["Message"]
+
+
+def test_lost_answer_to_a_real_client(tls_synapse):
+    """Microsoft's client repeats a creation that got a 503, and so creates a session of which it does not know."""
+    with real_client(tls_synapse, "repeated") as sessions:
+        tls_synapse.fail_after(503)
+        known = sessions.create_spark_session(REAL_OPTIONS)
+    assert [session["id"] for session in tls_synapse.sessions("repeated")] == [0, known.id] == [0, 1]
 
 
 def test_wait_sees_every_step(synapse):
