@@ -7,6 +7,7 @@ test with :class:`SynapseEmulator` or the pytest fixture ``synapse_livy_emulator
 
 - ``local``: runs the emulator in a thread, for tests; ``__main__``: runs it as a command.
 - ``server``: the HTTP routes, the checks before them and the rate limit.
+- ``creation``: the checks of the request that creates a session.
 - ``errors``: what the service answers to a request that it refuses; ``faults``: what goes wrong on the way.
 - ``sessions``: the sessions by Spark pool, and the JSON record of a session at a given time.
 - ``scenarios``: what happens to a session, and when.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from airflow_provider_synapse_livy import __version__
+from airflow_provider_synapse_livy.emulator.creation import SMALL_POOL_VCORES
 from airflow_provider_synapse_livy.emulator.entra import (
     CLIENT_ID,
     CLIENT_SECRET,
@@ -21,7 +22,13 @@ from airflow_provider_synapse_livy.emulator.entra import (
     TENANT_ID,
     WORKLOAD_SUBJECT,
 )
-from airflow_provider_synapse_livy.emulator.errors import FIREWALLED_POOL, FORBIDDEN_POOL, MISSING_POOL
+from airflow_provider_synapse_livy.emulator.errors import (
+    FIREWALLED_POOL,
+    FORBIDDEN_POOL,
+    MISSING_POOL,
+    QUOTA_POOL,
+    SMALL_POOL,
+)
 from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, airflow_connection, serve, stop_serving
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, SynapseServer
@@ -48,7 +55,9 @@ time scale, so that a session stays usable for as long as a person needs.
 A Spark pool exists as soon as a request names it. These pools answer errors:
   {FORBIDDEN_POOL:22} 403, as if a Synapse role were missing
   {FIREWALLED_POOL:22} 403, as if the workspace's firewall blocked the client
-  {MISSING_POOL:22} 404, as if the pool did not exist
+  {MISSING_POOL:22} 404, as if the pool did not exist; 400 to a creation
+  {QUOTA_POOL:22} 400 to a creation, as if the workspace had no vcores
+  {SMALL_POOL:22} 400 to the creation of a session with more than {SMALL_POOL_VCORES} vcores
 
 Requests need a bearer token: {STATIC_TOKEN}, which never expires, or, with
 --tls, a token of the emulator's own Microsoft Entra ID at the same address:

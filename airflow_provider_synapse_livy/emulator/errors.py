@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 from aiohttp import web
@@ -12,12 +13,17 @@ __all__ = [
     "FIREWALLED_POOL",
     "FORBIDDEN_POOL",
     "MISSING_POOL",
+    "QUOTA_POOL",
+    "SMALL_POOL",
     "WORKSPACE",
     "bad_request",
     "not_emulated",
+    "pool_capacity_exceeded",
     "pool_error",
+    "request_too_large",
     "session_not_found",
     "too_many_requests",
+    "vcore_quota_exceeded",
 ]
 
 WORKSPACE = "emulator"
@@ -26,6 +32,10 @@ WORKSPACE = "emulator"
 FORBIDDEN_POOL = "forbidden"
 FIREWALLED_POOL = "firewalled"
 MISSING_POOL = "missing"
+
+#: The pool of a workspace without any vcores, and the one that holds no session larger than 12 vcores.
+QUOTA_POOL = "quota"
+SMALL_POOL = "small"
 
 
 def too_many_requests(rate_limit: int) -> web.Response:
@@ -37,14 +47,40 @@ def too_many_requests(rate_limit: int) -> web.Response:
     return web.Response(text=message, status=429, headers={"Retry-After": "1"})
 
 
+def _traced(message: str, status: int = 400) -> web.Response:
+    return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=status)
+
+
 def bad_request(reason: str) -> web.Response:
     """Return the response to a request that Livy, behind the service, refuses for this reason."""
-    message = f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{reason}"
-    return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=400)
+    return _traced(f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{reason}")
 
 
-def pool_error(pool: str | None, remote: str | None) -> web.Response | None:
+def request_too_large(limit: int) -> web.Response:
+    """Return the response to a request whose body has more bytes than the limit; the service's own is not public."""
+    return _traced(f"The request is larger than {limit} bytes.", status=413)
+
+
+def vcore_quota_exceeded(requested: int, limit: int) -> web.Response:
+    """Return the response to a request for more vcores than the workspace may ever have."""
+    # The words are those that Synapse Studio shows; the JSON around them is not public.
+    return _traced(
+        f"InvalidHttpRequestToLivy: Your Spark job requested {requested} vcores. However, the workspace has a {limit} "
+        "core limit. Try reducing the numbers of vcores requested or increasing your vcore quota."
+    )
+
+
+def pool_capacity_exceeded(requested: int, capacity: int) -> web.Response:
+    """Return the response to a request for more vcores than the pool holds."""
+    message = f"Job was submitted with resources=[{requested}] when the compute has a capacity of=[{capacity}]"
+    return bad_request(
+        json.dumps({"ClassName": "Microsoft.Marlin.Common.Exception.MarlinException", "Message": message})
+    )
+
+
+def pool_error(request: web.Request) -> web.Response | None:
     """Return the error response of the pools that always answer one, and None for all others."""
+    pool = request.match_info.get("pool")
     if pool == FORBIDDEN_POOL:
         message = (
             f"The principal '{OBJECT_ID}' does not have the required Synapse RBAC permission to perform this action. "
@@ -53,8 +89,10 @@ def pool_error(pool: str | None, remote: str | None) -> web.Response | None:
         )
         return web.json_response({"error": {"code": "Unauthorized", "message": message}}, status=403)
     if pool == FIREWALLED_POOL:
-        body = {"code": "ClientIpAddressNotAuthorized", "message": f"Client Ip address : {remote}"}
+        body = {"code": "ClientIpAddressNotAuthorized", "message": f"Client Ip address : {request.remote}"}
         return web.json_response(body, status=403)
+    if pool == MISSING_POOL and request.method == "POST":
+        return _traced("Spark Compute not Found")  # as recorded: 400 for a creation, unlike for all else
     if pool == MISSING_POOL:
         body = {"code": "NotFound", "message": f"Spark pool {pool} was not found in workspace {WORKSPACE}."}
         return web.json_response({"error": body}, status=404)

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
-from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, RecordedRequest, SynapseServer
+from airflow_provider_synapse_livy.emulator.server import NEWEST_FIRST, SCENARIO_TAG, RecordedRequest, SynapseServer
 
 __all__ = ["DEFAULT_POOL", "SynapseEmulator", "airflow_connection", "serve", "stop_serving"]
 
@@ -96,6 +96,9 @@ class SynapseEmulator:
     :param time_scale: real seconds per emulated second; with 0.01, a session is idle after about half a second.
     :param rate_limit: requests per second; further ones get 429.
     :param token_lifetime: real seconds until an issued token expires.
+    :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
+    :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
+    :raises ValueError: if there is no such order.
     """
 
     def __init__(
@@ -105,8 +108,16 @@ class SynapseEmulator:
         time_scale: float = 0.01,
         rate_limit: int = 200,
         token_lifetime: float = 3600.0,
+        vcore_limit: int | None = None,
+        list_order: str = NEWEST_FIRST,
     ) -> None:
-        self.server = SynapseServer(time_scale=time_scale, rate_limit=rate_limit, token_lifetime=token_lifetime)
+        self.server = SynapseServer(
+            time_scale=time_scale,
+            rate_limit=rate_limit,
+            token_lifetime=token_lifetime,
+            vcore_limit=vcore_limit,
+            list_order=list_order,
+        )
         self.url = ""
         self._temp_dir = tempfile.TemporaryDirectory(prefix="synapse-livy-emulator-") if tls else None
         self.ca_file = Path(self._temp_dir.name) / "ca.pem" if self._temp_dir else None
@@ -140,11 +151,12 @@ class SynapseEmulator:
 
     def create_session(self, pool: str, scenario: str = DEFAULT_SCENARIO, *, age: float = 0.0, **options: Any) -> int:
         """
-        Create a session and return its id.
+        Create a session and return its id. Unlike a POST request, this checks neither the pool nor the options.
 
         :param scenario: a key of ``SCENARIOS``.
         :param age: how long ago it was created, in emulated seconds; 60 for a session that has just become idle.
-        :param options: other fields of the JSON body that would create it; ``tags`` replaces the scenario.
+        :param options: other fields of the JSON body that would create it; ``tags`` replaces the scenario; without a
+            ``name`` it is "emulated".
         :raises ValueError: if there is no such scenario.
         """
         # The server checks the scenario as well, but its message is part of an HTTP response, and stays as it is.
@@ -197,6 +209,28 @@ class SynapseEmulator:
             fix = "pass the pool and the id of a session that create_session() returned."
             raise LookupError(f"Session {session_id} in pool {pool}: there is no such session.\nFix: {fix}")
         session.cancel(time.time())
+
+    def recreate_pool(self, pool: str) -> None:
+        """Delete a pool and create it again: it forgets its sessions, and numbers new ones from 0."""
+        self.server.pools.recreate(pool)
+
+    def sessions(self, pool: str) -> list[dict[str, Any]]:
+        """Return the records of all sessions of a pool, oldest first, as ``detailed=true`` shows them."""
+        now = time.time()
+        return [session.record(now) for session in self.server.pools.sessions(pool)]
+
+    def assert_nothing_runs(self) -> None:
+        """
+        Check that no session was left alone: each has ended, or its cancellation was requested.
+
+        :raises AssertionError: if there are others; it names their pools and ids.
+        """
+        now = time.time()
+        left = [session for session in self.server.pools.sessions() if session.is_left_alone(now)]
+        if left:
+            names = "\n".join(f"{s.id} in pool {s.pool} ({s.record(now)['state']})" for s in left)
+            fix = "cancel each session that the test creates, also when a task fails or is killed."
+            raise AssertionError(f"Sessions that run, and that nobody has cancelled:\n{names}\nFix: {fix}")
 
     def airflow_connection(self, spark_pool_name: str | None = None, **extra: Any) -> str:
         """

@@ -21,6 +21,7 @@ __all__ = [
     "SCENARIOS",
     "Scenario",
     "Transition",
+    "cancellation_request",
     "cancellation_transitions",
     "end_transitions",
     "idle_timeout_transitions",
@@ -44,8 +45,12 @@ _REAL_IDLE_TIMEOUT_SECONDS = 3600.0
 _CLEANUP_SECONDS = 2.0
 #: From Livy's final state to the final result.
 _RESULT_SECONDS = 31.0
-#: From a DELETE request to Livy's final state.
+#: From a DELETE request to Livy's final state, if the Spark application had not started.
 _CANCELLATION_SECONDS = 3.0
+#: From a DELETE request until Livy shuts a running session down, and until its final state: for two to five seconds
+#: after the request, the live service was seen to answer "idle".
+_SHUTDOWN_SECONDS = 2.0
+_KILL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class Scenario:
     :param real_idle_timeout: the same in real seconds, which the time scale does not change. A session without either
         has no idle timeout.
     :param flaky: fail every other GET of the session.
+    :param refuses_to_end: a cancellation is accepted, and has no effect.
     """
 
     description: str
@@ -79,6 +85,7 @@ class Scenario:
     idle_timeout: float | None = None
     real_idle_timeout: float | None = None
     flaky: bool = False
+    refuses_to_end: bool = False
 
     def idle_timeout_in_real_seconds(self, time_scale: float) -> float | None:
         """Return the real seconds from the last transition to the idle timeout; None if there is no idle timeout."""
@@ -159,17 +166,28 @@ def idle_timeout_transitions(at: float, scale: float) -> Iterator[Transition]:
     yield from end_transitions(at, "dead", "Failed", error=error, idle_timed_out=True, scale=scale)
 
 
+def cancellation_request(at: float) -> Transition:
+    """Return what a DELETE request changes at once, also where a session refuses to end."""
+    return Transition(at, {"schedulerInfo": {"cancellationRequestedAt": NOW}})
+
+
 def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) -> Iterator[Transition]:
     """
     Yield the transitions of a session's cancellation, from the request to the final result.
+
+    That a running session is ``shutting_down`` for a while is taken from Apache Livy, and the state is in Synapse's
+    documentation; no recording has it. In recordings of killed sessions ``shuttingDownAt`` is null, so it is here.
 
     :param at: time of the request.
     :param started: whether the Spark application had started; Livy's final state is then ``killed``, else ``error``.
     :param scale: factor for the durations after ``at``.
     """
-    yield Transition(at, {"schedulerInfo": {"cancellationRequestedAt": NOW}})
-    state = "killed" if started else "error"
-    yield from end_transitions(at + _CANCELLATION_SECONDS * scale, state, "Cancelled", scale=scale)
+    yield cancellation_request(at)
+    if started:
+        yield Transition(at + _SHUTDOWN_SECONDS * scale, _livy_change("shutting_down"))
+        yield from end_transitions(at + _KILL_SECONDS * scale, "killed", "Cancelled", scale=scale)
+    else:
+        yield from end_transitions(at + _CANCELLATION_SECONDS * scale, "error", "Cancelled", scale=scale)
 
 
 _IDLE_AT = _QUEUE_SECONDS + 4.0 + _ACQUISITION_SECONDS + _STARTUP_SECONDS
@@ -177,6 +195,17 @@ _CAPACITY_ERROR = (
     "User",
     "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED",
     "Your Spark job requested 24 vcores. However, the workspace only has 12 vcores available.",
+)
+_WORKSPACE_CAPACITY_ERROR = (
+    "User",
+    "MAXIMUM_WORKSPACE_CAPACITY_EXCEEDED",
+    "Your Spark job requested 24 vcores. However, the workspace only has 12 vcores available out of quota of 50.",
+)
+# Of this error, code and message are public, but not the source.
+_CLUSTER_ERROR = (
+    "System",
+    "CLUSTER_CREATION_TIMED_OUT",
+    "Attempt=[1]/[3]Cluster was in terminal state=[Cancelled] before it reached 'Ready' state.",
 )
 _DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
 
@@ -201,6 +230,20 @@ SCENARIOS: dict[str, Scenario] = {
             *end_transitions(_QUEUE_SECONDS + 30.0, "error", "Failed", error=_CAPACITY_ERROR),
         ),
     ),
+    "capacity_exceeded": Scenario(
+        "fails once it is scheduled, as all vcores are in use",
+        (
+            *_queue_transitions(_QUEUE_SECONDS),
+            *end_transitions(_QUEUE_SECONDS + 6.0, "error", "Failed", error=_WORKSPACE_CAPACITY_ERROR),
+        ),
+    ),
+    "cluster_times_out": Scenario(
+        "fails after 5 min of acquiring nodes, as no cluster got ready",
+        (
+            *_queue_transitions(_QUEUE_SECONDS),
+            *end_transitions(_QUEUE_SECONDS + 304.0, "error", "Failed", error=_CLUSTER_ERROR),
+        ),
+    ),
     "dies_while_running": Scenario(
         "is idle, then busy after 10 s, and dead 30 s later",
         (
@@ -216,6 +259,12 @@ SCENARIOS: dict[str, Scenario] = {
     "cancelled_while_idle": Scenario(
         "is idle, and cancelled 30 s later: killed/Cancelled",
         (*_startup_transitions(), *cancellation_transitions(_IDLE_AT + 30.0, started=True)),
+    ),
+    # An operator reported such a session, which only the deletion of its pool ended; no recording has one.
+    "refuses_to_end": Scenario(
+        "is idle in about a minute; no DELETE ends it",
+        tuple(_startup_transitions()),
+        refuses_to_end=True,
     ),
     "unknown_state": Scenario(
         "has an undocumented state before it becomes idle",

@@ -12,12 +12,19 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from airflow_provider_synapse_livy.emulator.creation import (
+    DEFAULT_NAME,
+    MAX_REQUEST_BYTES,
+    creation_options,
+    size_error,
+)
 from airflow_provider_synapse_livy.emulator.entra import OBJECT_ID, Entra
 from airflow_provider_synapse_livy.emulator.errors import (
     WORKSPACE,
     bad_request,
     not_emulated,
     pool_error,
+    request_too_large,
     session_not_found,
     too_many_requests,
 )
@@ -32,6 +39,10 @@ SCENARIO_TAG = "emulator.scenario"
 
 _LIVY_API_VERSIONS = ("2019-11-01-preview", "2020-12-01", "2022-02-22-preview")
 _MAX_PAGE_SIZE = 20  # the live service's limit
+
+#: The orders of a list of sessions.
+NEWEST_FIRST = "newest_first"
+LIST_ORDERS = (NEWEST_FIRST, "oldest_first")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -56,11 +67,26 @@ class SynapseServer:
     :param time_scale: real seconds per emulated second.
     :param rate_limit: requests per second; further ones get 429.
     :param token_lifetime: real seconds until an issued token expires.
+    :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
+    :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
     """
 
-    def __init__(self, *, time_scale: float, rate_limit: int, token_lifetime: float) -> None:
+    def __init__(
+        self,
+        *,
+        time_scale: float,
+        rate_limit: int,
+        token_lifetime: float,
+        vcore_limit: int | None = None,
+        list_order: str = NEWEST_FIRST,
+    ) -> None:
+        if list_order not in LIST_ORDERS:
+            fix = f"use one of these orders: {', '.join(LIST_ORDERS)}."
+            raise ValueError(f"list_order {list_order!r}: there is no such order.\nFix: {fix}")
         self.time_scale = time_scale
         self.rate_limit = rate_limit
+        self.vcore_limit = vcore_limit
+        self.list_order = list_order
         self.entra = Entra(token_lifetime)
         self.pools = Pools()
         self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
@@ -83,9 +109,9 @@ class SynapseServer:
 
     def create_session(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
         """
-        Create a session, as a POST request does.
+        Create a session, as a POST request does, but of any size, and with a name if it has none.
 
-        :param options: the JSON body of the request.
+        :param options: the JSON body of the request; it is not checked but for the scenario.
         :param age: how long ago it was created, in emulated seconds.
         :raises ValueError: if its tag names a scenario that does not exist.
         """
@@ -95,7 +121,7 @@ class SynapseServer:
         return self.pools.create(
             pool,
             workspace=WORKSPACE,
-            options=options,
+            options={"name": DEFAULT_NAME} | options,
             scenario=SCENARIOS[scenario],
             created_at=time.time() - age * self.time_scale,
             time_scale=self.time_scale,
@@ -136,7 +162,7 @@ class SynapseServer:
             return too_many_requests(self.rate_limit)
         if request.match_info.get("version") not in (None, *_LIVY_API_VERSIONS):
             return bad_request(f"The api-version '{request.match_info['version']}' is not supported.")
-        return pool_error(request.match_info.get("pool"), request.remote)
+        return pool_error(request)
 
     def _exceeds_rate_limit(self) -> bool:
         now = time.monotonic()
@@ -148,12 +174,17 @@ class SynapseServer:
         return False
 
     async def _create(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        if body is None:
+            return request_too_large(MAX_REQUEST_BYTES)
+        pool = request.match_info["pool"]
         try:
-            options = await request.json()
-            session = self.create_session(request.match_info["pool"], options)
-        except (ValueError, AttributeError) as error:
-            return bad_request(f"{type(error).__name__}: {error}")
-        return _session_response(session, request)
+            options = creation_options(body)
+            if (error := size_error(pool, options, self.vcore_limit)) is not None:
+                return error
+            return _session_response(self.create_session(pool, options), request)
+        except ValueError as refused:
+            return bad_request(str(refused))
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         session = self._find(request)
@@ -169,7 +200,10 @@ class SynapseServer:
             start, size = int(request.query.get("from", 0)), int(request.query.get("size", _MAX_PAGE_SIZE))
         except ValueError as error:
             return bad_request(str(error))
-        page = self.pools.page(request.match_info["pool"], max(start, 0), min(size, _MAX_PAGE_SIZE))
+        if size > _MAX_PAGE_SIZE:
+            return bad_request(f"The size {size} is larger than {_MAX_PAGE_SIZE}.")
+        newest_first = self.list_order == NEWEST_FIRST
+        page = self.pools.page(request.match_info["pool"], max(start, 0), max(size, 0), newest_first=newest_first)
         now, detailed = time.time(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
         return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})
@@ -200,6 +234,15 @@ class SynapseServer:
     async def _token(self, request: web.Request) -> web.Response:
         status, body = self.entra.token(request.match_info["tenant"], dict(await request.post()))
         return web.json_response(body, status=status)
+
+
+async def _body(request: web.Request) -> bytes | None:
+    """Return the body of a request, or None if it is larger than the service takes."""
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:  # which aiohttp raises for more than 1 MB
+        return None
+    return body if len(body) <= MAX_REQUEST_BYTES else None
 
 
 def _is_detailed(request: web.Request) -> bool:

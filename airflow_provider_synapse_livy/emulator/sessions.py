@@ -17,6 +17,7 @@ from airflow_provider_synapse_livy.emulator.scenarios import (
     NOW,
     Scenario,
     Transition,
+    cancellation_request,
     cancellation_transitions,
     idle_timeout_transitions,
 )
@@ -71,13 +72,17 @@ class EmulatedSession:
 
     def cancel(self, now: float) -> None:
         """Cancel the session, unless it has ended or its cancellation was requested before."""
-        if self.record(now)["schedulerInfo"]["cancellationRequestedAt"] is None and not self._has_ended(now):
+        if self.is_left_alone(now):
             self.cancelled_at = now
 
     def reset_timeout(self, now: float) -> None:
         """Restart the idle timeout, unless the session has ended."""
         if not self._has_ended(now):
             self.timeout_reset_at = now
+
+    def is_left_alone(self, now: float) -> bool:
+        """Return whether the session has neither ended, nor has its cancellation been requested."""
+        return self.record(now)["schedulerInfo"]["cancellationRequestedAt"] is None and not self._has_ended(now)
 
     def _has_ended(self, now: float) -> bool:
         return self.record(now)["state"] in _FINAL_STATES
@@ -102,7 +107,9 @@ class EmulatedSession:
         if idle_timeout is not None:
             idle_since = max(transitions[-1].at, self.timeout_reset_at)
             transitions += idle_timeout_transitions(idle_since + idle_timeout, scale)
-        if self.cancelled_at is not None:
+        if self.cancelled_at is not None and self.scenario.refuses_to_end:
+            transitions = sorted([*transitions, cancellation_request(self.cancelled_at)], key=lambda t: t.at)
+        elif self.cancelled_at is not None:
             transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
             started = any(transition.changes.get("application") for transition in transitions)
             transitions += cancellation_transitions(self.cancelled_at, started=started, scale=scale)
@@ -201,15 +208,32 @@ class Pools:
 
     def find(self, pool: str, session_id: int) -> EmulatedSession | None:
         """Return a session, or None if it does not exist; sessions that have ended are kept."""
-        return self._sessions[pool].get(session_id)
+        with self._lock:
+            return self._sessions[pool].get(session_id)
 
-    def page(self, pool: str, start: int, size: int) -> list[EmulatedSession]:
+    def sessions(self, pool: str | None = None) -> list[EmulatedSession]:
         """
-        Return one page of a pool's sessions, newest first.
+        Return all sessions, oldest first in each pool.
+
+        :param pool: return the sessions of this pool only.
+        """
+        with self._lock:
+            pools = self._sessions.values() if pool is None else [self._sessions[pool]]
+            return [session for sessions in pools for session in sessions.values()]
+
+    def page(self, pool: str, start: int, size: int, *, newest_first: bool) -> list[EmulatedSession]:
+        """
+        Return one page of a pool's sessions.
 
         :param start: number of sessions to skip.
         :param size: maximum number of sessions to return.
+        :param newest_first: whether to begin with the newest session or with the oldest.
         """
+        sessions = self.sessions(pool)
+        return sessions[:: -1 if newest_first else 1][start : start + size]
+
+    def recreate(self, pool: str) -> None:
+        """Forget a pool's sessions and their ids."""
         with self._lock:
-            newest_first = list(reversed(self._sessions[pool].values()))
-        return newest_first[start : start + size]
+            self._sessions.pop(pool, None)
+            self._next_ids.pop(pool, None)

@@ -13,6 +13,7 @@ from datetime import datetime
 
 import pytest
 import requests
+from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
 from azure.synapse.spark import SparkClient
 from azure.synapse.spark.models import SparkSessionOptions
@@ -64,10 +65,18 @@ STAGES = [
     ("idles_out", 130, "dead", "Uncertain", "Scheduled", "Cleanup"),
     ("idles_out", 160, "dead", "Failed", "Ended", "Ended"),
     ("cancelled_while_idle", 85, "idle", "Uncertain", "Scheduled", "Monitoring"),
+    ("cancelled_while_idle", 90, "shutting_down", "Uncertain", "Scheduled", "Monitoring"),
     ("cancelled_while_idle", 100, "killed", "Uncertain", "Scheduled", "Cleanup"),
     ("cancelled_while_idle", 130, "killed", "Cancelled", "Ended", "Ended"),  # 8
     ("fails_to_start", 60, "error", "Uncertain", "Scheduled", "Cleanup"),
     ("fails_to_start", 90, "error", "Failed", "Ended", "Ended"),  # 9
+    ("capacity_exceeded", 18, "not_started", "Uncertain", "Scheduled", "Preparation"),
+    ("capacity_exceeded", 30, "error", "Uncertain", "Scheduled", "Cleanup"),
+    ("capacity_exceeded", 60, "error", "Failed", "Ended", "Ended"),
+    ("cluster_times_out", 300, "not_started", "Uncertain", "Scheduled", "ResourceAcquisition"),
+    ("cluster_times_out", 360, "error", "Failed", "Ended", "Ended"),
+    ("refuses_to_end", 70, "idle", "Uncertain", "Scheduled", "Monitoring"),
+    ("refuses_to_end", 100_000, "idle", "Uncertain", "Scheduled", "Monitoring"),
     ("cancelled_while_queued", 60, "error", "Cancelled", "Ended", "Ended"),  # 10
     ("unknown_state", 50, "hibernating", "Uncertain", "Scheduled", "Monitoring"),
     ("unknown_state", 70, "idle", "Uncertain", "Scheduled", "Monitoring"),
@@ -127,7 +136,6 @@ def test_record_of_a_new_session(synapse):
     """In the record of a new session, unknown values are null, and errorInfo is missing."""
     body = record(synapse, "becomes_idle", 0)
     assert [name for name, value in body.items() if value is None] == [
-        "name",
         "appId",
         "appInfo",
         "log",
@@ -176,7 +184,7 @@ def test_timestamps(at, text):
 
 def test_sessions_are_numbered_from_zero_in_each_pool(synapse):
     """Each pool numbers its sessions from 0."""
-    numbers = [call(synapse, "POST", f"{pool}/sessions", json={}).json()["id"] for pool in ("one", "two", "one")]
+    numbers = [call(synapse, "POST", f"{pool}/sessions", json=NAMED).json()["id"] for pool in ("one", "two", "one")]
     assert numbers == [0, 0, 1]
 
 
@@ -201,24 +209,57 @@ def test_record_without_details(synapse):
 
 
 def test_cancellation_is_asynchronous(synapse):
-    """A DELETE answers 200 without a body; the session is still idle, with cancellationRequestedAt set."""
-    session_id = synapse.create_session("etl", age=70)
-    response = call(synapse, "DELETE", f"etl/sessions/{session_id}")
+    """A DELETE answers 200 without a body and sets cancellationRequestedAt; the session stays idle for a while."""
+    session = synapse.server.pools.find("etl", synapse.create_session("etl", age=70))
+    response = call(synapse, "DELETE", f"etl/sessions/{session.id}")
     assert (response.status_code, response.content) == (200, b"")
-    body = call(synapse, "GET", f"etl/sessions/{session_id}?detailed=true").json()
+    body = session.record(session.cancelled_at + 1)
     assert (body["state"], body["result"]) == ("idle", "Uncertain")
-    assert body["schedulerInfo"]["cancellationRequestedAt"]
+    assert body["schedulerInfo"]["cancellationRequestedAt"] == timestamp(session.cancelled_at)
 
 
-@pytest.mark.parametrize(("age", "state"), [(5, "error"), (30, "killed"), (70, "killed")])
-def test_cancellation_ends_a_session(synapse, age, state):
-    """A cancelled session ends as killed, or as error if it had not started, with the result Cancelled."""
+@pytest.mark.parametrize(
+    ("age", "states"),
+    [
+        (5, ["not_started", "not_started", "error", "error"]),
+        (30, ["starting", "shutting_down", "killed", "killed"]),
+        (70, ["idle", "shutting_down", "killed", "killed"]),
+    ],
+)
+def test_cancellation_ends_a_session(synapse, age, states):
+    """A cancelled session shuts down and is killed, or is an error if it had not started; the result comes later."""
     session = synapse.server.pools.find("etl", synapse.create_session("etl", age=age))
-    now = time.time()
     synapse.cancel_session("etl", session.id)
-    settling, ended = session.record(now + 10), session.record(now + 60)
-    assert (settling["state"], settling["result"]) == (state, "Uncertain")
-    assert (ended["state"], ended["result"]) == (state, "Cancelled")
+    records = [session.record(session.cancelled_at + seconds) for seconds in (1, 2.5, 10, 60)]
+    assert [record["state"] for record in records] == states
+    assert [record["result"] for record in records] == ["Uncertain"] * 3 + ["Cancelled"]
+    assert {record["livyInfo"]["shuttingDownAt"] for record in records} == {None}
+
+
+@pytest.mark.parametrize(("age", "later", "state"), [(5, 10, "not_started"), (5, 200, "idle"), (70, 100_000, "idle")])
+def test_session_that_refuses_to_end(synapse, age, later, state):
+    """A session of the scenario ``refuses_to_end`` notes its cancellation, and goes on as if there had been none."""
+    session = synapse.server.pools.find("etl", synapse.create_session("etl", "refuses_to_end", age=age))
+    assert call(synapse, "DELETE", f"etl/sessions/{session.id}").status_code == 200
+    body = session.record(session.cancelled_at + later)
+    assert (body["state"], body["result"], body["schedulerInfo"]["endedAt"]) == (state, "Uncertain", None)
+    assert body["schedulerInfo"]["cancellationRequestedAt"] == timestamp(session.cancelled_at)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code"),
+    [
+        ("fails_to_start", "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"),
+        ("capacity_exceeded", "MAXIMUM_WORKSPACE_CAPACITY_EXCEEDED"),
+        ("cluster_times_out", "CLUSTER_CREATION_TIMED_OUT"),
+        ("dies_while_running", "LIVY_JOB_STATE_DEAD"),
+    ],
+)
+def test_error_info(synapse, scenario, code):
+    """A session that fails says why in errorInfo, with the codes of the live service."""
+    (error,) = record(synapse, scenario, 400)["errorInfo"]
+    assert error["errorCode"] == code
+    assert error["source"] in ("Dependency", "System", "Unknown", "User")
 
 
 def test_cancelling_an_ended_session_changes_nothing(synapse):
@@ -247,15 +288,28 @@ def test_reset_timeout_of_an_ended_session_changes_nothing(synapse):
     assert session.record(time.time())["state"] == "dead"
 
 
-def test_list(synapse):
-    """A list has up to 20 sessions, newest first, including ended ones; total is the number of sessions in it."""
-    for age in range(25):
-        synapse.create_session("listed", age=100 * age)
-    first = call(synapse, "GET", "listed/sessions?detailed=true").json()
-    assert (first["from"], first["total"], [s["id"] for s in first["sessions"]]) == (0, 20, list(range(24, 4, -1)))
-    last = call(synapse, "GET", "listed/sessions?from=20&size=100").json()
-    assert (last["from"], last["total"], [s["id"] for s in last["sessions"]]) == (20, 5, [4, 3, 2, 1, 0])
+@pytest.mark.parametrize(("list_order", "step"), [("newest_first", -1), ("oldest_first", 1)])
+def test_list(list_order, step):
+    """A list has up to 20 sessions, in one of the recorded orders, also ended ones; total counts those in it."""
+    ids = list(range(25))[::step]
+    with SynapseEmulator(list_order=list_order) as synapse:
+        for age in range(25):
+            synapse.create_session("listed", "idles_out", age=100 * age)
+        first = call(synapse, "GET", "listed/sessions?detailed=true").json()
+        last = call(synapse, "GET", "listed/sessions?from=20&size=20").json()
+        part = call(synapse, "GET", "listed/sessions?from=3&size=2").json()
+    assert (first["from"], first["total"], [s["id"] for s in first["sessions"]]) == (0, 20, ids[:20])
+    assert (last["from"], last["total"], [s["id"] for s in last["sessions"]]) == (20, 5, ids[20:])
+    assert (part["from"], part["total"], [s["id"] for s in part["sessions"]]) == (3, 2, ids[3:5])
     assert list(last["sessions"][0]) == ["id", "appId", "appInfo", "state", "log", "registeredSources"]
+    assert "dead" in [session["state"] for session in first["sessions"]]
+
+
+def test_unknown_list_order():
+    """An order that does not exist raises a ValueError that lists those that do."""
+    with pytest.raises(ValueError, match="list_order 'by name': there is no such order") as raised:
+        SynapseEmulator(list_order="by name")
+    assert str(raised.value).splitlines()[1] == "Fix: use one of these orders: newest_first, oldest_first."
 
 
 FLAT_ERRORS = [
@@ -309,20 +363,135 @@ def test_nested_errors(synapse, pool, status, code):
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+INVALID_CREATIONS = [
+    # fields beside the name, or the whole body; what the message says
+    (b"no json", "The request body is not JSON: "),
+    (b"", "The request body is not JSON: "),
+    (b"\xff", "The request body is not JSON: "),
+    (b"[" * 50_000, "The request body is not JSON: "),
+    (b"[]", "The request body is not a JSON object."),
+    (b"{}", "The field 'name' is required."),
+    (b'{"Name": null}', "The field 'name' is required."),
+    ({"name": " "}, "The field 'name' must be a string that is not empty."),
+    ({"name": 5}, "The field 'name' must be a string that is not empty."),
+    ({"driverMemory": 28}, "The field 'driverMemory' must be a string such as \"28g\"."),
+    ({"executorMemory": "28"}, "The field 'executorMemory' must be a string such as \"28g\"."),
+    ({"executorMemory": "0g"}, "The field 'executorMemory' must be a string such as \"28g\"."),
+    ({"driverCores": "4"}, "The field 'driverCores' must be a whole number of at least 1."),
+    ({"DRIVERCORES": 0}, "The field 'driverCores' must be a whole number of at least 1."),
+    ({"executorCores": True}, "The field 'executorCores' must be a whole number of at least 1."),
+    ({"numExecutors": 2.0}, "The field 'numExecutors' must be a whole number of at least 1."),
+    ({"numExecutors": 2**31}, "The field 'numExecutors' must be a whole number of at least 1."),
+    ({"conf": {"spark.x": 1}}, "The field 'conf' must be an object whose values are strings."),
+    ({"conf": []}, "The field 'conf' must be an object whose values are strings."),
+    ({"tags": {"a": None}}, "The field 'tags' must be an object whose values are strings."),
+    ({"tags": {"emulator.scenario": []}}, "The field 'tags' must be an object whose values are strings."),
+    ({"tags": {"emulator.scenario": "nonsense"}}, "there is no scenario 'nonsense', but becomes_idle, "),
+    ({"jars": "one.jar"}, "The field 'jars' must be a list of strings."),
+    ({"artifactId": 5}, "The field 'artifactId' must be a string."),
+]
+
+
+@pytest.mark.parametrize(("body", "message"), INVALID_CREATIONS)
+def test_invalid_creations(synapse, body, message):
+    """A creation without a name, or with a field of another type, gets a 400 of Livy, and creates nothing."""
+    sent = {"data": body} if isinstance(body, bytes) else {"json": NAMED | body}
+    response = call(synapse, "POST", "refused/sessions", **sent)
+    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
+    livys = "The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n"
+    assert response.json()["Message"].startswith(livys + message)
+    assert call(synapse, "GET", "refused/sessions").json()["total"] == 0
+
+
+def test_unknown_version(synapse):
+    """A request with an API version that does not exist gets a 400 with TraceId and Message."""
+    response = call(synapse, "POST", "etl/sessions", json=NAMED, version="livyApi/versions/1999-01-01")
+    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
+
+
+FULL = {
+    "name": "all fields",
+    "driverMemory": "4G",
+    "driverCores": 4,
+    "executorMemory": "28g",
+    "executorCores": 4,
+    "numExecutors": 1,
+    "conf": {"spark.Mixed": "Case"},
+    "jars": ["abfss://one.jar"],
+}
+
+
+@pytest.mark.parametrize("change_case", [str, str.lower, str.upper])
+def test_names_of_fields(synapse, change_case):
+    """The names of fields are matched without regard to case; the record has them as they are documented."""
+    sent = {change_case(name): value for name, value in FULL.items()}
+    body = call(synapse, "POST", "etl/sessions?detailed=true", json=sent).json()
+    assert (body["name"], body["livyInfo"]["jobCreationRequest"]) == ("all fields", FULL)
+
+
+def test_fields_that_do_no_harm(synapse):
+    """Fields that are null, and fields that the service does not know, are accepted and do not come back."""
+    nulls = dict.fromkeys(("tags", "conf", "jars", "driverCores", "driverMemory", "artifactId"))
+    sent = NAMED | nulls | {"kind": "pyspark", "heartbeatTimeoutInSecond": 0}
+    body = call(synapse, "POST", "etl/sessions?detailed=true", json=sent).json()
+    assert (body["tags"], body["artifactId"]) == ({}, "Livy")
+    assert body["livyInfo"]["jobCreationRequest"] == NAMED | {"conf": {}}
+
+
+@pytest.mark.parametrize(("size", "status"), [(100_000, 200), (100_001, 413), (1_000_000, 413), (2_000_000, 413)])
+def test_large_creations(synapse, size, status):
+    """A creation of more than 100 kBytes gets a 413."""
+    head, tail = b'{"name": "large", "conf": {"x": "', b'"}}'
+    body = head + b"x" * (size - len(head + tail)) + tail
+    response = call(synapse, "POST", "etl/sessions", data=body)
+    assert (response.status_code, "Message" in response.json()) == (status, status == 413)
+
+
+def test_session_without_a_name(synapse):
+    """A session that a test creates without a name gets one, as every session of the service has."""
+    named, unnamed = synapse.create_session("etl", name="mine"), synapse.create_session("etl")
+    sessions = (synapse.server.pools.find("etl", session_id) for session_id in (named, unnamed))
+    assert [session.record(time.time())["name"] for session in sessions] == ["mine", "emulated"]
+
+
+def test_creation_in_a_missing_pool(synapse):
+    """A creation in a pool that does not exist gets a 400, which other requests do not, with words of the service."""
+    response = call(synapse, "POST", "missing/sessions", json=NAMED)
+    assert (response.status_code, response.json()["Message"]) == (400, "Spark Compute not Found")
+
+
+NO_VCORES = (
+    "InvalidHttpRequestToLivy: Your Spark job requested 12 vcores. However, the workspace has a 0 core limit. "
+    "Try reducing the numbers of vcores requested or increasing your vcore quota."
+)
+TOO_FEW_VCORES = "Job was submitted with resources=[16] when the compute has a capacity of=[12]"
+
+
 @pytest.mark.parametrize(
-    ("path", "kwargs"),
+    ("pool", "sizes", "refusal"),
     [
-        ("etl/sessions", {"data": b"no json"}),
-        ("etl/sessions", {"json": []}),
-        ("etl/sessions", {"json": {"tags": {"emulator.scenario": "nonsense"}}}),
-        ("etl/sessions", {"json": {"tags": {"emulator.scenario": []}}}),
-        ("etl/sessions", {"json": {}, "version": "livyApi/versions/1999-01-01"}),
+        ("quota", {}, NO_VCORES),
+        ("quota", {"driverCores": 4, "executorCores": 8, "numExecutors": 1}, NO_VCORES),
+        ("small", {}, None),
+        ("small", {"numExecutors": 3}, TOO_FEW_VCORES),
+        ("small", {"driverCores": 8}, TOO_FEW_VCORES),
+        ("etl", {"numExecutors": 1000}, None),
     ],
 )
-def test_bad_requests(synapse, path, kwargs):
-    """A malformed request, or one with an unknown scenario or API version, gets a 400 with TraceId and Message."""
-    response = call(synapse, "POST", path, **kwargs)
-    assert (response.status_code, set(response.json())) == (400, {"TraceId", "Message"})
+def test_sizes_that_a_pool_refuses(synapse, pool, sizes, refusal):
+    """A session with more vcores than workspace or pool may have is refused, in the words of the service."""
+    response = call(synapse, "POST", f"{pool}/sessions", json=NAMED | sizes)
+    assert response.status_code == (400 if refusal else 200)
+    assert (refusal or '"state"') in response.text
+
+
+@pytest.mark.parametrize(("executors", "status"), [(11, 200), (12, 400)])
+def test_vcore_limit(executors, status):
+    """With ``vcore_limit``, no session may have more vcores, whatever runs beside it."""
+    sizes = {"driverCores": 4, "executorCores": 4, "numExecutors": executors}
+    with SynapseEmulator(vcore_limit=48) as synapse:
+        responses = [call(synapse, "POST", "etl/sessions", json=NAMED | sizes) for _ in range(2)]
+    assert [response.status_code for response in responses] == [status] * 2
 
 
 @pytest.mark.parametrize(("token", "code"), [(None, "AuthenticationFailed"), ("made-up", "AuthenticationFailed")])
@@ -334,9 +503,12 @@ def test_a_valid_token_is_required(synapse, token, code):
 
 
 def test_invalid_pages(synapse):
-    """A page number that is not an integer gets a 400; a negative one counts as 0."""
-    assert call(synapse, "GET", "etl/sessions?from=one").status_code == 400
-    assert call(synapse, "GET", "nobody/sessions?from=-5").json()["sessions"] == []
+    """A page that is not given in integers, or larger than 20, gets a 400; negative integers count as 0."""
+    for query in ("from=one", "size=many", "size=21"):
+        assert set(call(synapse, "GET", f"etl/sessions?{query}").json()) == {"TraceId", "Message"}
+    for _ in range(2):
+        synapse.create_session("pages")
+    assert [call(synapse, "GET", f"pages/sessions?{q}").json()["total"] for q in ("from=-5", "size=-1")] == [2, 0]
 
 
 def token_for(synapse, scope):
@@ -403,32 +575,68 @@ def test_cancelling_an_unknown_session(synapse):
         synapse.cancel_session("etl", 99999)
 
 
+@contextlib.contextmanager
+def real_client(emulator, pool):
+    """Yield the sessions of a pool in Microsoft's client, with Microsoft's credential."""
+    verify = str(emulator.ca_file)
+    authority = {"authority": emulator.url, "disable_instance_discovery": True, "connection_verify": verify}
+    credential = ClientSecretCredential(TENANT_ID, CLIENT_ID, CLIENT_SECRET, **authority)
+    with credential, SparkClient(credential, emulator.url, pool, connection_verify=verify) as client:
+        yield client.spark_session
+
+
+REAL_OPTIONS = SparkSessionOptions(
+    name="from the real client",
+    tags={"a": "b"},
+    configuration={"x": "1"},
+    driver_memory="28g",
+    driver_cores=4,
+    executor_memory="56g",
+    executor_cores=8,
+    executor_count=2,
+)
+
+
 def test_real_client(tls_synapse):
     """Microsoft's client and credential can create, read, list, reset and cancel a session."""
-    credential = ClientSecretCredential(
-        TENANT_ID,
-        CLIENT_ID,
-        CLIENT_SECRET,
-        authority=tls_synapse.url,
-        disable_instance_discovery=True,
-        connection_verify=str(tls_synapse.ca_file),
-    )
-    client = SparkClient(credential, tls_synapse.url, "real", connection_verify=str(tls_synapse.ca_file))
-    with credential, client:
-        options = SparkSessionOptions(name="from the real client", tags={"a": "b"}, executor_count=2, conf={"x": "1"})
-        created = client.spark_session.create_spark_session(options, detailed=True)
+    with real_client(tls_synapse, "real") as sessions:
+        created = sessions.create_spark_session(REAL_OPTIONS, detailed=True)
         assert (created.name, created.state, created.result, created.tags) == (
             "from the real client", "not_started", "Uncertain", {"a": "b"}
         )  # fmt: skip
-        assert created.livy_info.job_creation_request.executor_count == 2
-        read = client.spark_session.get_spark_session(created.id, detailed=True)
+        request = created.livy_info.job_creation_request
+        assert (request.driver_memory, request.driver_cores) == ("28g", 4)
+        assert (request.executor_memory, request.executor_cores, request.executor_count) == ("56g", 8, 2)
+        assert request.configuration == {"x": "1"}
+        read = sessions.get_spark_session(created.id, detailed=True)
         assert read.scheduler.submitted_at == created.scheduler.submitted_at
-        listed = client.spark_session.get_spark_sessions(detailed=True)
+        listed = sessions.get_spark_sessions(from_parameter=0, size=20, detailed=True)
         assert [session.id for session in listed.sessions] == [created.id]
-        assert client.spark_session.reset_spark_session_timeout(created.id) is None
-        assert client.spark_session.cancel_spark_session(created.id) is None
-        cancelled = client.spark_session.get_spark_session(created.id, detailed=True)
+        assert sessions.reset_spark_session_timeout(created.id) is None
+        assert sessions.cancel_spark_session(created.id) is None
+        cancelled = sessions.get_spark_session(created.id, detailed=True)
         assert cancelled.scheduler.cancellation_requested_at
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [("missing", "Spark Compute not Found"), ("quota", "requested 20 vcores"), ("small", "resources=[20]")],
+)
+def test_refusals_of_a_real_client(tls_synapse, pool, message):
+    """Microsoft's client raises its own error where a session is refused, with the words of the refusal."""
+    with real_client(tls_synapse, pool) as sessions:
+        with pytest.raises(HttpResponseError) as raised:
+            sessions.create_spark_session(REAL_OPTIONS)
+        assert raised.value.status_code == 400
+        assert message in json.loads(raised.value.response.text())["Message"]
+
+
+def test_lost_answer_to_a_real_client(tls_synapse):
+    """Microsoft's client repeats a creation that got a 503, and so creates a session of which it does not know."""
+    with real_client(tls_synapse, "repeated") as sessions:
+        tls_synapse.fail_after(503)
+        known = sessions.create_spark_session(REAL_OPTIONS)
+    assert [session["id"] for session in tls_synapse.sessions("repeated")] == [0, known.id] == [0, 1]
 
 
 def test_wait_sees_every_step(synapse):
@@ -657,3 +865,43 @@ def test_outage(synapse_livy_emulator, status, answered):
         assert token_for(synapse_livy_emulator, "https://dev.azuresynapse.net/.default")
     assert [answer(synapse_livy_emulator, "GET", path) for _ in range(2)] == [500, 200]
     assert synapse_livy_emulator.server.pools.find("etl", session_id).cancelled_at is None
+
+
+def test_sessions_of_a_pool(synapse_livy_emulator):
+    """``sessions()`` returns the records of one pool's sessions, oldest first, as a read shows them."""
+    for pool, name in [("etl", "one"), ("adhoc", "other"), ("etl", "two")]:
+        call(synapse_livy_emulator, "POST", f"{pool}/sessions", json={"name": name})
+    found = synapse_livy_emulator.sessions("etl")
+    assert [(session["id"], session["name"]) for session in found] == [(0, "one"), (1, "two")]
+    read = call(synapse_livy_emulator, "GET", "etl/sessions/0?detailed=true").json()
+    assert set(found[0]) == set(read)
+    assert synapse_livy_emulator.sessions("nobody") == []
+
+
+def test_nothing_runs(synapse_livy_emulator):
+    """``assert_nothing_runs()`` accepts sessions that have ended or are being cancelled, and names all others."""
+    synapse_livy_emulator.assert_nothing_runs()
+    synapse_livy_emulator.create_session("etl", "idles_out", age=1000)
+    synapse_livy_emulator.create_session("etl", "cancelled_while_idle", age=87)
+    for scenario in ("becomes_idle", "refuses_to_end"):
+        synapse_livy_emulator.cancel_session("etl", synapse_livy_emulator.create_session("etl", scenario, age=70))
+    synapse_livy_emulator.assert_nothing_runs()
+    synapse_livy_emulator.create_session("etl", age=70)
+    synapse_livy_emulator.create_session("adhoc", "slow")
+    with pytest.raises(AssertionError) as raised:
+        synapse_livy_emulator.assert_nothing_runs()
+    event, *named, fix = str(raised.value).splitlines()
+    assert event == "Sessions that run, and that nobody has cancelled:"
+    assert named == ["4 in pool etl (idle)", "0 in pool adhoc (not_started)"]
+    assert fix.startswith("Fix: cancel each session ")
+
+
+def test_recreated_pool(synapse_livy_emulator):
+    """A pool that was deleted and created again has no sessions, and counts from 0 again; other pools stay."""
+    for pool in ("etl", "etl", "adhoc"):
+        synapse_livy_emulator.create_session(pool)
+    synapse_livy_emulator.recreate_pool("etl")
+    assert call(synapse_livy_emulator, "GET", "etl/sessions/0").status_code == 404
+    created = [call(synapse_livy_emulator, "POST", f"{pool}/sessions", json=NAMED) for pool in ("etl", "adhoc")]
+    assert [response.json()["id"] for response in created] == [0, 1]
+    assert len(synapse_livy_emulator.sessions("etl")) == 1
