@@ -129,7 +129,7 @@ def _configuration_error(error: ValidationError) -> SynapseLivyConfigurationErro
         event, fix = f"{name} is missing.", _FIXES.get(name, _LIST_FIX)
     elif first["type"] == "extra_forbidden":
         event = f"{name} is no option of a session."
-        fix = f"use one of these: {', '.join(SparkSessionOptions.model_fields)}."
+        fix = "correct its name, or leave it out: the documentation of SparkSessionOptions has those there are."
     else:
         where = f"['{str(first['loc'][1])[:60]}']" if name in ("conf", "tags") and len(first["loc"]) > 1 else ""
         given = "" if name == "conf" else f"={repr(first['input'])[:60]}"

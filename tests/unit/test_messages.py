@@ -19,6 +19,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.livy.responses import LivyResponse, Snapshot
@@ -100,6 +101,15 @@ def refused(**changes: Any) -> Callable[[], object]:
     return lambda: request_token(connection(**changes).identity)
 
 
+OPTIONS: dict[str, Any] = {
+    "name": "n",
+    "driver_memory": "28g",
+    "driver_cores": 4,
+    "executor_memory": "28g",
+    "executor_cores": 4,
+    "num_executors": 2,
+}
+
 UNTRUSTED = ssl.SSLCertVerificationError(1, "self-signed certificate")
 END = (None, ["Succeeded"], False)
 ALL_STATES = (set(LivyState) - {"idle", "error", "dead", "killed"}, ["Succeeded"], False)
@@ -112,7 +122,31 @@ MESSAGES: dict[str, Callable[[], object]] = {
     "id -1": lambda: SPARK_SESSION.get(POOL, -1),
     "id too large": lambda: SPARK_SESSION.get(POOL, "9" * 99),
     "id not rendered": lambda: SPARK_SESSION.get(POOL, "{{ ti.xcom_pull('create') }}" * 10),
-    "id dict": lambda: SPARK_SESSION.get(POOL, samples.IDLE),
+    "id dict": lambda: SPARK_SESSION.get(POOL, samples.IDLE | {"id": "x"}),
+    "id dict as text": lambda: SPARK_SESSION.get(POOL, str(samples.IDLE)),
+    **{
+        f"option {name}": lambda name=name, value=value: SparkSessionOptions.validated(**{**OPTIONS, name: value})
+        for name, value in {
+            "driver_memory": "28",
+            "driver_cores": "many" * 100,
+            "num_executors": 0,
+            "name": " ",
+            "conf": {"spark.password" * 20: None},
+            "tags": [1],
+            "jars": {"a": 1},
+            "colour": "red",
+            "executor_cores": None,
+        }.items()
+    },
+    "options too long": lambda: SparkSessionOptions.validated(**OPTIONS, conf={"x": "y" * 100_000}).to_body(),
+    **{
+        f"refusal {words[:20]}": read(400, {"TraceId": "x", "Message": words})
+        for words in (
+            "Spark Compute not Found",
+            "InvalidHttpRequestToLivy: Your Spark job requested 12 vcores. However, the workspace has a 0 core limit.",
+            "Job was submitted with resources=[24] when the compute has a capacity of=[12]",
+        )
+    },
     "id list": lambda: SPARK_SESSION.get(POOL, list(range(100))),
     "id text": lambda: SPARK_SESSION.get(POOL, "x" * 1000),
     "pool": lambda: SPARK_SESSION.get(Pool(POOL.endpoint, "." * 1000), 1),

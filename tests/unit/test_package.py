@@ -236,7 +236,11 @@ def test_surface_is_written_down(name):
 
 SURFACE = {
     "hooks.synapse_livy": ["SynapseLivyHook"],
-    "operators.spark_session": ["SynapseGetSparkSessionOperator"],
+    "operators.spark_session": [
+        "SynapseCancelSparkSessionOperator",
+        "SynapseCreateSparkSessionOperator",
+        "SynapseGetSparkSessionOperator",
+    ],
     "sensors.spark_session": ["SynapseSparkSessionSensor"],
     "triggers.spark_session": ["SynapseSparkSessionTrigger"],
     "emulator": ["SCENARIOS", "SynapseEmulator"],
@@ -251,6 +255,7 @@ SURFACE = {
         "SparkServiceError",
         "SparkServicePlugin",
         "SparkSession",
+        "SparkSessionOptions",
         "SparkSessionResultType",
         "SparkSessionState",
     ],

@@ -6,9 +6,19 @@ import dataclasses
 
 import pytest
 
-from airflow_provider_synapse_livy.livy.errors import InvalidIdError, SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.errors import (
+    InvalidIdError,
+    SparkSessionNotFoundError,
+    SynapseLivyConfigurationError,
+)
 from airflow_provider_synapse_livy.livy.requests import Pool
-from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Listing, validated_id
+from airflow_provider_synapse_livy.livy.resources import (
+    MAX_PAGE_SIZE,
+    SPARK_SESSION,
+    Listing,
+    named_pool,
+    validated_id,
+)
 from airflow_provider_synapse_livy.livy.responses import LivyResponse
 from airflow_provider_synapse_livy.models import SparkSession
 from tests.support import sample_sessions as samples
@@ -29,8 +39,9 @@ STATEMENT = dataclasses.replace(
 
 @pytest.mark.parametrize("given", [0, 12, "0", "12", " 12\n", "007", 2**31 - 1])
 def test_ids(given):
-    """A whole number is an id, 0 too, and so is one in digits, as templates render it."""
+    """A whole number is an id, 0 too, and so is one in digits, as templates render it; or a record's dict has it."""
     assert validated_id(given, "Spark session") == int(given)
+    assert validated_id({"id": given}, "Spark session") == int(given)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +63,9 @@ def test_ids(given):
         ("1/../2", "digits only"),
         ("٣", "digits only"),
         ("{{ ti.xcom_pull('create') }}", "not rendered"),
-        ({"id": 12}, r"only its \['id'\]"),
+        ({"id": None}, "rendered to nothing"),
+        ({"state": "idle"}, "rendered to nothing"),
+        (str({"id": 12}), "by .output of the task"),
         ([12], "expand"),
         ((12,), "expand"),
         ({12}, "expand"),
@@ -83,6 +96,33 @@ def test_request_for_a_page():
     assert page.subject == "The list of Spark sessions in pool etl"
     assert SPARK_SESSION.page(POOL).url == f"{SESSIONS}?from=0&size={MAX_PAGE_SIZE}&detailed=true"
     assert MAX_PAGE_SIZE == 20
+
+
+def test_request_that_creates():
+    """A creation is sent once, brings its body as JSON, and waits for its response for a minute."""
+    request = SPARK_SESSION.create(POOL, body={"name": "ä"})
+    assert (request.method, request.url, request.body) == ("POST", f"{SESSIONS}?detailed=true", b'{"name": "\\u00e4"}')
+    assert (request.is_idempotent, request.min_timeout) == (False, 60.0)
+    assert request.subject == "New Spark session in pool etl"
+
+
+@pytest.mark.parametrize(
+    ("build", "method", "path"),
+    [(SPARK_SESSION.cancel, "DELETE", "/12"), (SPARK_SESSION.reset_timeout, "PUT", "/12/reset-timeout")],
+)
+def test_requests_that_change_a_session(build, method, path):
+    """A cancellation and a reset of the idle timeout may be sent twice, and their responses need no body."""
+    request = build(POOL, 12)
+    assert (request.method, request.url, request.is_idempotent) == (method, SESSIONS + path, True)
+    assert request.read(LivyResponse(200, {}, b"")) is None
+    with pytest.raises(SparkSessionNotFoundError, match="Spark session 12 in pool etl: Synapse answered 404"):
+        request.read(LivyResponse(404, {}, b""))
+
+
+def test_pool_that_a_session_names():
+    """A session that is given as an id names its pool as well; a number does not."""
+    assert named_pool([12, {"id": 3, "sparkPoolName": "ml"}]) == "ml"
+    assert named_pool([12, "3", {"id": 3}, {"sparkPoolName": None}, None]) is None
 
 
 def test_requests_for_what_stands_below_another():
