@@ -99,6 +99,9 @@ def _livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
     return {"state": state, "livyInfo": {"currentState": state} | ({stamp: NOW} if stamp else {})}
 
 
+_CLEANUP = {"pluginInfo": {"currentState": "Cleanup", "cleanupStartedAt": NOW}}
+
+
 def _queue_transitions(until: float) -> Iterator[Transition]:
     yield Transition(0.2, {"schedulerInfo": {"queuedAt": NOW}})
     yield Transition(until, {"schedulerInfo": {"currentState": "Scheduled", "scheduledAt": NOW}})
@@ -126,6 +129,7 @@ def end_transitions(
     *,
     error: tuple[str, str, str] | None = None,
     idle_timed_out: bool = False,
+    cancelled: bool = False,
     scale: float = 1.0,
 ) -> Iterator[Transition]:
     """
@@ -136,12 +140,13 @@ def end_transitions(
     :param result: the final result.
     :param error: source, code and message of the error, if any.
     :param idle_timed_out: mark the session as ended by its idle timeout.
+    :param cancelled: leave the clean-up out, as that of a cancelled session began with the request.
     :param scale: factor for the durations after ``at``.
     """
     # Of the timestamps of final states, the live service sets only deadAt.
     yield Transition(at, _livy_change(state, "deadAt" if state == "dead" else None))
-    cleanup = {"currentState": "Cleanup", "cleanupStartedAt": NOW}
-    yield Transition(at + _CLEANUP_SECONDS * scale, {"pluginInfo": cleanup})
+    if not cancelled:
+        yield Transition(at + _CLEANUP_SECONDS * scale, _CLEANUP)
     final: dict[str, Any] = {
         "result": result,
         "schedulerInfo": {"currentState": "Ended", "endedAt": NOW},
@@ -183,11 +188,11 @@ def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) ->
     :param scale: factor for the durations after ``at``.
     """
     yield cancellation_request(at)
+    yield Transition(at, _CLEANUP)
     if started:
         yield Transition(at + _SHUTDOWN_SECONDS * scale, _livy_change("shutting_down"))
-        yield from end_transitions(at + _KILL_SECONDS * scale, "killed", "Cancelled", scale=scale)
-    else:
-        yield from end_transitions(at + _CANCELLATION_SECONDS * scale, "error", "Cancelled", scale=scale)
+    state, duration = ("killed", _KILL_SECONDS) if started else ("error", _CANCELLATION_SECONDS)
+    yield from end_transitions(at + duration * scale, state, "Cancelled", cancelled=True, scale=scale)
 
 
 _IDLE_AT = _QUEUE_SECONDS + 4.0 + _ACQUISITION_SECONDS + _STARTUP_SECONDS

@@ -65,7 +65,7 @@ STAGES = [
     ("idles_out", 130, "dead", "Uncertain", "Scheduled", "Cleanup"),
     ("idles_out", 160, "dead", "Failed", "Ended", "Ended"),
     ("cancelled_while_idle", 85, "idle", "Uncertain", "Scheduled", "Monitoring"),
-    ("cancelled_while_idle", 90, "shutting_down", "Uncertain", "Scheduled", "Monitoring"),
+    ("cancelled_while_idle", 90, "shutting_down", "Uncertain", "Scheduled", "Cleanup"),
     ("cancelled_while_idle", 100, "killed", "Uncertain", "Scheduled", "Cleanup"),
     ("cancelled_while_idle", 130, "killed", "Cancelled", "Ended", "Ended"),  # 8
     ("fails_to_start", 60, "error", "Uncertain", "Scheduled", "Cleanup"),
@@ -160,10 +160,10 @@ def test_record_of_an_idle_timeout(synapse):
 
 
 def test_record_of_a_cancellation(synapse):
-    """The record of a killed session has neither killedAt nor errorInfo, as with the live service."""
+    """The record of a killed session has neither killedAt nor errorInfo; the clean-up began with the request."""
     body = record(synapse, "cancelled_while_idle", 130)
     assert body["livyInfo"]["killedAt"] is None
-    assert body["schedulerInfo"]["cancellationRequestedAt"]
+    assert body["schedulerInfo"]["cancellationRequestedAt"] == body["pluginInfo"]["cleanupStartedAt"] is not None
     assert "errorInfo" not in body
 
 
