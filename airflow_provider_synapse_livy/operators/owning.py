@@ -60,6 +60,7 @@ class OwningOperator(WaitingOperator):
         :param context: Airflow's context of the task.
         """
         body = self._body(context)
+        _ = self._wait_options, self._goal  # raise what is wrong with them before anything is created
         with self._answering_for_it():
             self._creation = self._new_creation(context)
             task_instance: Any = context.get("ti")

@@ -1,0 +1,362 @@
+"""
+One task run creates one session, whatever is lost, and leaves none behind.
+
+The crash points are here within one process; ``tests/airflow`` has them with real processes that are killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+
+import pytest
+
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, TaskDeferred
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.exceptions import (
+    SparkSessionFailedError,
+    SparkSessionTimeoutError,
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyUnavailableError,
+)
+from airflow_provider_synapse_livy.livy.task_keys import KEY_TAG
+from airflow_provider_synapse_livy.operators import creation
+from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
+from tests.support.connections import airflow_connection
+from tests.support.scripted_server import ScriptedServer, http
+from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
+
+SIZES = {
+    "driver_memory": "28g",
+    "driver_cores": 4,
+    "executor_memory": "28g",
+    "executor_cores": 4,
+    "num_executors": 2,
+}
+PLACES = {"on a worker": False, "deferred": True}
+
+
+class WorkerDied(BaseException):
+    """What a worker that is killed at once looks like from within: nothing that it would still do is done."""
+
+
+@pytest.fixture(params=["newest_first", "oldest_first"])
+def synapse(request, connect):
+    """Return a local Synapse whose sessions are ready within a second, for each order of its list."""
+    with SynapseEmulator(time_scale=0.005, list_order=request.param) as emulator:
+        connect(emulator.airflow_connection("etl"))
+        yield emulator
+
+
+@pytest.fixture
+def one_synapse(connect):
+    """Return a local Synapse whose sessions are ready within a second."""
+    with SynapseEmulator(time_scale=0.005) as emulator:
+        connect(emulator.airflow_connection("etl"))
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    """Let the pauses between two searches, and between two looks at an end, be short."""
+    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
+    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
+
+
+@pytest.fixture(params=PLACES.values(), ids=PLACES)
+def create(request):
+    """Return a function that runs a try of the task, in each place where it can wait."""
+
+    def run(task_instance=None, **options):
+        def make():
+            return operator(deferrable=request.param, **options)
+
+        return run_task(make, task_instance or TaskInstance())
+
+    return run
+
+
+def operator(**options):
+    """Return the operator."""
+    return SynapseCreateSparkSessionOperator(task_id="create", **{**SIZES, "poll_interval": 0.1, **options})
+
+
+def ids(synapse):
+    """Return the ids of the sessions that live, and of those that have ended or are about to."""
+    lives, ended = [], []
+    for session in synapse.sessions("etl"):
+        is_over = session["result"] != "Uncertain" or session["schedulerInfo"]["cancellationRequestedAt"]
+        (ended if is_over else lives).append(session["id"])
+    return lives, ended
+
+
+def posts(synapse):
+    """Return how many requests to create were sent."""
+    return sum(request.method == "POST" and request.path.endswith("/sessions") for request in synapse.recorded_requests)
+
+
+@pytest.mark.parametrize("fault", [0, 200, 503])
+def test_lost_response(synapse, create, fault):
+    """A session whose creation was done, but not answered or not readably, is found again and not created twice."""
+    others = [synapse.create_session("etl", name="dag-create") for _ in range(30)]
+    synapse.fail_after(fault)
+    task_instance = TaskInstance()
+    session = create(task_instance)
+    assert session["state"] == "idle"
+    assert session["id"] == task_instance.xcoms["session_id"] == 30
+    assert posts(synapse) == 1
+    assert ids(synapse) == ([*others, 30], [])
+
+
+@pytest.mark.parametrize("fault", [0, 500, 503])
+def test_lost_request(one_synapse, create, fault):
+    """Where the list shows twice that nothing was created, the request is sent again."""
+    one_synapse.fail_next(fault)
+    assert create()["id"] == 0
+    assert ids(one_synapse) == ([0], [])
+
+
+def test_request_that_is_always_lost(connect, create):
+    """The request is sent three times at the most, each time after two searches; then the task fails with its error."""
+    nothing = http(200, {"from": 0, "total": 0, "sessions": []})
+    with ScriptedServer(*[http(503), nothing, nothing] * 3) as server:
+        connect(airflow_connection(server.url))
+        with pytest.raises(SynapseLivyUnavailableError, match="New Spark session in pool etl: Synapse answered 503"):
+            create()
+    assert [line.split()[0] for line in server.requests] == ["POST", "GET", "GET"] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({"spark_pool_name": "missing"}, 400, "Spark Compute not Found"),
+        ({"spark_pool_name": "quota"}, 400, "vcores"),
+        ({"spark_pool_name": "small", "num_executors": 50}, 400, "when the compute has a capacity"),
+        ({"spark_pool_name": "forbidden"}, 403, "Synapse Compute Operator"),
+    ],
+)
+def test_refusal(one_synapse, create, options, status, words):
+    """What the service refuses is not created, so it is neither looked for nor sent again, and its words are kept."""
+    with pytest.raises(SynapseLivyError, match=words) as caught:
+        create(**options)
+    assert caught.value.status == status
+    assert [request.method for request in one_synapse.recorded_requests] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    "options", [{"driver_memory": "28"}, {"conf": {"a": None}}, {"name": " "}, {"poll_interval": "soon"}]
+)
+def test_wrong_option(one_synapse, create, options):
+    """A wrong option is named before anything is sent."""
+    with pytest.raises(SynapseLivyConfigurationError, match=f"^{next(iter(options))}"):
+        create(**options)
+    assert one_synapse.recorded_requests == []
+
+
+def test_throttled_request_is_sent_again(one_synapse, create):
+    """A request that certainly was not processed is sent again without a search."""
+    one_synapse.fail_next(429)
+    create()
+    assert [request.method for request in one_synapse.recorded_requests[:2]] == ["POST", "POST"]
+    assert ids(one_synapse) == ([0], [])
+
+
+def dying(task_instance):
+    """Let the worker die right before it notes the id of what it has created."""
+
+    def die(key, value):
+        raise WorkerDied
+
+    task_instance.xcom_push = die
+    return task_instance
+
+
+@pytest.mark.parametrize("fault", [None, 0, 503])
+def test_worker_that_dies_before_it_notes_the_id(synapse, create, fault):
+    """The next try goes on with the session that the lost worker has created, whatever it knew of it."""
+    if fault is not None:
+        synapse.fail_after(fault)
+    with pytest.raises(WorkerDied):
+        create(dying(TaskInstance()))
+    assert create(TaskInstance(try_number=2))["id"] == 0
+    assert (ids(synapse), posts(synapse)) == (([0], []), 1)
+
+
+def test_first_try_of_another_life(synapse, create):
+    """A task that was cleared creates another session: its first life has handed the first one on."""
+    assert create(TaskInstance())["id"] == 0
+    assert create(TaskInstance(try_number=2, max_tries=2))["id"] == 1
+    assert ids(synapse) == ([0, 1], [])
+
+
+@pytest.mark.parametrize("change", [{"task_id": "other"}, {"run_id": "other"}, {"dag_id": "other"}, {"map_index": 3}])
+def test_other_tasks_have_other_sessions(synapse, create, change):
+    """A retry of one task does not take the session of another."""
+    assert create(TaskInstance())["id"] == 0
+    assert create(TaskInstance(try_number=2, **change))["id"] == 1
+
+
+def test_session_of_a_run_that_was_deleted(synapse, create):
+    """A session with this task's key that is older than the run is another run's of the same name, and lives on."""
+    key = create(TaskInstance())["tags"][KEY_TAG]
+    synapse.recreate_pool("etl")
+    old = synapse.create_session("etl", age=1800 / 0.005, name=f"dag-create_{key}", tags={KEY_TAG: key})
+    assert create(TaskInstance(try_number=2))["id"] == old + 1
+    assert ids(synapse) == ([old, old + 1], [])
+
+
+def test_several_sessions_of_one_task(synapse, create):
+    """Of several sessions that carry the task's key, it goes on with the lowest, and cancels the others alone."""
+    foreign = synapse.create_session("etl", name="dag-create")
+    key = create(TaskInstance())["tags"][KEY_TAG]
+    by_name = synapse.create_session("etl", name=f"dag-create_{key}", tags={})
+    by_tag = synapse.create_session("etl", name="renamed", tags={KEY_TAG: key})
+    assert create(TaskInstance(try_number=2))["id"] == 1
+    assert ids(synapse) == ([foreign, 1], [by_name, by_tag])
+
+
+def test_session_that_has_ended_is_not_taken(synapse, create):
+    """A retry does not go on with a session that has ended or is being cancelled, and creates another."""
+    create(TaskInstance())
+    synapse.cancel_session("etl", 0)
+    assert create(TaskInstance(try_number=2))["id"] == 1
+
+
+def test_search_reads_all_pages(synapse, create):
+    """The session is found among hundreds, of which the newest came later."""
+    with pytest.raises(WorkerDied):
+        create(dying(TaskInstance()))
+    for _ in range(100):
+        synapse.create_session("etl")
+    assert create(TaskInstance(try_number=2))["id"] == 0
+
+
+FAILURES = {
+    "timeout": ({"timeout": 0.2}, "slow", SparkSessionTimeoutError, "had not been idle within the task's timeout"),
+    "failure": ({}, "fails_to_start", SparkSessionFailedError, "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"),
+    "cancellation": ({}, "cancelled_while_queued", SparkSessionFailedError, "was cancelled before it had been idle"),
+}
+
+
+@pytest.mark.parametrize(("options", "scenario", "error", "words"), FAILURES.values(), ids=FAILURES)
+def test_failed_wait_leaves_no_session(one_synapse, create, options, scenario, error, words):
+    """A session that could not be handed on is ended by the task that created it; its id is in XCom all the same."""
+    task_instance = TaskInstance()
+    with pytest.raises(error, match=words):
+        create(task_instance, tags={"emulator.scenario": scenario}, **options)
+    assert task_instance.xcoms["session_id"] == 0
+    assert [session["result"] for session in one_synapse.sessions("etl")] != ["Uncertain"]
+    one_synapse.assert_nothing_runs()
+
+
+def test_session_that_does_not_end(one_synapse, create, monkeypatch):
+    """When a cancelled session does not end, the error says which one may still cost money."""
+    monkeypatch.setattr(creation.Creation.end, "__kwdefaults__", {"timeout": 0.2})
+    with pytest.raises(SparkSessionTimeoutError) as caught:
+        create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
+    (note,) = caught.value.__notes__
+    assert note.split("\n") == [
+        "Spark session 0 may still run, and cost money.",
+        "Fix: cancel it in Synapse Studio > Monitor > Apache Spark applications.",
+    ]
+
+
+def test_service_that_refuses_the_cancellation(one_synapse, create):
+    """When the cancellation fails, the error of the wait stays, with a note of what may still cost money."""
+    one_synapse.fail_after(200, 403)  # the response to the creation is cut off, the one to the cancellation a refusal
+    with pytest.raises(SparkSessionTimeoutError) as caught:
+        create(timeout=0.2, tags={"emulator.scenario": "slow"})
+    (note,) = caught.value.__notes__
+    assert note.startswith("Spark session 0 (SynapseLivyPermissionError) may still run, and cost money.")
+
+
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
+    """A task that is killed cancels its session, unless it is told not to; a retry then goes on with it."""
+    task = operator(cancel_on_kill=cancel_on_kill)
+    timer = threading.Timer(0.2, task.on_kill)
+    timer.start()
+    context = context_of(TaskInstance())
+    if cancel_on_kill:
+        with pytest.raises(SparkSessionFailedError, match="was cancelled"):
+            task.execute(context)
+        one_synapse.assert_nothing_runs()
+    else:
+        assert task.execute(context)["state"] == "idle"
+    timer.join()
+
+
+def test_task_that_is_killed_while_its_request_is_under_way(one_synapse):
+    """Airflow 3 lets a task go on after its on_kill: what it creates then is cancelled at once."""
+    task = operator()
+    task.on_kill()
+    with pytest.raises(AirflowException, match="The task was killed, so Spark session 0 is cancelled"):
+        task.execute(context_of(TaskInstance()))
+    one_synapse.assert_nothing_runs()
+
+
+def deferral_of(**options):
+    """Return the deferral of a task whose session is in the queue."""
+    with pytest.raises(TaskDeferred) as caught:
+        operator(deferrable=True, tags={"emulator.scenario": "slow"}, **options).execute(context_of(TaskInstance()))
+    return caught.value
+
+
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_deferred_task_that_a_user_ends(one_synapse, cancel_on_kill):
+    """The trigger of a deferred task that a user has ended cancels its session, unless the task is told not to."""
+    trigger = made_again(deferral_of(cancel_on_kill=cancel_on_kill))
+    asyncio.run(trigger.on_kill())
+    assert ids(one_synapse) == (([], [0]) if cancel_on_kill else ([0], []))
+
+
+def test_task_that_goes_on_without_its_xcom(one_synapse):
+    """If the id that was noted is lost, a task that goes on after a deferral finds its session by the key."""
+    task_instance = TaskInstance()
+    context = context_of(task_instance)
+    with pytest.raises(TaskDeferred) as caught:
+        operator(deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    task_instance.xcoms.clear()
+    session = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
+    assert session["id"] == 0
+
+
+def test_session_that_nobody_waits_for(one_synapse, create):
+    """Without wait_for_ready the task hands on a session that is just being started."""
+    session = create(wait_for_ready=False)
+    assert (session["id"], session["state"]) == (0, "not_started")
+
+
+def test_secret_settings_stay_with_the_service(one_synapse, create, caplog, capsys):
+    """Settings that look like secrets reach the service, and neither XCom nor log; sizes are logged, settings not."""
+    caplog.set_level("DEBUG")
+    task_instance = TaskInstance()
+    create(task_instance, conf={"spark.my.password": "hunter2222", "spark.x": "v1s1ble"}, name="mine")
+    stored = one_synapse.sessions("etl")[0]["livyInfo"]["jobCreationRequest"]["conf"]
+    assert stored == {"spark.my.password": "hunter2222", "spark.x": "v1s1ble"}
+    log = caplog.text + capsys.readouterr().out  # the task's log is in one or the other, by the version of Airflow
+    assert "hunter2222" not in str(task_instance.xcoms) + log
+    assert "v1s1ble" not in log
+    assert "driver 4 cores, 28g; 2 executors of 4 cores, 28g" in log
+
+
+def test_all_but_flags_are_templated():
+    """Every parameter is templated but those that are flags."""
+    flags = {
+        "wait_for_ready", "deferrable", "cancel_on_kill",
+        "openlineage_inject_parent_job_info", "openlineage_inject_transport_info",
+    }  # fmt: skip
+    names = {
+        name
+        for one in SynapseCreateSparkSessionOperator.__mro__[:4]
+        for name in inspect.signature(one.__init__).parameters
+    }
+    assert set(SynapseCreateSparkSessionOperator.template_fields) == names - flags - {
+        "self",
+        "args",
+        "kwargs",
+        "task_id",
+    }

@@ -1,0 +1,74 @@
+"""
+Runs an operator as Airflow does, but within the test: what is deferred is written as JSON, read again, and resumed.
+
+``tests/airflow`` has the same in real Airflows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator, TaskDeferred
+
+
+class TaskInstance:
+    """What the operators use of Airflow's task instance; its XComs must be JSON."""
+
+    def __init__(self, task_id: str = "create", **changes: Any) -> None:
+        self.dag_id, self.run_id, self.task_id, self.map_index = "dag", "run", task_id, -1
+        self.try_number, self.max_tries = 1, 1
+        self.start_date = datetime.now(UTC)
+        self.xcoms: dict[str, Any] = {}
+        self.__dict__.update(changes)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep an XCom."""
+        self.xcoms[key] = json.loads(json.dumps(value, allow_nan=False))
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        """Return an XCom of this task."""
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.xcoms.get(key)
+
+
+def context_of(task_instance: TaskInstance, **more: Any) -> Any:
+    """Return the context of a task whose run has begun a minute ago."""
+    began = datetime.now(UTC) - timedelta(minutes=1)
+    return {"ti": task_instance, "dag_run": SimpleNamespace(start_date=began), **more}
+
+
+def run_task(
+    make: Callable[[], BaseOperator], task_instance: TaskInstance, *, run_loop: Callable[[Any], Any] = asyncio.run
+) -> Any:
+    """
+    Run one try of a task to its end, and return what it returns.
+
+    :param make: returns the operator; it is made anew after a deferral, as on another worker.
+    :param task_instance: the task instance.
+    :param run_loop: runs a coroutine on the event loop of the triggerer.
+    """
+    context = context_of(task_instance)
+    try:
+        return make().execute(context)
+    except TaskDeferred as deferral:
+        event = run_loop(event_of(made_again(deferral)))
+        return make().resume_execution(deferral.method_name, {"event": event}, context)
+
+
+def made_again(deferral: TaskDeferred) -> Any:
+    """Return the trigger of a deferral as a triggerer makes it, from what the metadata database keeps."""
+    path, kwargs = deferral.trigger.serialize()
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
+
+
+async def event_of(trigger: Any) -> Any:
+    """Run a trigger to its end, and return its one event as JSON brings it back."""
+    (event,) = [event async for event in trigger.run()]
+    return json.loads(json.dumps(event.payload))
