@@ -84,7 +84,7 @@ class WaitingMixin:
     def _hook(self) -> SynapseLivyHook:
         return SynapseLivyHook(
             self.synapse_livy_conn_id,
-            spark_pool_name=self.spark_pool_name,
+            spark_pool_name=self._pool_name,
             livy_api_version=self.livy_api_version,
             is_connection_proved=self._is_connection_proved,
         )
@@ -92,6 +92,11 @@ class WaitingMixin:
     def _ids(self) -> list[int]:
         trigger = self.trigger_class
         return [validated_id(getattr(self, name), trigger.resource.noun) for name in trigger.id_fields]
+
+    @property
+    def _pool_name(self) -> str | None:
+        """The pool that the task is told, or that the record's dict names which it is told as an id."""
+        return self.spark_pool_name or named_pool(getattr(self, name) for name in self.trigger_class.id_fields)
 
     def _check_constants(self) -> None:
         """
@@ -187,13 +192,12 @@ class WaitingMixin:
             self._defer(wait)
 
     def _defer(self, wait: Wait[Any]) -> None:
-        given = [getattr(self, name) for name in self.trigger_class.id_fields]
         ids = dict(zip(self.trigger_class.id_fields, self._ids(), strict=True))
         values = (
             self._trigger_kwargs()
             | ids
             | {
-                "spark_pool_name": self.spark_pool_name or named_pool(given),
+                "spark_pool_name": self._pool_name,
                 "deadline": wait.deadline,
                 "first_poll_at": wait.now() + wait.next_delay,
                 "links": dict(self._links),

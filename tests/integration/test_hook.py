@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from airflow_provider_synapse_livy.airflow_compat import connections
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, OBJECT_ID, TENANT_ID
 from airflow_provider_synapse_livy.exceptions import (
     InvalidIdError,
@@ -22,6 +23,7 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.models import SparkSessionOptions
 from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
 from tests.support.connections import airflow_connection
 from tests.support.scripted_server import ScriptedServer, http
@@ -333,3 +335,74 @@ def test_operator_signature():
     assert SynapseGetSparkSessionOperator.template_fields == (
         "session_id", "spark_pool_name", "livy_api_version", "synapse_livy_conn_id"
     )  # fmt: skip
+
+
+@pytest.fixture
+def whole_life(connect):
+    """Return a local Synapse, and a hook for its pool."""
+    with SynapseEmulator(time_scale=1) as emulator:
+        connect(emulator.airflow_connection("etl"))
+        yield emulator, SynapseLivyHook()
+
+
+OPTIONS = SparkSessionOptions(
+    name="etl", driver_memory="28g", driver_cores=4, executor_memory="28g", executor_cores=4, num_executors=2
+)
+
+
+def test_life_of_a_session(whole_life):
+    """The hook's methods create, read, keep alive and cancel a session."""
+    synapse, hook = whole_life
+    session = hook.create_spark_session(OPTIONS)
+    assert (session.id, session.name, session.state) == (0, "etl", "not_started")
+    hook.reset_spark_session_timeout(session.id)
+    hook.cancel_spark_session(session.to_dict())
+    assert hook.get_spark_session("0").is_cancelling
+    methods = [(request.method, request.path.rpartition("/etl")[2]) for request in synapse.recorded_requests]
+    assert methods == [
+        ("POST", "/sessions"),
+        ("PUT", "/sessions/0/reset-timeout"),
+        ("DELETE", "/sessions/0"),
+        ("GET", "/sessions/0"),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 21, 45])
+def test_list_of_sessions(whole_life, count):
+    """The list has all sessions, page by page, and no more pages are asked for than are used."""
+    synapse, hook = whole_life
+    for number in range(count):
+        synapse.create_session("etl", age=60 * (number % 2))
+    assert [session.id for session in hook.get_spark_sessions()] == list(reversed(range(count)))
+    assert len(synapse.recorded_requests) == count // 20 + 1
+    assert len(list(hook.get_spark_sessions(states={"idle"}))) == count // 2
+    synapse.server.recorded_requests.clear()
+    assert next(hook.get_spark_sessions(), None) is None or len(synapse.recorded_requests) == 1
+
+
+def test_list_that_moves_on(whole_life):
+    """A session that moved to the next page, since another one was created, is not listed twice."""
+    synapse, hook = whole_life
+    for _ in range(25):
+        synapse.create_session("etl")
+    listed = []
+    for session in hook.get_spark_sessions():
+        if not listed:
+            synapse.create_session("etl")
+        listed.append(session.id)
+    assert listed == list(reversed(range(25)))
+
+
+def test_any_request(whole_life):
+    """Other calls of the API have the base address, the token, the retries and the errors of the others."""
+    synapse, hook = whole_life
+    synapse.fail_next(503)
+    synapse.create_session("etl")
+    assert hook.request("get", "sessions/0?detailed=true")["id"] == 0
+    assert hook.request("PUT", "sessions/0/reset-timeout") is None
+    version = "/livyApi/versions/2020-12-01"
+    assert hook.request("GET", f"{version}/sparkPools/etl/sessions")["total"] == 1
+    with pytest.raises(SparkSessionNotFoundError, match=r"^GET sessions/0/log: Synapse answered 404"):
+        hook.request("GET", "sessions/0/log")
+    with pytest.raises(SynapseLivyPermissionError, match=r"^POST sessions: Synapse answered 403"):
+        SynapseLivyHook(spark_pool_name="forbidden").request("POST", "sessions", {"name": "x"})

@@ -23,9 +23,13 @@ class TaskInstance:
     def __init__(self, task_id: str = "create", **changes: Any) -> None:
         self.dag_id, self.run_id, self.task_id, self.map_index = "dag", "run", task_id, -1
         self.try_number, self.max_tries = 1, 1
+        self.task = SimpleNamespace(retries=1)
         self.start_date = datetime.now(UTC)
         self.xcoms: dict[str, Any] = {}
         self.__dict__.update(changes)
+
+    def get_first_reschedule_date(self, context: Any) -> None:
+        """Return when the task ran first: it was not rescheduled."""
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Keep an XCom."""

@@ -1,0 +1,149 @@
+"""A session is cancelled by its id, until it has ended; what is gone, or was never there, is a success."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.exceptions import (
+    InvalidIdError,
+    SparkSessionTimeoutError,
+    SynapseLivyPermissionError,
+)
+from airflow_provider_synapse_livy.operators.spark_session import (
+    SynapseCancelSparkSessionOperator,
+    SynapseGetSparkSessionOperator,
+)
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from tests.support.task_runner import TaskInstance, context_of, run_task
+
+
+@pytest.fixture
+def synapse(connect):
+    """Return a local Synapse whose sessions end a third of a second after they are cancelled."""
+    with SynapseEmulator(time_scale=0.01) as emulator:
+        connect(emulator.airflow_connection("etl"))
+        yield emulator
+
+
+@pytest.fixture(params=[False, True], ids=["on a worker", "deferred"])
+def cancel(request):
+    """Return a function that runs the task, in each place where it can wait."""
+
+    def run(session_id, **options):
+        def make():
+            return SynapseCancelSparkSessionOperator(
+                task_id="cancel", session_id=session_id, deferrable=request.param, **{"poll_interval": 0.1, **options}
+            )
+
+        return run_task(make, TaskInstance("cancel"))
+
+    return run
+
+
+def deletions(synapse):
+    """Return how many requests to cancel were sent."""
+    return sum(request.method == "DELETE" for request in synapse.recorded_requests)
+
+
+@pytest.mark.parametrize("form", [int, str, lambda number: {"id": number}, lambda number: f" {number}\n"])
+def test_session_is_cancelled_until_it_has_ended(synapse, cancel, form):
+    """The session is cancelled by its id in any form, and only that one; the task returns how it ended."""
+    other = synapse.create_session("etl", age=60)
+    ours = synapse.create_session("etl", age=60)
+    ended = cancel(form(ours))
+    assert (ended["id"], ended["state"], ended["result"]) == (ours, "killed", "Cancelled")
+    assert synapse.sessions("etl")[other]["schedulerInfo"]["cancellationRequestedAt"] is None
+
+
+def test_session_of_another_pool(synapse, cancel):
+    """A session's dict names its pool as well, for every task that takes one."""
+    synapse.create_session("etl", age=60)
+    synapse.create_session("ml", age=60)
+    session = synapse.sessions("ml")[0]
+    for task in (
+        SynapseGetSparkSessionOperator(task_id="get", session_id=session),
+        SynapseSparkSessionSensor(task_id="wait", session_id=session, target_states={"idle"}),
+    ):
+        assert task.execute(context_of(TaskInstance()))["sparkPoolName"] == "ml"
+    assert cancel(session)["sparkPoolName"] == "ml"
+    assert synapse.sessions("etl")[0]["result"] == "Uncertain"
+
+
+@pytest.mark.parametrize("nothing", [None, "", "None"])
+def test_session_that_was_never_created(synapse, cancel, nothing):
+    """Where the task that creates has created nothing, there is nothing to cancel."""
+    assert cancel(nothing) is None
+    assert synapse.recorded_requests == []
+
+
+def test_session_that_is_gone(synapse, cancel):
+    """A session that the pool does not know is a success."""
+    assert cancel(7) is None
+    assert deletions(synapse) == 0
+
+
+def test_session_that_is_gone_while_it_is_waited_for(synapse, cancel):
+    """A session whose pool is deleted after the cancellation is a success."""
+    synapse.create_session("etl", age=60)
+    pools, cancelled = synapse.server.pools, synapse.server.pools.find("etl", 0)
+    find = pools.find
+
+    def find_until_cancelled(pool, number):
+        return None if cancelled.cancelled_at and deletions(synapse) else find(pool, number)
+
+    pools.find = find_until_cancelled
+    assert not cancel(0)
+
+
+def test_cancelling_twice(synapse, cancel):
+    """Cancelling a session that has ended sends nothing, and returns it as it ended."""
+    synapse.create_session("etl", age=60)
+    assert cancel(0) == cancel(0)
+    assert deletions(synapse) == 1
+
+
+def test_session_that_is_being_cancelled(synapse, cancel):
+    """A session that somebody else has just cancelled is waited for, and not cancelled again."""
+    synapse.create_session("etl", age=60)
+    synapse.cancel_session("etl", 0)
+    assert cancel(0)["result"] == "Cancelled"
+    assert deletions(synapse) == 0
+
+
+def test_another_session_with_the_same_id(synapse, cancel):
+    """When the pool was made anew since, the session that has the id now is another's, and lives on."""
+    synapse.create_session("etl", age=60)
+    session = synapse.sessions("etl")[0]
+    synapse.recreate_pool("etl")
+    synapse.create_session("etl", age=30)
+    assert cancel(session) is None
+    assert deletions(synapse) == 0
+
+
+def test_session_that_does_not_end(synapse, cancel):
+    """When the session does not end, the error says that it may still cost money."""
+    synapse.create_session("etl", "refuses_to_end", age=60)
+    with pytest.raises(SparkSessionTimeoutError, match=r"(?s)had not ended within.*Fix: .*it may still cost money"):
+        cancel(0, timeout=0.3)
+
+
+def test_termination_that_nobody_waits_for(synapse, cancel):
+    """Without wait_for_termination the task ends when the cancellation was requested."""
+    synapse.create_session("etl", age=60)
+    assert cancel(0, wait_for_termination=False)["result"] == "Uncertain"
+    assert deletions(synapse) == 1
+
+
+@pytest.mark.parametrize("wrong", [-1, "x", True, {"id": "x"}, 2**31])
+def test_what_is_no_id(synapse, cancel, wrong):
+    """What is no id is refused before any request."""
+    with pytest.raises(InvalidIdError):
+        cancel(wrong)
+    assert synapse.recorded_requests == []
+
+
+def test_refusal(synapse, cancel):
+    """A refusal fails the task: the session may live on."""
+    with pytest.raises(SynapseLivyPermissionError):
+        cancel(0, spark_pool_name="forbidden")
