@@ -99,7 +99,7 @@ class Creation:
         """
         deadline = time.monotonic() + timeout
         try:
-            if not _has_ended(record := self._read(record_id)) and not record.is_cancelling:
+            if _is_active(self._read(record_id)):
                 self.hook.cancel(self.resource, record_id)
             while not _has_ended(self._read(record_id)):
                 if time.monotonic() > deadline:

@@ -326,7 +326,7 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
             if record.is_finished and not record.is_settling:
                 self.log.info("%s has ended already.", record)
                 return without_secrets(record.to_dict())
-            if not record.is_cancelling:
+            if not (record.is_cancelling or record.is_finished):
                 self._hook.cancel_spark_session(self.session_id)
                 self.log.info("Cancelled %s, which was %s.", record, record.phase)
             return self._wait(context) if self.wait_for_termination else without_secrets(record.to_dict())

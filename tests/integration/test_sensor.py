@@ -376,6 +376,7 @@ def test_deferral(connect, synapse):
         "synapse_livy_conn_id": "synapse_livy_default",
         "spark_pool_name": "etl",
         "livy_api_version": "2019-11-01-preview",
+        "cancel_on_kill": False,
         "target_states": ["busy", "idle"],
         "accepted_results": ["Failed"],
         "accept_idle_timeout": True,
