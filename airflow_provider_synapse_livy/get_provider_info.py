@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-synapse-livy",
         "name": integration,
-        "description": "Wait for and read Livy Spark sessions of Azure Synapse Analytics.",
+        "description": "Create, wait for, read and cancel Livy Spark sessions of Azure Synapse Analytics.",
         "versions": [__version__],
         "state": "ready",
         "integrations": [

@@ -1,5 +1,5 @@
 """
-``make demo`` and ``make ui``: a real Airflow waits for a Spark session of the local Synapse.
+``make demo`` and ``make ui``: a real Airflow creates a Spark session of the local Synapse, uses and cancels it.
 
 Everything runs on the loopback address, and lives in ``.airflow/demo``.
 """
@@ -19,10 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import requests
 from local_airflow import LocalAirflow, wait_for
 
-from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
+from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOME = PROJECT / ".airflow" / "demo"
@@ -85,31 +84,11 @@ def connection(url: str) -> dict[str, Any]:
     }
 
 
-class Synapse:
-    """Creates and cancels sessions, as other users do while Airflow waits."""
-
-    def __init__(self, url: str) -> None:
-        self._sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{POOL}/sessions"
-        self._http = requests.Session()
-        self._http.headers["Authorization"] = f"Bearer {STATIC_TOKEN}"
-        self._ca_file = str(HOME.parent / "emulator-ca.pem")
-
-    def create(self) -> int:
-        """Create a session."""
-        body = {"name": "demo", "driverCores": 4, "driverMemory": "28g", "executorCores": 4, "numExecutors": 2}
-        response = self._http.post(self._sessions, json=body, verify=self._ca_file, timeout=30)
-        return response.json()["id"]
-
-    def cancel(self, session_id: int) -> None:
-        """Cancel a session."""
-        self._http.delete(f"{self._sessions}/{session_id}", verify=self._ca_file, timeout=30).raise_for_status()
-
-
 def show_log(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
     """Print the lines of the task's log that are about the session."""
     say(f"The log of {task_id}:")
     for line in airflow.log(DAG_ID, run_id, task_id):
-        if line.startswith(("Spark session", "Waiting until")):
+        if line.startswith(("Spark session", "Waiting until", "Creat", "Cancel")):
             print(f"    {line}")
 
 
@@ -143,24 +122,20 @@ def wait_for_task(airflow: LocalAirflow, run_id: str, task_id: str, *wanted: str
     say(f"{task_id} {_STATES_IN_WORDS[reached]}.")
 
 
-def play(airflow: LocalAirflow, synapse: Synapse) -> None:
-    """Create a session, let the DAG wait for it, and cancel the session."""
-    session_id = synapse.create()
-    say(f"Created Spark session {session_id} in pool {POOL}.")
-    run_id = airflow.trigger(DAG_ID, {"session_id": session_id, "spark_pool_name": POOL})
-    say(f"Triggered the DAG {DAG_ID}. Its first task waits until the session is idle.")
-    wait_for_task(airflow, run_id, "wait_until_ready", "success")
-    wait_for_task(airflow, run_id, "read_session", "success")
-    wait_for_task(airflow, run_id, "wait_for_end", "deferred")
-    synapse.cancel(session_id)
-    say("Cancelled the session, as another user might.")
-    wait_for_task(airflow, run_id, "wait_for_end", "success")
+def play(airflow: LocalAirflow) -> None:
+    """Let the DAG create a session, use it, and cancel it."""
+    run_id = airflow.trigger(DAG_ID, {})
+    say(f"Triggered the DAG {DAG_ID}. Its first task creates a Spark session, and waits until that is ready.")
+    wait_for_task(airflow, run_id, "create", "deferred", "success")
+    wait_for_task(airflow, run_id, "create", "success")
+    wait_for_task(airflow, run_id, "use", "success")
+    wait_for_task(airflow, run_id, "cancel", "success")
     say()
-    show_log(airflow, run_id, "wait_until_ready")
-    show_xcom(airflow, run_id, "read_session")
-    show_log(airflow, run_id, "wait_for_end")
-    ended = airflow.xcom(DAG_ID, run_id, "wait_for_end")
-    say(f"The XCom of wait_for_end has the state {ended['state']} and the result {ended['result']}.")
+    show_log(airflow, run_id, "create")
+    show_xcom(airflow, run_id, "use")
+    show_log(airflow, run_id, "cancel")
+    ended = airflow.xcom(DAG_ID, run_id, "cancel")
+    say(f"The session was cancelled as a teardown: its state is {ended['state']}, its result {ended['result']}.")
 
 
 def stay_open(airflow: LocalAirflow) -> None:
@@ -184,7 +159,7 @@ def main() -> None:
         with LocalAirflow(HOME, PROJECT / "example_dags") as airflow:
             say("Airflow is ready.")
             airflow.add_connection("synapse_livy_default", **connection(url))
-            play(airflow, Synapse(url))
+            play(airflow)
             if arguments.ui:
                 stay_open(airflow)
     say("Stopped Airflow and the emulator.")

@@ -18,7 +18,7 @@ from tests.support.secrets_search import EMULATOR_TOKEN, find_secrets
 from tests.ui.connections_page import ConnectionsPage
 
 HOME = PROJECT / ".airflow" / "ui"
-DAG_ID = "example_synapse_spark_session"
+DAG_ID = "example_synapse_spark_session_of_others"
 CHROMIUM = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

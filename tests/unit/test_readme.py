@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -20,6 +21,7 @@ from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.livy.responses import LivyResponse
 from airflow_provider_synapse_livy.models import SparkSession
+from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.transport import failures
 from airflow_provider_synapse_livy.transport.entra import AADSTS_REMEDIES
@@ -28,6 +30,8 @@ from tests.support import sample_sessions as samples
 from tests.support.connections import Fields
 from tests.support.project import PROJECT
 from tests.support.readme import README, code, table
+
+SIZES = ("driver_memory", "driver_cores", "executor_memory", "executor_cores", "num_executors")
 
 SHOWN_CONNECTIONS = re.findall(r"AIRFLOW_CONN_(\w+)='(.*?)'", README, re.DOTALL)
 
@@ -162,10 +166,21 @@ def test_table_of_scenarios_is_whole():
     assert {row[0].strip("`"): row[1] for row in table("Scenario")} == {n: s.description for n, s in SCENARIOS.items()}
 
 
+def test_operator_takes_what_is_shown():
+    """The parameters that the README shows are those that the operator has, but for the others of its files."""
+    (shown,) = (block for block in code("python") if block.startswith("SynapseCreateSparkSessionOperator("))
+    given = eval(shown.replace("SynapseCreateSparkSessionOperator(", "dict("))
+    operator = SynapseCreateSparkSessionOperator(**given)
+    plain = SynapseCreateSparkSessionOperator(task_id="plain", **{name: given[name] for name in SIZES})
+    for name in set(given) - {"task_id", "conf", "deferrable", *SIZES}:
+        assert given[name] == getattr(plain, name) == getattr(operator, name), name
+    assert set(given) >= set(SIZES) | {"conf", "name", "tags", "wait_for_ready", "timeout", "cancel_on_kill"}
+
+
 def test_sensor_takes_what_is_shown():
     """The parameters that the README shows exist, with the defaults that it shows."""
     (shown,) = (block for block in code("python") if block.startswith("SynapseSparkSessionSensor("))
-    given = eval(shown.replace("SynapseSparkSessionSensor(", "dict("))
+    given = eval(shown.replace("SynapseSparkSessionSensor(", "dict("), {"create": SimpleNamespace(output=4)})
     sensor = SynapseSparkSessionSensor(**given)
     defaults = inspect.signature(SynapseSparkSessionSensor).parameters
     for name in ("spark_pool_name", "target_states", "accepted_results", "accept_idle_timeout", "livy_api_version"):
