@@ -367,10 +367,15 @@ def test_deferral(connect, synapse):
         settle_timeout=timedelta(minutes=2),
         end_from_trigger=True,
     )
+    began = time.time()
     with pytest.raises(TaskDeferred) as deferral:
         sensor.execute({"ti": TaskInstance()})
+    ended = time.time()
     _, kwargs = deferral.value.trigger.serialize()
     ((_, since),) = kwargs["history"]
+    assert began + 100 <= kwargs["deadline"] <= ended + 100
+    assert began + 7 <= kwargs["first_poll_at"] <= ended + 9  # max_wait, however long the first poll took
+    assert 400 - (ended - began) <= deferral.value.timeout.total_seconds() <= 400
     assert kwargs == {
         "session_id": session_id,
         "synapse_livy_conn_id": "synapse_livy_default",
@@ -380,7 +385,7 @@ def test_deferral(connect, synapse):
         "target_states": ["busy", "idle"],
         "accepted_results": ["Failed"],
         "accept_idle_timeout": True,
-        "deadline": pytest.approx(since + 100, abs=1),
+        "deadline": kwargs["deadline"],
         "options": {
             "timeout": 100.0,
             "poke_interval": 7.0,
@@ -391,12 +396,11 @@ def test_deferral(connect, synapse):
         },
         "end_from_trigger": STARTS_FROM_TRIGGER,
         "history": [["queued", since]],
-        "first_poll_at": pytest.approx(since + 7, abs=1),
+        "first_poll_at": kwargs["first_poll_at"],
         "links": {},
     }
     parameters = {*inspect.signature(SynapseSparkSessionTrigger).parameters, *inspect.signature(LivyTrigger).parameters}
     assert set(kwargs) == parameters - {"kwargs"}
-    assert deferral.value.timeout.total_seconds() == pytest.approx(400, abs=1)
 
 
 def test_poke_polls_once(connect, synapse):
