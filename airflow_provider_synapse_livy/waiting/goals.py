@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+from airflow_provider_synapse_livy.livy.error_codes import error_code_fix
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkSessionResultType
@@ -170,6 +171,8 @@ class SessionGoal:
             advice = "use it sooner, or create it with a longer idle timeout."
         elif record.outcome is SparkSessionResultType.CANCELLED:
             advice = "find out who cancelled it."
+        elif known := _known_remedy(record):
+            return known
         else:
             advice = "see the details below and in Synapse Studio."
         accepting = self._accepting(record)
@@ -209,6 +212,11 @@ class SessionGoal:
 
 #: Equal goals are made once: a triggerer may hold thousands of waits for the same.
 _shared_goal = lru_cache(SessionGoal)
+
+
+def _known_remedy(session: SparkSession) -> str | None:
+    errors = session.error_info if isinstance(session.error_info, tuple) else ()
+    return error_code_fix(error.error_code for error in errors)
 
 
 def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:

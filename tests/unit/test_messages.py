@@ -19,6 +19,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.livy import error_codes
 from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
@@ -180,6 +181,11 @@ MESSAGES: dict[str, Callable[[], object]] = {
     "no list": read_list(b"{}"),
     "truncated list": read_list(b'{"sessions": ['),
     "died": ended(samples.DEAD, *END),
+    **{
+        f"died of {code}": ended(samples.DEAD | {"errorInfo": [{"errorCode": code}]}, *goal)
+        for code in error_codes._FIXES
+        for goal in (END, (["idle"], ["Succeeded"], False))
+    },
     "died before busy": ended(samples.DEAD, *ALL_STATES),
     "cancelled": ended(samples.KILLED, None, ["Succeeded", "Failed"], True),
     "cancelled before": ended(samples.CANCELLED_IN_QUEUE, ["idle", "busy", "shutting_down"], ["Succeeded"], False),
