@@ -23,6 +23,7 @@ def ok(body):
 
 QUEUED = ok(samples.NOT_STARTED)
 READY = {"target_states": {"idle"}}
+GROWING = READY | {"timeout": 6, "poke_interval": 0.05}
 SETTLING = [QUEUED, *[ok(samples.settling("error"))] * 2, ok(samples.CANCELLED_IN_QUEUE)]
 
 # Each option: what the polls show, other options, the option's value; then how the task ends without it, and with it.
@@ -40,11 +41,12 @@ OPTIONS = {
     "never_fail": ([QUEUED, http(404)], {}, True, "up_for_retry", "skipped"),
     "silent_fail": ([QUEUED, http(404), ok(samples.IDLE)], READY, True, "up_for_retry", "success"),
     "poke_interval": ([QUEUED] * 3 + [ok(samples.IDLE)], READY | {"timeout": 3}, 2.5, "success", "failed"),
-    # In four seconds a growing interval makes eleven polls, and one that stays as it is as many as there is time for.
-    "exponential_backoff": ([QUEUED] * 12 + [ok(samples.IDLE)], READY | {"timeout": 4}, True, "success", "failed"),
+    # In six seconds an interval that grows from 0.05 makes seven polls, and one that stays as it is a hundred, or on a
+    # busy machine at least the ten that it takes.
+    "exponential_backoff": ([QUEUED] * 9 + [ok(samples.IDLE)], GROWING, True, "success", "failed"),
     "max_wait": (
-        [QUEUED] * 12 + [ok(samples.IDLE)],
-        READY | {"timeout": 4, "exponential_backoff": True},
+        [QUEUED] * 9 + [ok(samples.IDLE)],
+        GROWING | {"exponential_backoff": True},
         0.01,
         "failed",
         "success",
