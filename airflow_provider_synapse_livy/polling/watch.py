@@ -98,8 +98,7 @@ class Watch(Generic[R]):
             long as it is retried.
         :raises SynapseLivyError: if there is none.
         """
-        clock = asyncio.get_running_loop().time
-        last_at = clock() + (after + retry_timeout if last_after is None else last_after)
+        last_at = asyncio.get_running_loop().time() + (after + retry_timeout if last_after is None else last_after)
         if self._poller is None:
             # The polls of others don't count before the first: a task must have been deferred for a while.
             await asyncio.sleep(after)
@@ -107,14 +106,17 @@ class Watch(Generic[R]):
             self._poller = await self._subscribe(await self._read_connection_in_time(retry_timeout))
         try:
             try:
-                return await self._poll(self._poller, after, retry_timeout, only_changes_for, last_at - clock())
+                snapshot, self._changes = await self._poll(
+                    self._poller, after, retry_timeout, only_changes_for, last_at
+                )
             except SynapseLivyAuthenticationError:
                 if not (poller := await self._subscribe_anew(retry_timeout)):
                     raise
-                return await self._poll(poller, 0.0, retry_timeout, 0.0, last_at - clock())
+                snapshot, self._changes = await self._poll(poller, 0.0, retry_timeout, 0.0, last_at)
         except Exception:
             await self.close()
             raise
+        return snapshot
 
     async def cancel(self, *, retry_timeout: float = 20.0) -> None:
         """
@@ -141,19 +143,18 @@ class Watch(Generic[R]):
                 else:
                     return
 
-    async def _poll(
-        self, poller: Poller, after: float, retry_timeout: float, only_changes_for: float, last_after: float
-    ) -> Snapshot[R]:
+    def _poll(
+        self, poller: Poller, after: float, retry_timeout: float, only_changes_for: float, last_at: float
+    ) -> Awaitable[tuple[Snapshot[R], int]]:
         if self._changes != self._record.changes:  # there was one that this wait has not been told of
             only_changes_for = 0.0
-        snapshot, self._changes = await poller.poll(
+        return poller.poll(
             self._record,
             after=after,
             retry_timeout=retry_timeout,
             only_changes_for=only_changes_for,
-            last_after=max(0.0, last_after),
+            last_after=max(0.0, last_at - asyncio.get_running_loop().time()),
         )
-        return snapshot
 
     async def _read_connection_in_time(self, retry_timeout: float) -> SynapseLivyConnection:
         """Read the connection, for no longer than a poll may take: a secrets backend may hang."""

@@ -239,7 +239,7 @@ class LivyTrigger(BaseTrigger):
             WaitOptions(**self.options),
             started_at=self._started_at(),
             history=[PhaseStart(*phase) for phase in self.history],
-            log=self.log,
+            log=self.logger(),  # the class's, since one for each wait would take a kilobyte
         )
         if self.deadline is None:  # the task starts here
             wait.announce(self.resource.name(*self._ids()))

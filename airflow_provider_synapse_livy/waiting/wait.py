@@ -41,6 +41,12 @@ SETTLE_TIMEOUT = 60.0
 
 _SETTLE_INTERVAL = 5.0
 
+#: How far back zlib looks, in bytes.
+_ZLIB_WINDOW = 2**15
+
+#: Of each kind of record, the first that was kept, as JSON. Others are much like it, and are packed as what differs.
+_samples: dict[type, bytes] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class WaitOptions:
@@ -106,11 +112,11 @@ class Wait(Generic[R]):
 
     @property
     def last_snapshot(self) -> Snapshot[R] | None:
-        """The last snapshot. It is kept compressed: a triggerer may hold thousands of waits."""
+        """The last snapshot. It is kept packed: a triggerer may hold thousands of waits."""
         if self._last is None:
             return None
         model, packed, activity_id = self._last
-        return Snapshot(model.from_dict(json.loads(zlib.decompress(packed))), activity_id)
+        return Snapshot(_unpack(model, packed), activity_id)
 
     @property
     def is_settling(self) -> bool:
@@ -184,8 +190,7 @@ class Wait(Generic[R]):
 
     def _take_in(self, snapshot: Snapshot[R], now: float) -> Verdict:
         record = snapshot.record
-        packed = zlib.compress(json.dumps(record.to_dict()).encode(), level=1)
-        self._last = type(record), packed, snapshot.activity_id
+        self._last = type(record), _pack(record), snapshot.activity_id
         self._log_change(record, now)
         return self.goal.evaluate(record, settled=self._has_settled(record, now))
 
@@ -216,3 +221,15 @@ class Wait(Generic[R]):
         waited = format_duration(timedelta(seconds=now - self.started_at)) or "0 s"
         breakdown = time_breakdown(self.history, record.durations(), now)
         self.log.info("%s is %s. Waited %s%s.", record, record.phase, waited, f" ({breakdown})" if breakdown else "")
+
+
+def _pack(record: Any) -> bytes:
+    text = json.dumps(record.to_dict()).encode()
+    sample = _samples.setdefault(type(record), text[-_ZLIB_WINDOW:])
+    packer = zlib.compressobj(level=1, zdict=sample)
+    return packer.compress(text) + packer.flush()
+
+
+def _unpack(model: Any, packed: bytes) -> Any:
+    text = zlib.decompressobj(zdict=_samples[model]).decompress(packed)
+    return model.from_dict(json.loads(text))

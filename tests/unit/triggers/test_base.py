@@ -55,3 +55,8 @@ def test_restart_delays_no_poll(first_poll_at, delay):
 def test_backstop_is_later_than_any_attempt():
     """Airflow's own limit comes after the last attempt, however long the connection's timeout is."""
     assert BACKSTOP.total_seconds() > MAX_ATTEMPT_SECONDS
+
+
+def test_waits_share_a_logger():
+    """All waits log with one logger: one for each would be most of what a wait takes in a triggerer."""
+    assert trigger()._new_wait().log is trigger()._new_wait().log is SynapseSparkSessionTrigger.logger()

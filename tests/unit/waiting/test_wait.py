@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tracemalloc
 
 import pytest
 
@@ -139,6 +140,33 @@ def test_last_snapshot():
     wait.observe(seen, 1000.0)
     wait.observe(None, 1030.0)
     assert wait.last_snapshot == seen
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_last_snapshots_do_not_mix(monkeypatch, step):
+    """Each wait gets its own last snapshot back, however alike or large the records are that others have kept."""
+    monkeypatch.setattr("airflow_provider_synapse_livy.waiting.wait._samples", {})
+    large = samples.session(log=[str(number) for number in range(20_000)])
+    seen = [snapshot(body) for body in [samples.IDLE, large, *samples.SESSIONS.values()][::step]]
+    waits = [wait_for(END) for _ in seen]
+    for wait, one in zip(waits, seen, strict=True):
+        wait.observe(one, 1000.0)
+    assert [wait.last_snapshot for wait in waits] == seen
+
+
+def test_waits_take_little_memory(caplog):
+    """A wait takes less than a kilobyte, its last snapshot included, since a triggerer may hold thousands of them."""
+    caplog.set_level(logging.WARNING)  # pytest keeps the lines
+    count = 200
+    seen = [snapshot(samples.session(id=number, name=f"session {number}")) for number in range(count)]
+    wait_for(IDLE).observe(seen[0], 1000.0)
+    tracemalloc.start()
+    waits = [wait_for(IDLE) for _ in seen]
+    for wait, one in zip(waits, seen, strict=True):
+        wait.observe(one, 1000.0)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / count < 1024
 
 
 def test_clock_that_is_set_does_not_matter(monkeypatch):
