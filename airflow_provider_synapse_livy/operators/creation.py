@@ -80,7 +80,7 @@ class Creation:
                 if count == _MAX_REQUESTS:
                     raise
             else:
-                self.log.info("Created %s.", record)
+                self.log.info("Created %s, named %s.", record, record.name)
                 # An earlier request that was still at work may have been done by now.
                 return record if count == 1 else self._adopt([record, *self._search_twice({record.id, *ended})])
         raise AssertionError("unreachable")
