@@ -68,12 +68,13 @@ class Creation:
             return self._adopt(active)
         ended = {record.id for record in earlier}
         for count in range(1, _MAX_REQUESTS + 1):
+            self.may_exist = True  # as long as there is no answer, which a task that is killed does not wait for
             try:
                 record = self.hook.create(self.resource, body=with_key(body, self.key)).record
             except SynapseLivyError as error:
                 if not error.may_have_been_processed:
+                    self.may_exist = count > 1
                     raise
-                self.may_exist = True
                 self.log.warning("%s, so it may have been created. Looking for the key %s.", error.event, self.key)
                 if found := self._search_twice(ended):
                     return self._adopt([record for record in found if _is_active(record)] or found)
@@ -87,7 +88,7 @@ class Creation:
 
     def active(self) -> list[Any]:
         """Return what this task has created and what has not ended, nor is about to."""
-        return [record for record in self._search() if _is_active(record)]
+        return [record for record in self._search_twice() if _is_active(record)]
 
     def end(self, record_id: int, *, timeout: float = END_TIMEOUT) -> bool:
         """

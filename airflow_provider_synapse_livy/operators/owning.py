@@ -61,7 +61,7 @@ class OwningOperator(WaitingOperator):
         """
         body = self._body(context)
         _ = self._wait_options, self._goal  # raise what is wrong with them before anything is created
-        with self._answering_for_it():
+        with self._leaving_links(context), self._answering_for_it():
             self._creation = self._new_creation(context)
             task_instance: Any = context.get("ti")
             record = self._creation.find_or_create(body, may_exist=getattr(task_instance, "try_number", 1) > 1)

@@ -317,7 +317,7 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
         if self.session_id in (None, "", "None"):
             self.log.info("There is no session to cancel: none was created.")
             return None
-        with self._gone_is_a_success():
+        with self._leaving_links(context), self._gone_is_a_success():
             record = self._hook.get_spark_session(self.session_id)
             if is_another(record, self.session_id):
                 self.log.info("%s is another one by now: the pool was made anew. Nothing is cancelled.", record)

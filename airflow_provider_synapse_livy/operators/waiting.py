@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import reprlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -314,8 +315,14 @@ class WaitingOperator(WaitingMixin, BaseOperator):
         :param context: Airflow's context of the task.
         """
         resume = super().resume_execution
-        try:
+        with self._leaving_links(context):
             return self._resumed(lambda: resume(next_method, next_kwargs, context), context)
+
+    @contextmanager
+    def _leaving_links(self, context: Context) -> Iterator[None]:
+        """Push the links however the task ends, also if there are none: Airflow asks for them."""
+        try:
+            yield
         finally:
             push_links(context, self._links)
 

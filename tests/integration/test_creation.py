@@ -21,6 +21,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.task_keys import KEY_TAG
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
@@ -247,6 +248,7 @@ def test_failed_wait_leaves_no_session(one_synapse, create, options, scenario, e
     with pytest.raises(error, match=words):
         create(task_instance, tags={"emulator.scenario": scenario}, **options)
     assert task_instance.xcoms["session_id"] == 0
+    assert task_instance.xcoms["spark_session_links"] == {}  # Airflow asks for them, also if there are none
     assert [session["result"] for session in one_synapse.sessions("etl")] != ["Uncertain"]
     one_synapse.assert_nothing_runs()
 
@@ -294,6 +296,34 @@ def test_task_that_is_killed_while_its_request_is_under_way(one_synapse):
     task.on_kill()
     with pytest.raises(AirflowException, match="The task was killed, so Spark session 0 is cancelled"):
         task.execute(context_of(TaskInstance()))
+    one_synapse.assert_nothing_runs()
+
+
+class Terminated(BaseException):
+    """What Airflow 2 raises in the middle of whatever a task is doing that is killed."""
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1])
+def test_task_that_is_killed_by_an_exception_in_its_request(one_synapse, monkeypatch, late):
+    """Airflow 2 breaks a killed task's request off: what the service makes of it is found by the key, and cancelled."""
+    task = operator()
+    create = SynapseLivyHook.create
+    timers = []
+
+    def break_off(*args, **kwargs):
+        timers.append(threading.Timer(late, create, args, kwargs))
+        timers[0].start()
+        if not late:
+            timers[0].join()
+        task.on_kill()
+        raise Terminated
+
+    monkeypatch.setattr(SynapseLivyHook, "create", break_off)
+    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 1.0)
+    with pytest.raises(Terminated):
+        task.execute(context_of(TaskInstance()))
+    timers[0].join()
+    assert len(one_synapse.sessions("etl")) == 1
     one_synapse.assert_nothing_runs()
 
 
