@@ -24,7 +24,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     error_message,
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool, any_request
-from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Resource, named_pool
+from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Resource, pool_name
 from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.transport.retry import Retries
@@ -245,7 +245,7 @@ class SynapseLivyHook(BaseHook):
     def _send_once(
         self, ids: Sequence[object], make: Callable[[Pool], LivyRequest[T]], times: tuple[float, float | None]
     ) -> T:
-        name = self.spark_pool_name or named_pool(ids)
+        name = pool_name(self.spark_pool_name, ids)
         request = make(self._connect(times[0]).pool(name, self.livy_api_version))
         return self._client.send(request, retry_timeout=times[0], longest_announced=times[1])
 
@@ -276,6 +276,18 @@ class SynapseLivyHook(BaseHook):
             livy_api_version=self.livy_api_version,
             is_connection_proved=self._is_connection_proved,
         )
+
+    def twin(self) -> SynapseLivyHook:
+        """Return a hook for the same pool with an HTTP client of its own, for use while this one is in use."""
+        twin = SynapseLivyHook(
+            self.synapse_livy_conn_id,
+            spark_pool_name=self.spark_pool_name,
+            livy_api_version=self.livy_api_version,
+            is_connection_proved=self._is_connection_proved,
+        )
+        if "_connection" in self.__dict__:
+            twin._connection = self._connection
+        return twin
 
     def links(self, session: SparkSession) -> dict[str, str]:
         """

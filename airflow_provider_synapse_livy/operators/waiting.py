@@ -29,7 +29,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyResponseError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.resources import named_pool, validated_id
+from airflow_provider_synapse_livy.livy.resources import pool_name, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.triggers.base import BACKSTOP, BEGIN_ON_WORKER, LivyTrigger, read_event
@@ -97,7 +97,7 @@ class WaitingMixin:
     @property
     def _pool_name(self) -> str | None:
         """The pool that the task is told, or that the record's dict names which it is told as an id."""
-        return self.spark_pool_name or named_pool(getattr(self, name) for name in self.trigger_class.id_fields)
+        return pool_name(self.spark_pool_name, [getattr(self, name) for name in self.trigger_class.id_fields])
 
     def _check_constants(self) -> None:
         """
