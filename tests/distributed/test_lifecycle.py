@@ -151,20 +151,32 @@ def check_end(airflow, synapse, run, timeout=300):
     }  # fmt: skip
 
 
+def triggerers_of(airflow, run):
+    """Return which triggerer has the wait of each of a run's creations, by map index."""
+    found = instances(airflow, run, "life.create")
+    return {index: task["triggerer_job"] and task["triggerer_job"]["id"] for index, task in found.items()}
+
+
 def test_triggerer_that_dies(airflow, synapse, figures, clock):
     """Fifty deferred creations, one of whose two triggerers is killed, go on in the other with their own sessions."""
     run = start(airflow, "sessions", 50)
     wait_until_deferred(airflow, synapse, run)
-    shares = Counter(task["triggerer_job"]["id"] for task in instances(airflow, run, "life.create").values())
-    assert len(shares) == 2, "each triggerer has some"
-    airflow.kill("triggerer-1")
-    time.sleep(20)  # until the other one may have noticed
-    wait_until_polled(synapse, run)
-    assert none_is_cancelled(synapse, run)
-    airflow.start("triggerer-1")
-    wait_for(lambda: airflow.triggerers() == 2 or None, "both triggerers", timeout=120)
+    moved = 0
+    for dying in ("triggerer-1", "triggerer-2"):  # on a busy machine, one of them may have all
+        before = triggerers_of(airflow, run)
+        airflow.kill(dying)
+        time.sleep(20)  # until the other one may have noticed
+        wait_until_polled(synapse, run)
+        after = triggerers_of(airflow, run)
+        moved += sum(before[index] != after[index] for index in before)
+        assert none_is_cancelled(synapse, run)
+        airflow.start(dying)
+        wait_for(lambda: airflow.triggerers() == 2 or None, "both triggerers", timeout=120)
+        if moved:
+            break
+    assert moved
     let_be_ready(synapse, run)
-    figures(**check_end(airflow, synapse, run, 400), shares=sorted(shares.values()), seconds=clock())
+    figures(**check_end(airflow, synapse, run, 400), moved=moved, seconds=clock())
 
 
 def test_triggerer_that_stands_still(airflow, synapse, figures, clock):
@@ -239,7 +251,7 @@ def test_users_who_mark_waiting_creations_failed(airflow, synapse, figures, cloc
         path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/life.create/{index}"
         airflow.call("PATCH", path, json={"new_state": "failed"})
     sessions = all_created(synapse, run)
-    wait_for(lambda: all(session.cancelled_at for session in sessions) or None, "all being cancelled", timeout=60)
+    wait_for(lambda: all(session.cancelled_at for session in sessions) or None, "all being cancelled", timeout=90)
     marked = clock()
     states = wait_until_ended(airflow, run.dag_id, run.run_id, 120)
     assert {states["life.create", index] for index in range(20)} == {"failed"}
