@@ -263,10 +263,11 @@ def test_failed_wait_leaves_no_session(one_synapse, create, options, scenario, e
     one_synapse.assert_nothing_runs()
 
 
-def test_session_that_does_not_end(one_synapse, create, monkeypatch):
+def test_session_that_does_not_end(connect, create, monkeypatch):
     """When a cancelled session does not end, the error says which one may still cost money."""
     monkeypatch.setattr(creation.Creation.end_own, "__kwdefaults__", {"timeout": 0.2})
-    with pytest.raises(SparkSessionCreationError) as caught:
+    with SynapseEmulator(time_scale=1) as synapse, pytest.raises(SparkSessionCreationError) as caught:
+        connect(synapse.airflow_connection("etl"))
         create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
     (note,) = caught.value.__notes__
     assert note.split("\n") == [
@@ -288,8 +289,15 @@ def test_service_that_refuses_the_cancellation(one_synapse, create):
 def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
     """A task that is killed cancels its session, unless it is told not to; a retry then goes on with it."""
     task = operator(cancel_on_kill=cancel_on_kill)
-    timer = threading.Timer(0.2, task.on_kill)
-    timer.start()
+    kill = threading.Thread(target=task.on_kill)
+    find = one_synapse.server.pools.find
+
+    def find_and_kill(*args):
+        if kill.ident is None:  # at the first poll
+            kill.start()
+        return find(*args)
+
+    one_synapse.server.pools.find = find_and_kill
     context = context_of(TaskInstance())
     if cancel_on_kill:
         with pytest.raises(AirflowException, match="The task was killed, so Spark session 0 is cancelled"):
@@ -297,7 +305,7 @@ def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
         one_synapse.assert_nothing_runs()
     else:
         assert task.execute(context)["state"] == "idle"
-    timer.join()
+    kill.join()
 
 
 def test_task_that_is_killed_while_its_request_is_under_way(one_synapse):
