@@ -266,9 +266,10 @@ def test_failed_wait_leaves_no_session(one_synapse, create, options, scenario, e
 def test_session_that_does_not_end(connect, create, monkeypatch):
     """When a cancelled session does not end, the error says which one may still cost money."""
     monkeypatch.setattr(creation.Creation.end_own, "__kwdefaults__", {"timeout": 0.2})
-    with SynapseEmulator(time_scale=1) as synapse, pytest.raises(SparkSessionCreationError) as caught:
+    with SynapseEmulator(time_scale=1) as synapse:
         connect(synapse.airflow_connection("etl"))
-        create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
+        with pytest.raises(SparkSessionCreationError) as caught:
+            create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
     (note,) = caught.value.__notes__
     assert note.split("\n") == [
         "Spark session 0 may still run, and cost money.",
