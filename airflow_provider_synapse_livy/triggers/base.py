@@ -10,7 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
 from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
-from airflow_provider_synapse_livy.airflow_compat.kills import TRIGGERS_ARE_KILLED, was_ended_by_user
+from airflow_provider_synapse_livy.airflow_compat.kills import (
+    TRIGGERS_ARE_KILLED,
+    despite_cancellation,
+    was_ended_by_user,
+)
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseTrigger, TriggerEvent, XCom
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
@@ -117,8 +121,8 @@ class LivyTrigger(BaseTrigger):
         try:
             event = await self._event_of_wait(watch)
         except asyncio.CancelledError:
-            if self.cancel_on_kill and not TRIGGERS_ARE_KILLED and await was_ended_by_user(self.task_instance):
-                await self.on_kill()
+            if self.cancel_on_kill and not TRIGGERS_ARE_KILLED:
+                await despite_cancellation(self._cancel_if_ended_by_user())
             raise
         except SynapseLivyError as error:
             event = self._event({"error": error.to_dict()})
@@ -134,8 +138,14 @@ class LivyTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the record, if the task has created it. Airflow 3.3 calls this when a user ends the deferred task."""
-        if not self.cancel_on_kill:
-            return
+        if self.cancel_on_kill:
+            await despite_cancellation(self._cancel())
+
+    async def _cancel_if_ended_by_user(self) -> None:
+        if await was_ended_by_user(self.task_instance):
+            await self._cancel()
+
+    async def _cancel(self) -> None:
         name = self.resource.name(*self._ids())
         try:
             await self._watch().cancel()
