@@ -23,7 +23,7 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
 from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
-from airflow_provider_synapse_livy.livy.secrets import secrets_in, without_secrets
+from airflow_provider_synapse_livy.livy.secrets import masked, secrets_in, without_secrets
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
@@ -169,6 +169,9 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
     accept_idle_timeout = False
     #: The id of the session, once it is known.
     session_id: int | None = None
+    #: The rendered ``conf``, and what Airflow is shown of it.
+    _settings: Any = None
+    _shown_settings: Any = None
 
     template_fields: Sequence[str] = (*_OPTIONS, *_WAIT_FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {"conf": "json", "tags": "json"}
@@ -220,15 +223,19 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
     def _waits(self) -> bool:
         return self.wait_for_ready
 
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
         """
-        Render the templates, and have what looks like a secret in ``conf`` masked before Airflow shows it.
+        Render the templates, and show Airflow no value of ``conf`` that looks like a secret.
 
-        :param context: Airflow's context of the task.
-        :param jinja_env: what to render with.
+        Airflow 3.0 logs the rendered fields as they are, whatever it has been told to mask. Mapped tasks are rendered
+        by this method alone.
         """
-        super().render_template_fields(context, jinja_env)
+        super()._do_render_template_fields(*args, **kwargs)
         self._mask_secrets(self.conf)
+        if isinstance(self.conf, Mapping):
+            if self.conf != self._shown_settings:  # else they are rendered for the second time
+                self._settings, self._shown_settings = self.conf, masked(self.conf)
+            self.conf = self._shown_settings
 
     def _mask_secrets(self, settings: Any) -> None:
         for secret in secrets_in(settings) if isinstance(settings, Mapping) else ():
@@ -236,6 +243,7 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
 
     def _body(self, context: Context) -> dict[str, Any]:
         options = {name: getattr(self, name) for name in _OPTIONS} | {"name": self.name or _default_name(context)}
+        options["conf"] = self.conf if self._settings is None else self._settings
         settings = SparkSessionOptions.validated(**options).conf
         with_lineage = with_openlineage(
             settings or {},
