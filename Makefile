@@ -69,7 +69,7 @@ test-everywhere:  ## All tests under every set of pins and every Python, and wha
 	-$(MAKE) test SET=prerelease
 
 .PHONY: test-matrix
-test-matrix:  ## Check that all modes end alike, in real Airflows on PostgreSQL; VERSIONS="2.11 3.3" uses fewer
+test-matrix:  ## Check in real Airflows that all modes end alike, and no session is left; VERSIONS="2.11 3.3" uses fewer
 	$(foreach version,$(VERSIONS),$(MAKE) test-outcomes AIRFLOW=$(version) &&) true
 
 .PHONY: test-outcomes
