@@ -108,10 +108,10 @@ LIVES = {
     "killed_finishing": _killed(crash="finishing"),
     # Never an orphan: the wait fails.
     "fails_to_start": Life(
-        "failed/1", "fails_to_start", error="SparkSessionFailedError", words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"
+        "failed/1", "fails_to_start", error="SparkSessionCreationError", words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"
     ),
-    "cancelled": Life("failed/1", "cancelled_while_queued", error="SparkSessionFailedError", words="was cancelled"),
-    "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionTimeoutError", words="timeout of 12 s"),
+    "cancelled": Life("failed/1", "cancelled_while_queued", error="SparkSessionCreationError", words="was cancelled"),
+    "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionCreationError", words="timeout of 12 s"),
     # Airflow 3 has no execution_timeout for what is deferred.
     "execution_timeout": Life("failed/1", ENDLESS, {"execution_timeout": timedelta(seconds=12)}, modes=("worker",)),
     "retried": Life("success/2", options={"retries": 1}, crash="failing", sessions=2),

@@ -470,29 +470,6 @@ def test_trigger_whose_task_can_not_be_asked_for(one_synapse, caplog):
     assert "What has become of the task is not known" in caplog.text
 
 
-@pytest.mark.parametrize("airflow_kills_triggers", [True, False])
-def test_trigger_that_is_cancelled_again_and_again(one_synapse, monkeypatch, airflow_kills_triggers):
-    """Airflow cancels a trigger again each second until it has ended; it cancels its session all the same."""
-
-    async def slow(task_instance):
-        await asyncio.sleep(0.1)
-        return True
-
-    monkeypatch.setattr(base, "TRIGGERS_ARE_KILLED", airflow_kills_triggers)
-    monkeypatch.setattr(base, "was_ended_by_user", slow)
-    trigger = made_again(deferral_of())
-
-    async def cancel_repeatedly():
-        running = asyncio.create_task(trigger.on_kill() if airflow_kills_triggers else event_of(trigger))
-        while not running.done():
-            await asyncio.sleep(0.001)
-            running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-    asyncio.run(cancel_repeatedly())
-    one_synapse.assert_nothing_runs()
-
-
 def test_task_that_goes_on_without_its_xcom(one_synapse):
     """If the id that was noted is lost, a task that goes on after a deferral finds its session by the key."""
     task_instance = TaskInstance()
