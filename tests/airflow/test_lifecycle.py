@@ -136,7 +136,7 @@ def error(story, name, mode):
 
 def key_of(record):
     """Return the key that a session carries in its name."""
-    return re.fullmatch(r"etl_([0-9a-f]{16})", record["name"])[1]
+    return re.fullmatch(r"etl_([0-9a-f]{16}-[0-9]+)", record["name"])[1]
 
 
 def is_ended(record):
@@ -218,7 +218,7 @@ def without_what_differs(value):
         return {key: without_what_differs(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_what_differs(item) for item in value]
-    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+|application_\d+|_[\da-f]{16}$|\b[\da-f]{16}\b", "?", str(value))
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+|application_\d+|_[\da-f]{16}-\d+$|\b[\da-f]{16}\b", "?", str(value))
     return re.sub(r"\.(worker|deferred)", "", text)
 
 

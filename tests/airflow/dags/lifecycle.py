@@ -65,9 +65,9 @@ class MortalOperator(SynapseCreateSparkSessionOperator):
         with recorded(self):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def _own(self, record_id: int) -> None:
+    def _set_id(self, record_id: int | None) -> None:
         self._may_crash("answered")
-        super()._own(record_id)
+        super()._set_id(record_id)
 
     def _raise_if_killed(self) -> None:
         self._may_crash("noted")
