@@ -195,15 +195,15 @@ def test_worker_that_dies_before_it_notes_the_id(synapse, create, fault):
     assert (ids(synapse), posts(synapse)) == (([0], []), 1)
 
 
-def test_first_try_of_another_life(synapse, create):
+def test_first_try_of_another_life(one_synapse, create):
     """A task that was cleared creates another session: its first life has handed the first one on."""
     assert create(TaskInstance())["id"] == 0
     assert create(TaskInstance(try_number=2, max_tries=2))["id"] == 1
-    assert ids(synapse) == ([0, 1], [])
+    assert ids(one_synapse) == ([0, 1], [])
 
 
 @pytest.mark.parametrize("change", [{"task_id": "other"}, {"run_id": "other"}, {"dag_id": "other"}, {"map_index": 3}])
-def test_other_tasks_have_other_sessions(synapse, create, change):
+def test_other_tasks_have_other_sessions(one_synapse, create, change):
     """A retry of one task does not take the session of another."""
     assert create(TaskInstance())["id"] == 0
     assert create(TaskInstance(try_number=2, **change))["id"] == 1
@@ -228,10 +228,10 @@ def test_several_sessions_of_one_task(synapse, create):
     assert ids(synapse) == ([foreign, 1], [by_name, by_tag])
 
 
-def test_session_that_has_ended_is_not_taken(synapse, create):
+def test_session_that_has_ended_is_not_taken(one_synapse, create):
     """A retry does not go on with a session that has ended or is being cancelled, and creates another."""
     create(TaskInstance())
-    synapse.cancel_session("etl", 0)
+    one_synapse.cancel_session("etl", 0)
     assert create(TaskInstance(try_number=2))["id"] == 1
 
 
@@ -357,14 +357,14 @@ def test_signal_that_interrupts_the_request(one_synapse):
     one_synapse.assert_nothing_runs()
 
 
-def test_session_of_a_life_that_was_cleared_while_it_waited(synapse, create):
+def test_session_of_a_life_that_was_cleared_while_it_waited(one_synapse, create):
     """The next life cancels what an earlier one had not handed on, and leaves alone what it had."""
     with pytest.raises(WorkerDied):
         create(dying(TaskInstance()), cancel_on_kill=False, tags={"emulator.scenario": "slow"})
     assert create(TaskInstance(try_number=2, max_tries=2))["id"] == 1
-    assert ids(synapse) == ([1], [0])
+    assert ids(one_synapse) == ([1], [0])
     assert create(TaskInstance(try_number=3, max_tries=3))["id"] == 2
-    assert ids(synapse) == ([1, 2], [0])
+    assert ids(one_synapse) == ([1, 2], [0])
 
 
 def test_second_search_is_made_while_nothing_lives(one_synapse, create, monkeypatch):
