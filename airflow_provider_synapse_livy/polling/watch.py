@@ -135,13 +135,11 @@ class Watch(Generic[R]):
         async with module.shared_client(connection) as client:
             while True:
                 try:
-                    await client.send(request)
+                    return await client.send(request)  # type: ignore[no-any-return]
                 except self._resource.not_found:
-                    return
+                    return None
                 except SynapseLivyError as error:
                     await asyncio.sleep(retries.pause_after(error))
-                else:
-                    return
 
     def _poll(
         self, poller: Poller, after: float, retry_timeout: float, only_changes_for: float, last_at: float

@@ -31,16 +31,10 @@ from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
 from airflow_provider_synapse_livy.triggers import base
 from tests.support.connections import airflow_connection
+from tests.support.sample_options import SIZES
 from tests.support.scripted_server import ScriptedServer, http
 from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
 
-SIZES = {
-    "driver_memory": "28g",
-    "driver_cores": 4,
-    "executor_memory": "28g",
-    "executor_cores": 4,
-    "num_executors": 2,
-}
 PLACES = {"on a worker": False, "deferred": True}
 
 
@@ -470,26 +464,27 @@ def test_trigger_whose_task_can_not_be_asked_for(one_synapse, caplog):
     assert "What has become of the task is not known" in caplog.text
 
 
-def test_task_that_goes_on_without_its_xcom(one_synapse):
-    """If the id that was noted is lost, a task that goes on after a deferral finds its session by the key."""
+def resumed_without_xcom():
+    """Return the context and the event of a task that goes on after a deferral, and whose XComs are lost."""
     task_instance = TaskInstance()
     context = context_of(task_instance)
     with pytest.raises(TaskDeferred) as caught:
         operator(deferrable=True).execute(context)
     event = asyncio.run(event_of(made_again(caught.value)))
     task_instance.xcoms.clear()
+    return context, event
+
+
+def test_task_that_goes_on_without_its_xcom(one_synapse):
+    """If the id that was noted is lost, a task that goes on after a deferral finds its session by the key."""
+    context, event = resumed_without_xcom()
     session = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
     assert session["id"] == 0
 
 
 def test_task_that_goes_on_without_its_xcom_and_without_the_service(one_synapse):
     """If neither the XCom nor the list can be read, the error says that something may still cost money."""
-    task_instance = TaskInstance()
-    context = context_of(task_instance)
-    with pytest.raises(TaskDeferred) as caught:
-        operator(deferrable=True).execute(context)
-    event = asyncio.run(event_of(made_again(caught.value)))
-    task_instance.xcoms.clear()
+    context, event = resumed_without_xcom()
     one_synapse.server.pools.page = None
     with pytest.raises(SynapseLivyError) as failed:
         operator(deferrable=True, spark_pool_name="forbidden").resume_execution(
