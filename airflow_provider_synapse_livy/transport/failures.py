@@ -171,12 +171,19 @@ _UNTRUSTED = _Failure(
 )
 _WRONG_NAME = _Failure("the certificate of {} is for another name.", "check the host, and the proxies in between.")
 
+_NOT_STRICT = _Failure(
+    "the certificate of {} breaks a rule of RFC 5280.",
+    "have it, or the CA's that signs it, issued anew by that rule; Python minds it from 3.13 on.",
+)
+
 #: What is wrong with a certificate that another CA bundle would not mend, by OpenSSL's number of the fault.
 _BAD_CERTIFICATES = {
     9: _Failure("the certificate of {} is not valid yet.", "check this machine's clock."),
     10: _Failure("the certificate of {} has expired.", "have it renewed, or check this machine's clock."),
     62: _WRONG_NAME,
     64: _WRONG_NAME,  # where the host is an address
+    # X509_V_ERR_PATHLEN_INVALID_FOR_NON_CA to X509_V_ERR_EXTENSIONS_REQUIRE_VERSION_3: what X509_STRICT finds.
+    **dict.fromkeys(range(80, 94), _NOT_STRICT),
 }
 
 _THROUGH_PROXY = "{} could not be reached through the proxy."

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 import socket
+import sys
 import time
 import tracemalloc
 
@@ -211,6 +212,15 @@ def test_transports_give_up_bad_certificates(transport, authority, changes, word
         assert server.requests == []
         server.tls = authority.context()
         assert transport.read(to_server(server.url, verify=str(authority.ca_file))).record.state == "idle"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python minds these rules from 3.13 on")
+def test_transports_give_up_certificates_against_rules(transport, authority):
+    """A trusted certificate that a newer Python refuses is an error that says which rule it breaks."""
+    words = r"of https://127\.0\.0\.1:\d+ breaks a rule of RFC 5280\.\nFix: .*anew.*\nOpenSSL says: .*Key Identifier"
+    with ScriptedServer(GOOD, tls=authority.context(bare=True)) as server, when_retried(pytest.fail):
+        with pytest.raises(SynapseLivyConfigurationError, match=words):
+            transport.read(to_server(server.url, verify=str(authority.ca_file)))
 
 
 @pytest.mark.parametrize("mode", MODES)
