@@ -22,7 +22,7 @@ from tests.support.task_runner import TaskInstance, context_of, run_task
 @pytest.fixture
 def synapse(connect):
     """Return a local Synapse whose sessions end a third of a second after they are cancelled."""
-    with SynapseEmulator(time_scale=0.01) as emulator:
+    with SynapseEmulator(time_scale=0.003) as emulator:
         connect(emulator.airflow_connection("etl"))
         yield emulator
 

@@ -49,7 +49,7 @@ class WorkerDied(BaseException):
 @pytest.fixture(params=["newest_first", "oldest_first"])
 def synapse(request, connect):
     """Return a local Synapse whose sessions are ready within a second, for each order of its list."""
-    with SynapseEmulator(time_scale=0.005, list_order=request.param) as emulator:
+    with SynapseEmulator(time_scale=0.002, list_order=request.param) as emulator:
         connect(emulator.airflow_connection("etl"))
         yield emulator
 
@@ -57,7 +57,7 @@ def synapse(request, connect):
 @pytest.fixture
 def one_synapse(connect):
     """Return a local Synapse whose sessions are ready within a second."""
-    with SynapseEmulator(time_scale=0.005) as emulator:
+    with SynapseEmulator(time_scale=0.002) as emulator:
         connect(emulator.airflow_connection("etl"))
         yield emulator
 
@@ -67,6 +67,7 @@ def short_pauses(monkeypatch):
     """Let the pauses between two searches, and between two looks at an end, be short."""
     monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
     monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
+    monkeypatch.setattr(base, "_END_INTERVAL", 0.05)
 
 
 @pytest.fixture(params=PLACES.values(), ids=PLACES)

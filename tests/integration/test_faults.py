@@ -218,9 +218,12 @@ def test_transports_give_up_bad_certificates(transport, authority, changes, word
 def test_transports_give_up_certificates_against_rules(transport, authority):
     """A trusted certificate that a newer Python refuses is an error that says which rule it breaks."""
     words = r"of https://127\.0\.0\.1:\d+ breaks a rule of RFC 5280\.\nFix: .*anew.*\nOpenSSL says: .*Key Identifier"
-    with ScriptedServer(GOOD, tls=authority.context(bare=True)) as server, when_retried(pytest.fail):
-        with pytest.raises(SynapseLivyConfigurationError, match=words):
-            transport.read(to_server(server.url, verify=str(authority.ca_file)))
+    with (
+        ScriptedServer(GOOD, tls=authority.context(bare=True)) as server,
+        when_retried(pytest.fail),
+        pytest.raises(SynapseLivyConfigurationError, match=words),
+    ):
+        transport.read(to_server(server.url, verify=str(authority.ca_file)))
 
 
 @pytest.mark.parametrize("mode", MODES)
