@@ -44,6 +44,7 @@ class Creation:
     :param log: the task's log.
     :param sleep: waits between two searches.
     :param may_exist: whether something may have been created that is not known.
+    :param parent_ids: the ids that lead to the list of what is created.
     """
 
     hook: SynapseLivyHook
@@ -53,6 +54,54 @@ class Creation:
     log: Any
     sleep: Callable[[float], None] = time.sleep
     may_exist: bool = False
+    parent_ids: tuple[int, ...] = ()
+
+    def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Return what to create with this task's key in it.
+
+        :param body: what to create, under the documented names.
+        """
+        return with_key(body, self.key)
+
+    def is_mine(self, item: Mapping[str, Any]) -> bool:
+        """
+        Return whether an item of the list carries this task's key.
+
+        :param item: the item, under the documented names.
+        """
+        return carries_key(item, self.key)
+
+    def is_wanted(self, record: Any) -> bool:
+        """
+        Return whether to go on with what an earlier try has created.
+
+        :param record: what it has created.
+        """
+        return _is_active(record)
+
+    def create(self, body: Mapping[str, Any]) -> Any:
+        """
+        Send the request that creates, once.
+
+        :param body: what to create, with the key in it.
+        :raises SynapseLivyError: if it is refused, or it is not known whether it was created.
+        """
+        return self.hook.create(self.resource, *self.parent_ids, body=body).record
+
+    def cancel(self, record_id: int, **options: float) -> None:
+        """
+        Cancel what this task has created.
+
+        :param record_id: its id.
+        :param options: those of the hook's method.
+        :raises SynapseLivyError: if it can't be cancelled.
+        """
+        self.hook.cancel(self.resource, *self.parent_ids, record_id, **options)
+
+    def name(self, record_id: int) -> str:
+        """Return the name in messages of what this task has created."""
+        return self.resource.name(*self.parent_ids, record_id)
 
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
         """
@@ -64,23 +113,23 @@ class Creation:
         """
         self.may_exist = may_exist
         earlier = self._search_twice() if may_exist else []
-        if active := [record for record in earlier if _is_active(record)]:
-            return self._adopt(active)
+        if wanted := [record for record in earlier if self.is_wanted(record)]:
+            return self._adopt(wanted)
         ended = {record.id for record in earlier}
         for count in range(1, _MAX_REQUESTS + 1):
             try:
-                record = self.hook.create(self.resource, body=with_key(body, self.key)).record
+                record = self.create(self.marked(body))
             except SynapseLivyError as error:
                 if not error.may_have_been_processed:
                     raise
                 self.may_exist = True
                 self.log.warning("%s, so it may have been created. Looking for the key %s.", error.event, self.key)
                 if found := self._search_twice(ended):
-                    return self._adopt([record for record in found if _is_active(record)] or found)
+                    return self._adopt([record for record in found if self.is_wanted(record)] or found)
                 if count == _MAX_REQUESTS:
                     raise
             else:
-                self.log.info("Created %s, named %s.", record, record.name)
+                self.log.info("Created %s, with the key %s.", record, self.key)
                 # An earlier request that was still at work may have been done by now.
                 return record if count == 1 else self._adopt([record, *self._search_twice({record.id, *ended})])
         raise AssertionError("unreachable")
@@ -100,17 +149,17 @@ class Creation:
         deadline = time.monotonic() + timeout
         try:
             if _is_active(self._read(record_id)):
-                self.hook.cancel(self.resource, record_id)
+                self.cancel(record_id)
             while not _has_ended(self._read(record_id)):
                 if time.monotonic() > deadline:
                     return False
                 self.sleep(_END_INTERVAL)
         except self.resource.not_found:
-            self.log.info("%s is gone.", self.resource.name(record_id))
+            self.log.info("%s is gone.", self.name(record_id))
         return True
 
     def _read(self, record_id: int) -> Any:
-        return self.hook.read(self.resource, record_id).record
+        return self.hook.read(self.resource, *self.parent_ids, record_id).record
 
     def _adopt(self, records: Iterable[Any]) -> Any:
         """Return the first of several that carry this task's key, and cancel the others, which are its own, too."""
@@ -118,7 +167,7 @@ class Creation:
         for record in others:
             if _is_active(record):
                 self.log.warning("%s was created for this task as well. It is cancelled.", record)
-                self.hook.cancel(self.resource, record.id)
+                self.cancel(record.id)
         self.log.info("%s was created for this task, which goes on with it.", first)
         return first
 
@@ -133,8 +182,8 @@ class Creation:
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Return what carries this task's key, and was submitted since its life began."""
         found = []
-        for page in self.hook.pages(self.resource):
-            mine = [item for item in page.items.values() if carries_key(item, self.key)]
+        for page in self.hook.pages(self.resource, *self.parent_ids):
+            mine = [item for item in page.items.values() if self.is_mine(item)]
             records = [page.model.from_dict(item) for item in mine if item["id"] not in passed_over]
             found += [record for record in records if self._is_since(_submitted_at(record))]
             if self._is_past(page.items.values()):
@@ -161,7 +210,7 @@ def _has_ended(record: Any) -> bool:
 
 
 def _submitted_at(record: Any) -> datetime | None:
-    return _time(record.scheduler_info and record.scheduler_info.submitted_at)
+    return _time(getattr(getattr(record, "scheduler_info", None), "submitted_at", None))
 
 
 def _time(text: Any) -> datetime | None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException
 from airflow_provider_synapse_livy.airflow_compat.task_state import pull_own_xcom, run_started_at
 from airflow_provider_synapse_livy.livy.errors import error_message
-from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.livy.task_keys import task_key
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
@@ -72,7 +71,7 @@ class OwningOperator(WaitingOperator):
             if self._waits:
                 return self._wait(context)
             self._show_links(context, self._hook.links(record))
-            return without_secrets(record.to_dict())
+            return self._fields(record)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
@@ -93,7 +92,7 @@ class OwningOperator(WaitingOperator):
         """Cancel what was created, if its id is known; if not, the task does when its request has been answered."""
         self._is_killed = True
         if self.cancel_on_kill and self._creation and self._own_id is not None:
-            self._creation.hook.cancel(self._creation.resource, self._own_id, retry_timeout=_KILL_TIMEOUT)
+            self._creation.cancel(self._own_id, retry_timeout=_KILL_TIMEOUT)
             self.log.info("The task was killed, so %s is cancelled.", self._subject)
 
     def _new_creation(self, context: Context) -> Creation:
@@ -101,6 +100,9 @@ class OwningOperator(WaitingOperator):
         parts = ("dag_id", "run_id", "task_id", "map_index", "max_tries")
         # max_tries tells the lives of a task apart: a clearing raises it, and a change of the DAG's retries does not.
         key = task_key(*(getattr(task_instance, name, uuid.uuid4()) for name in parts))
+        return self._creation_with(key, context)
+
+    def _creation_with(self, key: str, context: Context) -> Creation:
         return Creation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)
 
     def _own(self, record_id: int) -> None:
@@ -147,7 +149,7 @@ class OwningOperator(WaitingOperator):
         own_ids = [self._own_id] if self._own_id is not None else []
         if not own_ids and creation.may_exist:
             own_ids = [record.id for record in creation.active()]
-        names = {number: creation.resource.name(number) for number in own_ids}
+        names = {number: creation.name(number) for number in own_ids}
         for name in names.values():
             self.log.info("%s was not handed on, so this task ends it.", name)
         return [name for number, name in names.items() if not creation.end(number)]
