@@ -12,6 +12,8 @@ The exceptions of this package, by what to do about them.
     ├── SparkStatementNotFoundError        no such statement in the session (404)
     ├── SynapseLivyUnavailableError        no response, or a temporary failure: it was retried for minutes
     ├── SynapseLivyResponseError           a response that the Livy API does not document
+    ├── SparkSessionCreationError          the session ended, or was not ready in time: a retry creates another
+    ├── SparkSessionCancellationError      the session has not ended in time, and may still cost money
     ├── SparkSessionFailedError            the session failed; also an AirflowFailException
     ├── SparkSessionTimeoutError           the wait timed out; also an AirflowSensorTimeout
     ├── SparkStatementFailedError          the code failed, or was cancelled: correct the code
@@ -41,6 +43,8 @@ from airflow_provider_synapse_livy.livy.errors import (
 
 __all__ = [
     "InvalidIdError",
+    "SparkSessionCancellationError",
+    "SparkSessionCreationError",
     "SparkSessionFailedError",
     "SparkSessionNotFoundError",
     "SparkSessionTimeoutError",
@@ -56,6 +60,14 @@ __all__ = [
     "SynapseLivyResponseError",
     "SynapseLivyUnavailableError",
 ]
+
+
+class SparkSessionCreationError(SynapseLivyError):
+    """A session that a task has created has ended, or was not ready in time. A retry of the task creates another."""
+
+
+class SparkSessionCancellationError(SynapseLivyError):
+    """A session that was cancelled has not ended in time, and may still cost money."""
 
 
 class SparkSessionFailedError(SynapseLivyError, AirflowFailException):

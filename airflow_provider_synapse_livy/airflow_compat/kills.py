@@ -1,4 +1,4 @@
-"""Whether a user has ended a task that is deferred, which its trigger has to find out before Airflow 3.3."""
+"""Whether a user has ended a task that is deferred, which its trigger has to find out."""
 
 from __future__ import annotations
 
@@ -6,33 +6,48 @@ import logging
 from typing import Any
 
 from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
+from airflow_provider_synapse_livy.airflow_compat.sdk import XCom
 from airflow_provider_synapse_livy.airflow_compat.versions import AIRFLOW_VERSION
 
 __all__ = ["TRIGGERS_ARE_KILLED", "was_ended_by_user"]
 
 log = logging.getLogger(__name__)
 
-#: Whether Airflow calls a trigger's ``on_kill`` when a user ends its task, and only then.
+#: Whether Airflow calls a trigger's ``on_kill`` when a user ends its task. It does so as well when another triggerer
+#: has taken the trigger over.
 TRIGGERS_ARE_KILLED = AIRFLOW_VERSION >= (3, 3)
 
-_DEFERRED = "deferred"
+#: The states that a task has when a user has marked or cleared it, and no other way leads to them from a deferral that
+#: still has its trigger. A cleared task that is scheduled again looks like one that goes on: its next life cleans up.
+_ENDED_BY_USER = ("failed", "skipped", "removed", "None")
 
 
 async def was_ended_by_user(task_instance: Any) -> bool:
     """
-    Return whether a trigger was cancelled since its task is no longer deferred: a user has marked or cleared it.
+    Return whether a trigger was cancelled since a user has marked or cleared its task.
 
-    A triggerer that stops cancels its triggers as well, and leaves the task deferred for another one. In doubt, it is
-    taken for that.
+    Airflow cancels triggers as well when a triggerer stops, or finds that another has taken them over: then the task is
+    still deferred, or has gone on with the other's event. In doubt, nothing was ended.
 
     :param task_instance: the task instance of the trigger.
     """
     try:
-        state = await run_in_airflow_thread(_state_of, task_instance)
+        return await run_in_airflow_thread(_was_ended, task_instance)
     except Exception:
         log.warning("Whether a user has ended the task is not known. Nothing is cancelled.", exc_info=True)
         return False
-    return state != _DEFERRED
+
+
+def _was_ended(task_instance: Any) -> bool:
+    state = _state_of(task_instance)
+    if state == "success":  # marked, or with another triggerer's event, which has handed something on
+        return _return_value(task_instance) is None
+    return state in _ENDED_BY_USER
+
+
+def _return_value(task_instance: Any) -> Any:
+    key = {name: getattr(task_instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+    return XCom.get_one(key="return_value", **key)
 
 
 def _state_of(task_instance: Any) -> str:

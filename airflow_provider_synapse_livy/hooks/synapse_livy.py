@@ -29,7 +29,7 @@ from airflow_provider_synapse_livy.livy.resources import (
     SPARK_SESSION,
     SPARK_STATEMENT,
     Resource,
-    named_pool,
+    pool_name,
     validated_id,
 )
 from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line
@@ -302,7 +302,7 @@ class SynapseLivyHook(BaseHook):
     def _send_once(
         self, ids: Sequence[object], make: Callable[[Pool], LivyRequest[T]], times: tuple[float, float | None]
     ) -> T:
-        name = self.spark_pool_name or named_pool(ids)
+        name = pool_name(self.spark_pool_name, ids)
         request = make(self._connect(times[0]).pool(name, self.livy_api_version))
         return self._client.send(request, retry_timeout=times[0], longest_announced=times[1])
 
@@ -333,6 +333,18 @@ class SynapseLivyHook(BaseHook):
             livy_api_version=self.livy_api_version,
             is_connection_proved=self._is_connection_proved,
         )
+
+    def twin(self) -> SynapseLivyHook:
+        """Return a hook for the same pool with an HTTP client of its own, for use while this one is in use."""
+        twin = SynapseLivyHook(
+            self.synapse_livy_conn_id,
+            spark_pool_name=self.spark_pool_name,
+            livy_api_version=self.livy_api_version,
+            is_connection_proved=self._is_connection_proved,
+        )
+        if "_connection" in self.__dict__:
+            twin._connection = self._connection
+        return twin
 
     def links(self, session: SparkSession) -> dict[str, str]:
         """

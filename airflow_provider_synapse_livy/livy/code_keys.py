@@ -16,7 +16,7 @@ _NAME = "airflow_task_key"
 #: What begins a comment, by the kind of code; all others have Python's.
 _COMMENTS = {"sql": "--", "spark": "//", "scala": "//", "dotnetspark": "//", "csharp": "//"}
 
-_PATTERN = re.compile(rf"^\s*(?:#|--|//) {_NAME}=(\w+)\.([0-9]+)\s*$", re.MULTILINE)
+_PATTERN = re.compile(rf"^\s*(?:#|--|//) {_NAME}=([\w-]+)\.([0-9]+)\s*$", re.MULTILINE)
 
 
 def with_key_in_code(code: str, kind: str, key: str, try_number: int) -> str:

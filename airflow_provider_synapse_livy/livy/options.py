@@ -79,7 +79,9 @@ class SparkSessionOptions(BaseModel):
     :param artifact_id: the Synapse artifact that the session belongs to.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     name: Name
     driver_memory: Memory

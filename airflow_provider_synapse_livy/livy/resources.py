@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
     SparkSessionNotFoundError,
     SparkStatementNotFoundError,
+    SynapseLivyConfigurationError,
     SynapseLivyError,
     error_message,
 )
@@ -41,7 +42,7 @@ __all__ = [
     "SPARK_STATEMENT",
     "Listing",
     "Resource",
-    "named_pool",
+    "pool_name",
     "validated_id",
 ]
 
@@ -236,14 +237,22 @@ def validated_id(value: object, noun: str) -> int:
     raise InvalidIdError(error_message(event, _id_fix(number, noun), f"An id is a whole number from 0 to {_MAX_ID}."))
 
 
-def named_pool(ids: Iterable[object]) -> str | None:
+def pool_name(given: str | None, ids: Iterable[object]) -> str | None:
     """
-    Return the pool that the record's dict names which was given as an id; None if none was.
+    Return the pool that a task is told, or else the one that the record's dict names which was given as an id.
 
-    :param ids: what was given, or rendered.
+    :param given: the pool that the task is told, if it is.
+    :param ids: what was given, or rendered, as ids.
+    :raises SynapseLivyConfigurationError: if the two differ.
     """
     names = (value.get("sparkPoolName") for value in ids if isinstance(value, Mapping))
-    return next((name for name in names if isinstance(name, str) and name), None)
+    named = next((name for name in names if isinstance(name, str) and name), None)
+    if given and named and given.strip().lower() != named.lower():
+        event = f"The record is in pool {one_line(named, 40)}, and spark_pool_name is {one_line(given, 40)}."
+        raise SynapseLivyConfigurationError(
+            error_message(event, "leave spark_pool_name out: the record names its pool.")
+        )
+    return given or named
 
 
 def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in effect)

@@ -10,9 +10,12 @@ __all__ = ["secrets_in", "without_secrets"]
 
 _MASK = "***"
 
-#: As Spark's own spark.redaction.regex, and what storage accounts and OpenLineage's transports call theirs.
+#: As Spark's own spark.redaction.regex and Airflow's own list, and what storage accounts and OpenLineage's transports
+#: call theirs.
 _SECRET_NAME = re.compile(
-    r"secret|passw|token|credential|signature|(api|access|account).?key|connection.?string|\bsas\b", re.IGNORECASE
+    r"secret|passw|passphrase|\bpwd\b|token|credential|signature|authoriz|service.?account|keyfile"
+    r"|(api|access|account|private).?key|connection.?string|\bsas\b",
+    re.IGNORECASE,
 )
 _SECRET_VALUE = re.compile(r"(AccountKey|SharedAccessSignature|SharedAccessKey|password|pwd|sig)\s*=", re.IGNORECASE)
 

@@ -49,7 +49,10 @@ _STATUS_RULES: dict[int, StatusRule] = {
         SynapseLivyUnavailableError, "if this persists, find out what changes the pool or workspace.", True
     ),
     423: StatusRule(SynapseLivyUnavailableError, "if this persists, find out who locked the pool or workspace.", True),
-    429: StatusRule(SynapseLivyUnavailableError, "use a longer poke_interval: the workspace gets too many requests."),
+    429: StatusRule(
+        SynapseLivyUnavailableError,
+        "use longer intervals, or fewer tasks at once: the workspace gets too many requests.",
+    ),
     # Not in any standard: the Livy API of Microsoft Fabric says so that Spark is asked for too much, or too often
     # (https://learn.microsoft.com/fabric/data-engineering/spark-job-concurrency-and-queueing).
     430: StatusRule(SynapseLivyUnavailableError, "use fewer or smaller sessions: Spark's limits are reached."),

@@ -10,25 +10,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KEY_TAG", "carries_key", "task_key", "with_key"]
+__all__ = ["KEY_TAG", "is_of_same_task", "key_of", "task_key", "with_key"]
 
 #: The name of the tag that holds the key.
 KEY_TAG = "airflow_task_key"
+
+_KEY = re.compile(r"_([0-9a-f]{16}-[0-9]+)$")
 
 #: How many characters of a given name are kept, since the longest name that the service takes is not documented.
 _MAX_NAME = 100
 
 
-def task_key(*parts: object) -> str:
+def task_key(*parts: object, life: int) -> str:
     """
     Return the key of one life of a task in one run: the same for all its tries, another one after a clearing.
 
-    :param parts: what makes it unique: DAG, run, task, map index, life.
+    :param parts: what makes the task unique: DAG, run, task, map index.
+    :param life: a number that tells its lives apart.
     """
-    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()
+    return f"{digest[:16]}-{life}"
 
 
 def with_key(body: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -42,12 +47,23 @@ def with_key(body: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {**body, "name": f"{name}_{key}", "tags": {**(body.get("tags") or {}), KEY_TAG: key}}
 
 
-def carries_key(item: Mapping[str, Any], key: str) -> bool:
+def key_of(item: Mapping[str, Any]) -> str | None:
     """
-    Return whether an item of a list was created with a key.
+    Return the key that an item of a list was created with; None if it has none.
 
     :param item: the item, under the documented names.
-    :param key: the key.
     """
     tags = item.get("tags")
-    return str(item.get("name")).endswith(f"_{key}") or (isinstance(tags, Mapping) and tags.get(KEY_TAG) == key)
+    tag = tags.get(KEY_TAG) if isinstance(tags, Mapping) else None
+    found = _KEY.search(str(item.get("name")))
+    return tag if isinstance(tag, str) else found and found[1]
+
+
+def is_of_same_task(key: str | None, other: str) -> bool:
+    """
+    Return whether two keys are of the same task in the same run, in whichever of its lives.
+
+    :param key: one key, if there is one.
+    :param other: the other key.
+    """
+    return key is not None and key.rpartition("-")[0] == other.rpartition("-")[0]

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, error_message
 from airflow_provider_synapse_livy.livy.resources import Resource
-from airflow_provider_synapse_livy.livy.task_keys import carries_key, with_key
+from airflow_provider_synapse_livy.livy.task_keys import is_of_same_task, key_of, with_key
 
 __all__ = ["END_TIMEOUT", "Creation"]
 
@@ -43,7 +43,9 @@ class Creation:
         task's: a run that was deleted and made again has the same key.
     :param log: the task's log.
     :param sleep: waits between two searches.
-    :param may_exist: whether something may have been created that is not known.
+    :param may_exist: whether something may have been created whose id is not known.
+    :param own_id: the id of what was created, once it is known.
+    :param is_stopped: whether the task was killed, so that nothing more is to be created.
     :param parent_ids: the ids that lead to the list of what is created.
     """
 
@@ -54,6 +56,8 @@ class Creation:
     log: Any
     sleep: Callable[[float], None] = time.sleep
     may_exist: bool = False
+    own_id: int | None = None
+    is_stopped: bool = False
     parent_ids: tuple[int, ...] = ()
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,13 +68,13 @@ class Creation:
         """
         return with_key(body, self.key)
 
-    def is_mine(self, item: Mapping[str, Any]) -> bool:
+    def key_of(self, item: Mapping[str, Any]) -> str | None:
         """
-        Return whether an item of the list carries this task's key.
+        Return the key that an item of the list carries; None if it carries none.
 
         :param item: the item, under the documented names.
         """
-        return carries_key(item, self.key)
+        return key_of(item)
 
     def is_wanted(self, record: Any) -> bool:
         """
@@ -80,9 +84,9 @@ class Creation:
         """
         return _is_active(record)
 
-    def create(self, body: Mapping[str, Any]) -> Any:
+    def send(self, body: Mapping[str, Any]) -> Any:
         """
-        Send the request that creates, once.
+        Send the request that creates, once, and return the record.
 
         :param body: what to create, with the key in it.
         :raises SynapseLivyError: if it is refused, or it is not known whether it was created.
@@ -91,7 +95,7 @@ class Creation:
 
     def cancel(self, record_id: int, **options: float) -> None:
         """
-        Cancel what this task has created.
+        Cancel one that this task has created.
 
         :param record_id: its id.
         :param options: those of the hook's method.
@@ -100,7 +104,11 @@ class Creation:
         self.hook.cancel(self.resource, *self.parent_ids, record_id, **options)
 
     def name(self, record_id: int) -> str:
-        """Return the name in messages of what this task has created."""
+        """
+        Return the name of one in messages.
+
+        :param record_id: its id.
+        """
         return self.resource.name(*self.parent_ids, record_id)
 
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
@@ -113,39 +121,81 @@ class Creation:
         """
         self.may_exist = may_exist
         earlier = self._search_twice() if may_exist else []
-        if wanted := [record for record in earlier if self.is_wanted(record)]:
+        if wanted := list(filter(self.is_wanted, earlier)):
             return self._adopt(wanted)
         ended = {record.id for record in earlier}
         for count in range(1, _MAX_REQUESTS + 1):
             try:
-                record = self.create(self.marked(body))
+                record = self._create(body, is_first=count == 1)
             except SynapseLivyError as error:
                 if not error.may_have_been_processed:
                     raise
-                self.may_exist = True
                 self.log.warning("%s, so it may have been created. Looking for the key %s.", error.event, self.key)
                 if found := self._search_twice(ended):
-                    return self._adopt([record for record in found if self.is_wanted(record)] or found)
+                    return self._adopt(list(filter(self.is_wanted, found)) or found)
                 if count == _MAX_REQUESTS:
                     raise
             else:
-                self.log.info("Created %s, with the key %s.", record, self.key)
                 # An earlier request that was still at work may have been done by now.
                 return record if count == 1 else self._adopt([record, *self._search_twice({record.id, *ended})])
         raise AssertionError("unreachable")
 
-    def active(self) -> list[Any]:
-        """Return what this task has created and what has not ended, nor is about to."""
-        return [record for record in self._search() if _is_active(record)]
+    def _create(self, body: Mapping[str, Any], *, is_first: bool) -> Any:
+        """Send the request that creates, once; until it is answered, nobody knows what it has done."""
+        if self.is_stopped:
+            raise SynapseLivyError(error_message(f"No {self.resource.noun} was created: the task was killed."))
+        self.may_exist = True
+        try:
+            record = self.send(self.marked(body))
+        except SynapseLivyError as error:
+            self.may_exist = error.may_have_been_processed or not is_first
+            raise
+        self.own_id = record.id
+        self.log.info("Created %s, with the key %s.", record, self.key)
+        return record
 
-    def end(self, record_id: int, *, timeout: float = END_TIMEOUT) -> bool:
+    def take_up(self) -> None:
         """
-        Cancel what this task has created, and return whether it has ended within the timeout.
+        Go on with what an earlier run of this task has created, if there is any that is active.
 
-        :param record_id: its id.
-        :param timeout: for how many seconds to wait for its end.
-        :raises SynapseLivyError: if it can't be cancelled.
+        :raises SynapseLivyError: if the list can't be read.
         """
+        self.may_exist = True
+        if active := list(filter(_is_active, self._search_twice())):
+            self._adopt(active)
+
+    def end_other_lives(self) -> None:
+        """
+        Cancel what earlier lives of this task have created and not handed on, since it was never ready.
+
+        That is so after a user has cleared the task while it waited, and nobody else may have noticed.
+        """
+        for page in self.hook.pages(self.resource, *self.parent_ids):
+            for item in page.items.values():
+                key = self.key_of(item)
+                if key != self.key and is_of_same_task(key, self.key):
+                    record = page.model.from_dict(item)
+                    if _is_active(record) and _was_never_ready(record) and self._is_since(_submitted_at(record)):
+                        self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
+                        self.cancel(record.id)
+            if self._is_past(page.items.values()):
+                return
+
+    def end_own(self, *, timeout: float = END_TIMEOUT) -> list[str]:
+        """
+        End all that this task has created, and return the names of what has not ended within the timeout.
+
+        :param timeout: for how many seconds to wait for the end of each.
+        :raises SynapseLivyError: if something can't be found or cancelled.
+        """
+        own_ids = [] if self.own_id is None else [self.own_id]
+        if not own_ids and self.may_exist:
+            own_ids = [record.id for record in self._search_twice() if _is_active(record)]
+        return [self.name(number) for number in own_ids if not self._end(number, timeout)]
+
+    def _end(self, record_id: int, timeout: float) -> bool:
+        """Cancel what this task has created, and return whether it has ended within the timeout."""
+        self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
         deadline = time.monotonic() + timeout
         try:
             if _is_active(self._read(record_id)):
@@ -164,6 +214,7 @@ class Creation:
     def _adopt(self, records: Iterable[Any]) -> Any:
         """Return the first of several that carry this task's key, and cancel the others, which are its own, too."""
         first, *others = sorted(records, key=lambda record: record.id)
+        self.own_id = first.id
         for record in others:
             if _is_active(record):
                 self.log.warning("%s was created for this task as well. It is cancelled.", record)
@@ -172,18 +223,18 @@ class Creation:
         return first
 
     def _search_twice(self, passed_over: Collection[int] = ()) -> list[Any]:
+        """Search the list, and once more after a pause if that shows nothing to go on with."""
         found = self._search(passed_over)
-        if not found:
+        if not any(map(self.is_wanted, found)):
             self.sleep(_SEARCH_PAUSE)
             found = self._search(passed_over)
-        self.may_exist = bool(found)
         return found
 
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Return what carries this task's key, and was submitted since its life began."""
         found = []
         for page in self.hook.pages(self.resource, *self.parent_ids):
-            mine = [item for item in page.items.values() if self.is_mine(item)]
+            mine = [item for item in page.items.values() if self.key_of(item) == self.key]
             records = [page.model.from_dict(item) for item in mine if item["id"] not in passed_over]
             found += [record for record in records if self._is_since(_submitted_at(record))]
             if self._is_past(page.items.values()):
@@ -203,6 +254,11 @@ class Creation:
 
 def _is_active(record: Any) -> bool:
     return not record.is_finished and not record.is_cancelling
+
+
+def _was_never_ready(record: Any) -> bool:
+    livy: Any = record.livy_info
+    return record.state != "idle" and not getattr(livy, "idle_at", None)
 
 
 def _has_ended(record: Any) -> bool:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowRescheduleException, TaskDeferred
 from airflow_provider_synapse_livy.airflow_compat.task_state import pull_own_xcom, run_started_at
 from airflow_provider_synapse_livy.livy.errors import error_message
 from airflow_provider_synapse_livy.livy.task_keys import task_key
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
+from airflow_provider_synapse_livy.waiting.goals import Verdict
+from airflow_provider_synapse_livy.waiting.wait import Wait
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
 __all__ = ["OwningOperator"]
 
-#: Seconds to wait, in a task that is killed, until Synapse has taken the cancellation.
+#: For how many seconds a task that is killed retries the cancellation.
 _KILL_TIMEOUT = 20.0
 
 
@@ -35,12 +38,13 @@ class OwningOperator(WaitingOperator):
 
     #: The XCom key of the id, which is pushed as soon as it is known.
     id_key: ClassVar[str]
+    #: Whether to cancel what earlier lives of the task have left before it was ready.
+    ends_other_lives: ClassVar[bool] = True
 
     def __init__(self, *, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cancel_on_kill = cancel_on_kill
         self._creation: Creation | None = None
-        self._own_id: int | None = None
         self._is_killed = False
 
     def _body(self, context: Context) -> dict[str, Any]:
@@ -60,11 +64,13 @@ class OwningOperator(WaitingOperator):
         """
         body = self._body(context)
         _ = self._wait_options, self._goal  # raise what is wrong with them before anything is created
-        with self._answering_for_it():
-            self._creation = self._new_creation(context)
-            task_instance: Any = context.get("ti")
-            record = self._creation.find_or_create(body, may_exist=getattr(task_instance, "try_number", 1) > 1)
-            self._own(record.id)
+        task_instance: Any = context.get("ti")
+        is_first = getattr(task_instance, "try_number", 1) == 1
+        with self._leaving_links(context), self._answering_for_it(context) as creation:
+            if self._waits and not is_first and self.ends_other_lives:
+                creation.end_other_lives()
+            record = creation.find_or_create(body, may_exist=not is_first)
+            self._set_id(record.id)
             if task_instance:
                 task_instance.xcom_push(key=self.id_key, value=record.id)
             self._raise_if_killed()
@@ -81,58 +87,84 @@ class OwningOperator(WaitingOperator):
         :param next_kwargs: what to call it with.
         :param context: Airflow's context of the task.
         """
-        with self._answering_for_it():
-            self._creation = self._new_creation(context)
-            known = pull_own_xcom(context, self.id_key)
-            for number in [known] if known is not None else [record.id for record in self._creation.active()]:
-                self._own(number)
+        with self._answering_for_it(context) as creation:
+            creation.may_exist = True
+            creation.own_id = pull_own_xcom(context, self.id_key)
+            if creation.own_id is None:
+                creation.take_up()
+            self._set_id(creation.own_id)
             return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
-        """Cancel what was created, if its id is known; if not, the task does when its request has been answered."""
+        """
+        Cancel what was created, if its id is known; if not, the task does when its request has been answered.
+
+        Airflow 3 calls this in the midst of whatever the task does, goes on with that, and ends the process five
+        seconds later.
+        """
         self._is_killed = True
-        if self.cancel_on_kill and self._creation and self._own_id is not None:
-            self._creation.cancel(self._own_id, retry_timeout=_KILL_TIMEOUT)
-            self.log.info("The task was killed, so %s is cancelled.", self._subject)
+        creation = self._creation
+        if creation is None or not self.cancel_on_kill:
+            return
+        creation.is_stopped = True
+        if creation.own_id is None:
+            return
+        name = creation.name(creation.own_id)
+        try:
+            twin = dataclasses.replace(creation, hook=creation.hook.twin())
+            twin.cancel(creation.own_id, retry_timeout=_KILL_TIMEOUT)
+        except Exception:
+            self.log.exception("The task was killed, and %s could not be cancelled. It may still cost money.", name)
+        else:
+            self.log.info("The task was killed, so %s is cancelled.", name)
 
     def _new_creation(self, context: Context) -> Creation:
         task_instance: Any = context.get("ti")
-        parts = ("dag_id", "run_id", "task_id", "map_index", "max_tries")
-        # max_tries tells the lives of a task apart: a clearing raises it, and a change of the DAG's retries does not.
-        key = task_key(*(getattr(task_instance, name, uuid.uuid4()) for name in parts))
+        parts = (getattr(task_instance, name, uuid.uuid4()) for name in ("dag_id", "run_id", "task_id", "map_index"))
+        # A clearing sets max_tries to the number of the last try and the retries from then on, so it tells the lives of
+        # a task apart, unless the DAG's retries were lowered in between. It outlasts a change of them within a life.
+        key = task_key(*parts, life=getattr(task_instance, "max_tries", 0) or 0)
         return self._creation_with(key, context)
 
     def _creation_with(self, key: str, context: Context) -> Creation:
         return Creation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)
 
-    def _own(self, record_id: int) -> None:
-        self._own_id = record_id
+    def _set_id(self, record_id: int | None) -> None:
         setattr(self, self.trigger_class.id_fields[-1], record_id)
 
+    def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
+        self._raise_if_killed()
+        return super()._poll(context, wait)
+
     def _raise_if_killed(self) -> None:
-        """End the task if it was killed while its request was under way (Airflow 3 goes on after ``on_kill``)."""
+        """End the task if it was killed: Airflow 3 goes on after ``on_kill``."""
         if self._is_killed and self.cancel_on_kill:
             raise AirflowException(f"The task was killed, so {self._subject} is cancelled.")
 
     @contextmanager
-    def _answering_for_it(self) -> Iterator[None]:
+    def _answering_for_it(self, context: Context) -> Iterator[Creation]:
+        """End what was created and not handed on, however the task ends, but for a deferral."""
+        creation = self._creation = self._new_creation(context)
         try:
-            yield
-        except Exception as error:
-            self._cancel_all(error)
+            yield creation
+        except (TaskDeferred, AirflowRescheduleException):
             raise
-        except BaseException as error:  # a deferral, too
-            if self._is_killed and self.cancel_on_kill:
-                self._cancel_all(error)
+        except Exception as error:
+            self._end_own(creation, error)
+            raise
+        except BaseException as error:  # a signal, or execution_timeout, after which Airflow calls on_kill
+            if self.cancel_on_kill:
+                self._end_own(creation, error)
             raise
 
-    def _cancel_all(self, error: BaseException) -> None:
-        """Cancel what this task has created and not handed on, and note on the error what may still cost money."""
-        noun = self.trigger_class.resource.noun
-        what = self._subject if self._own_id is not None else f"A {noun} that this task may have created"
+    def _end_own(self, creation: Creation, error: BaseException) -> None:
+        """End what this task has created, and note on the error what may still cost money."""
         try:
-            alive = self._end_all()
+            alive = creation.end_own()
         except Exception as problem:
+            noun = self.trigger_class.resource.noun
+            own_id = creation.own_id
+            what = f"A {noun} that this task may have created" if own_id is None else creation.name(own_id)
             self.log.exception("%s could not be cancelled.", what)
             alive = [f"{what} ({type(problem).__name__})"]
         if alive:
@@ -140,19 +172,6 @@ class OwningOperator(WaitingOperator):
             message = error_message(event, "cancel it in Synapse Studio > Monitor > Apache Spark applications.")
             self.log.error("%s", message)
             error.add_note(message)
-
-    def _end_all(self) -> list[str]:
-        """End what this task has created, and return the names of what has not ended in time."""
-        creation = self._creation
-        if creation is None:
-            return []
-        own_ids = [self._own_id] if self._own_id is not None else []
-        if not own_ids and creation.may_exist:
-            own_ids = [record.id for record in creation.active()]
-        names = {number: creation.name(number) for number in own_ids}
-        for name in names.values():
-            self.log.info("%s was not handed on, so this task ends it.", name)
-        return [name for number, name in names.items() if not creation.end(number)]
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return super()._trigger_kwargs() | {"cancel_on_kill": self.cancel_on_kill}

@@ -16,9 +16,9 @@ from airflow_provider_synapse_livy.airflow_compat.openlineage import (
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator
 from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.exceptions import (
-    SparkSessionFailedError,
+    SparkSessionCancellationError,
+    SparkSessionCreationError,
     SparkSessionNotFoundError,
-    SparkSessionTimeoutError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
@@ -27,6 +27,7 @@ from airflow_provider_synapse_livy.livy.secrets import secrets_in, without_secre
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
+from airflow_provider_synapse_livy.waiting.operator_goals import EndedGoal, ReadyGoal
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
@@ -153,15 +154,14 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
         ``[openlineage] spark_inject_parent_job_info`` by default.
     :param openlineage_inject_transport_info: whether to tell it where to send its events; Airflow's
         ``[openlineage] spark_inject_transport_info`` by default.
-    :raises SparkSessionFailedError: if the session ended before it was ready.
-    :raises SparkSessionTimeoutError: if it was not ready in time.
+    :raises SparkSessionCreationError: if the session ended before it was ready, or was not ready in time.
     :raises SynapseLivyError: if it can't be created or read. The kinds are in
         :mod:`airflow_provider_synapse_livy.exceptions`.
     """
 
     trigger_class = SynapseSparkSessionTrigger
-    failed_error = SparkSessionFailedError
-    timeout_error = SparkSessionTimeoutError
+    failed_error = SparkSessionCreationError
+    timeout_error = SparkSessionCreationError
     id_key = "session_id"
 
     target_states = ("idle",)
@@ -220,15 +220,16 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
     def _waits(self) -> bool:
         return self.wait_for_ready
 
-    def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
-        """
-        Render the templates, and have what looks like a secret in ``conf`` masked before Airflow shows it.
+    @property
+    def _goal(self) -> ReadyGoal:
+        return ReadyGoal(frozenset(self.target_states), frozenset(self.accepted_results), self.accept_idle_timeout)
 
-        :param context: Airflow's context of the task.
-        :param jinja_env: what to render with.
-        """
-        super().render_template_fields(context, jinja_env)
-        self._mask_secrets(self.conf)
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        """Render the templates, of a mapped task as well, and mask what looks like a secret before Airflow shows it."""
+        try:
+            super()._do_render_template_fields(*args, **kwargs)
+        finally:
+            self._mask_secrets(self.conf)
 
     def _mask_secrets(self, settings: Any) -> None:
         for secret in secrets_in(settings) if isinstance(settings, Mapping) else ():
@@ -278,14 +279,14 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
         ``[operators] default_deferrable`` by default.
     :param livy_api_version: the version of the Livy API; None for the connection's.
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
-    :raises SparkSessionTimeoutError: if the session has not ended in time; it may still cost money.
+    :raises SparkSessionCancellationError: if the session has not ended in time; it may still cost money.
     :raises SynapseLivyError: if it can't be cancelled or read. The kinds are in
         :mod:`airflow_provider_synapse_livy.exceptions`.
     """
 
     trigger_class = SynapseSparkSessionTrigger
-    failed_error = SparkSessionFailedError
-    timeout_error = SparkSessionTimeoutError
+    failed_error = SparkSessionCancellationError
+    timeout_error = SparkSessionCancellationError
 
     target_states = None
     accepted_results = ("Succeeded", "Failed", "Cancelled")
@@ -317,7 +318,7 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
         if self.session_id in (None, "", "None"):
             self.log.info("There is no session to cancel: none was created.")
             return None
-        with self._gone_is_a_success():
+        with self._leaving_links(context), self._gone_is_a_success():
             record = self._hook.get_spark_session(self.session_id)
             if is_another(record, self.session_id):
                 self.log.info("%s is another one by now: the pool was made anew. Nothing is cancelled.", record)
@@ -326,22 +327,28 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
             if record.is_finished and not record.is_settling:
                 self.log.info("%s has ended already.", record)
                 return without_secrets(record.to_dict())
-            if not (record.is_cancelling or record.is_finished):
+            is_retry = getattr(context.get("ti"), "try_number", 1) > 1  # a cancellation was seen to have no effect
+            if not record.is_finished and (is_retry or not record.is_cancelling):
                 self._hook.cancel_spark_session(self.session_id)
                 self.log.info("Cancelled %s, which was %s.", record, record.phase)
             return self._wait(context) if self.wait_for_termination else without_secrets(record.to_dict())
         return None
 
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
-        End the task as the trigger's event says.
+        Go on after a deferral: a session that is gone by then has ended.
 
+        :param next_method: the method to go on with.
+        :param next_kwargs: what to call it with.
         :param context: Airflow's context of the task.
-        :param event: the event.
         """
         with self._gone_is_a_success():
-            return super().execute_complete(context, event)
-        return {}
+            return super().resume_execution(next_method, next_kwargs, context)
+        return None
+
+    @property
+    def _goal(self) -> EndedGoal:
+        return EndedGoal(None, frozenset(self.accepted_results), self.accept_idle_timeout)
 
     @contextmanager
     def _gone_is_a_success(self) -> Iterator[None]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_synapse_livy.airflow_compat.task_state import run_started_at
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
-    SparkSessionTimeoutError,
     SparkStatementFailedError,
     SparkStatementLostError,
+    SparkStatementTimeoutError,
 )
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 from airflow_provider_synapse_livy.livy.code_keys import key_in_code, with_key_in_code
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyConfigurationError,
-    SynapseLivyError,
     SynapseLivyResponseError,
     error_message,
 )
@@ -28,8 +28,9 @@ from airflow_provider_synapse_livy.models import SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.statements import OUTPUT_LIMIT, StatementMixin
-from airflow_provider_synapse_livy.waiting.goals import SessionGoal, Verdict
+from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
+from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
@@ -81,6 +82,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
 
     failed_error = SparkStatementFailedError
     id_key = "statement_id"
+    ends_other_lives = False
 
     #: The id of the statement, once it is known.
     statement_id: int | None = None
@@ -130,12 +132,18 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
         return {"code": self.code, "kind": str(self.kind).strip()}
 
     def _creation_with(self, key: str, context: Context) -> Creation:
-        creation = _StatementCreation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)
-        creation.parent_ids = (validated_id(self.session_id, SPARK_SESSION.noun),)
-        creation.try_number = getattr(context.get("ti"), "try_number", 1)
-        creation.ready_within = self._wait_options.timeout
-        creation.interval = self._wait_options.poke_interval
-        return creation
+        task_instance: Any = context.get("ti")
+        return _StatementCreation(
+            self._hook,
+            self.trigger_class.resource,
+            key,
+            run_started_at(context),
+            self.log,
+            parent_ids=(validated_id(self.session_id, SPARK_SESSION.noun),),
+            try_number=getattr(task_instance, "try_number", 1),
+            ready_within=self._wait_options.timeout,
+            interval=self._wait_options.poke_interval,
+        )
 
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
         if verdict is Verdict.FAILURE and snapshot and snapshot.record.is_settling:  # it has run, but how is not known
@@ -144,44 +152,50 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
         return super()._finish(context, verdict, snapshot)
 
 
+@dataclass
 class _StatementCreation(Creation):
-    """The creation of a statement, whose key stands in its code."""
+    """
+    The creation of a statement, whose key stands in its code, with the number of the try.
 
-    try_number = 1
-    ready_within = 0.0
-    interval = 5.0
+    :param try_number: the number of the task's try.
+    :param ready_within: for how many seconds to wait until the session takes code.
+    :param interval: seconds between two looks at a session that does not.
+    """
+
+    try_number: int = 1
+    ready_within: float = 0.0
+    interval: float = 5.0
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, "code": with_key_in_code(body["code"], body["kind"], self.key, self.try_number)}
 
-    def is_mine(self, item: Mapping[str, Any]) -> bool:
+    def key_of(self, item: Mapping[str, Any]) -> str | None:
         found = key_in_code(item.get("code"))
-        return found is not None and found[0] == self.key and found[1] <= self.try_number
+        return found[0] if found and found[1] <= self.try_number else None
 
     def is_wanted(self, record: SparkStatement) -> bool:
         """Return whether the code runs, or has run without an error: what failed is run again by a retry."""
         return record.has_succeeded or record.is_settling or super().is_wanted(record)
 
-    def create(self, body: Mapping[str, Any]) -> Any:
+    def send(self, body: Mapping[str, Any]) -> Any:
         """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""
         deadline = time.monotonic() + self.ready_within
         while True:
             try:
-                return super().create(body)
+                return super().send(body)
             except SynapseLivyResponseError as refusal:
                 if refusal.status != 400 or "is not running" not in str(refusal):
                     raise
-                self._wait_until_ready(refusal, deadline)
+                self._wait_until_ready(deadline)
 
-    def _wait_until_ready(self, refusal: SynapseLivyError, deadline: float) -> None:
+    def _wait_until_ready(self, deadline: float) -> None:
         session = self.hook.read(SPARK_SESSION, *self.parent_ids)
-        goal = SessionGoal.validated({"idle"}, {"Succeeded"}, False)
+        goal = ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)
         if session.record.is_finished or session.record.is_cancelling:
             raise SparkSessionFailedError(describe_failure(session, goal), record=session.record)
-        if session.record.is_ready:  # as if it were not: it says so and refuses
-            self.log.info("%s.", refusal.event)
         if time.monotonic() > deadline:
-            words = describe_timeout(session, goal, "timeout", self.ready_within)
-            raise SparkSessionTimeoutError(words, record=session.record)
+            raise SparkStatementTimeoutError(
+                describe_timeout(session, goal, "timeout", self.ready_within), record=session.record
+            )
         self.log.info("%s is %s, and takes no code yet.", session.record, session.record.phase)
         self.sleep(self.interval)

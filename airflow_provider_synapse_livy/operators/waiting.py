@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import reprlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyResponseError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.resources import named_pool, validated_id
+from airflow_provider_synapse_livy.livy.resources import pool_name, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.triggers.base import BACKSTOP, BEGIN_ON_WORKER, LivyTrigger, read_event
@@ -96,7 +97,7 @@ class WaitingMixin:
     @property
     def _pool_name(self) -> str | None:
         """The pool that the task is told, or that the record's dict names which it is told as an id."""
-        return self.spark_pool_name or named_pool(getattr(self, name) for name in self.trigger_class.id_fields)
+        return pool_name(self.spark_pool_name, [getattr(self, name) for name in self.trigger_class.id_fields])
 
     def _check_constants(self) -> None:
         """
@@ -317,8 +318,14 @@ class WaitingOperator(WaitingMixin, BaseOperator):
         :param context: Airflow's context of the task.
         """
         resume = super().resume_execution
-        try:
+        with self._leaving_links(context):
             return self._resumed(lambda: resume(next_method, next_kwargs, context), context)
+
+    @contextmanager
+    def _leaving_links(self, context: Context) -> Iterator[None]:
+        """Push the links however the task ends, also if there are none: Airflow asks for them."""
+        try:
+            yield
         finally:
             push_links(context, self._links)
 

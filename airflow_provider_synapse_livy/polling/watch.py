@@ -17,7 +17,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     error_message,
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest
-from airflow_provider_synapse_livy.livy.resources import Resource, named_pool, validated_id
+from airflow_provider_synapse_livy.livy.resources import Resource, pool_name, validated_id
 from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
 from airflow_provider_synapse_livy.transport.retry import Retries
@@ -143,7 +143,7 @@ class Watch(Generic[R]):
         module = await asyncio.to_thread(
             importlib.import_module, "airflow_provider_synapse_livy.transport.async_client"
         )
-        pool = connection.pool(self._spark_pool_name or named_pool(self._ids), self._livy_api_version)
+        pool = connection.pool(pool_name(self._spark_pool_name, self._ids), self._livy_api_version)
         request = make(pool, *self._ids)
         retries = Retries(retry_timeout, retry_timeout, request)
         async with module.shared_client(connection) as client:
@@ -195,7 +195,7 @@ class Watch(Generic[R]):
         # Off the event loop, which would stand still for a quarter of a second: this loads aiohttp.
         module = await asyncio.to_thread(importlib.import_module, "airflow_provider_synapse_livy.polling.poller")
         *parent_ids, record_id = (validated_id(value, self._resource.noun) for value in self._ids)
-        pool = connection.pool(self._spark_pool_name or named_pool(self._ids), self._livy_api_version)
+        pool = connection.pool(pool_name(self._spark_pool_name, self._ids), self._livy_api_version)
         key = module.PollerKey(connection, pool, self._resource, tuple(parent_ids))
         key.request(record_id)  # raises what is wrong with the parts of the path
         pollers = _pollers.setdefault(asyncio.get_running_loop(), {})

@@ -36,7 +36,8 @@ class TokenCache:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        self._lock = threading.Lock()
+        # Reentrant, since Airflow calls on_kill from a signal's handler, in the midst of whatever the task does.
+        self._lock = threading.RLock()
         self._held: _HeldToken | None = None
 
     def fresh_token(self) -> str | None:

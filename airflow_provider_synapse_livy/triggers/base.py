@@ -33,6 +33,10 @@ BEGIN_ON_WORKER = {"begin": "on a worker"}
 #: attempt, which may begin right before the timeout, has ended by then.
 BACKSTOP = timedelta(seconds=MAX_ATTEMPT_SECONDS + 60)
 
+#: For how many seconds the end of what was cancelled is waited for, and how many are between two polls.
+_END_TIMEOUT = 25.0
+_END_INTERVAL = 2.0
+
 #: Airflow may fail a task whose trigger fires within about five seconds of the deferral (apache/airflow#71580).
 _RACE_SECONDS = 5.0
 
@@ -117,7 +121,7 @@ class LivyTrigger(BaseTrigger):
         try:
             event = await self._event_of_wait(watch)
         except asyncio.CancelledError:
-            if self.cancel_on_kill and not TRIGGERS_ARE_KILLED and await was_ended_by_user(self.task_instance):
+            if not TRIGGERS_ARE_KILLED:
                 await self.on_kill()
             raise
         except SynapseLivyError as error:
@@ -133,16 +137,26 @@ class LivyTrigger(BaseTrigger):
         yield event
 
     async def on_kill(self) -> None:
-        """Cancel the record, if the task has created it. Airflow 3.3 calls this when a user ends the deferred task."""
-        if not self.cancel_on_kill:
+        """
+        Cancel what the task has created, if a user has ended the task. Airflow calls this from 3.3 on.
+
+        It waits for the end for a while, for which Airflow allows half a minute.
+        """
+        if not self.cancel_on_kill or not await was_ended_by_user(self.task_instance):
             return
         name = self.resource.name(*self._ids())
         try:
-            await self._watch().cancel()
+            async with asyncio.timeout(_END_TIMEOUT), self._watch() as watch:
+                await watch.cancel()
+                self.log.info("A user has ended the task, so %s is cancelled.", name)
+                while not (await watch.poll(after=_END_INTERVAL)).record.is_finished:
+                    pass
+        except self.resource.not_found:
+            self.log.info("%s is gone.", name)
+        except TimeoutError:
+            self.log.warning("%s was not seen to end. It may still cost money.", name)
         except Exception:
-            self.log.exception("%s could not be cancelled. It may still run, and cost money.", name)
-        else:
-            self.log.info("A user has ended the task, so %s is cancelled.", name)
+            self.log.exception("%s could not be cancelled. It may still cost money.", name)
 
     def get_template_env(self, dag: Any = None) -> Any:
         """

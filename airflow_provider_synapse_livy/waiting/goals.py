@@ -185,8 +185,6 @@ class SessionGoal:
         :param record: the session as it was last seen.
         :param option: the task's option that limits the wait.
         """
-        if record.is_cancelling:
-            return "cancel it in Synapse Studio, or ask Azure's support: it may still cost money."
         if self.target_states is None and record.state in (LivyState.IDLE, LivyState.BUSY):
             return 'set target_states={"idle"} to wait until it is ready; a session does not end by itself.'
         return f"raise {option} if it only needs more time."

@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 from airflow import __version__ as airflow_version
 
+from tests.airflow.lives import CASES, LIVES, pool_of
+from tests.airflow.lives import MODES as TWO
 from tests.airflow.outcomes import MODES
+from tests.airflow.pools import LifecycleSynapse
 from tests.airflow.services import RealAirflow, postgres
 from tests.airflow.synapse import TimedSynapse
 from tests.support.connections import airflow_connection
 from tests.support.project import PROJECT
+
+#: The value of a setting of Spark's, which Airflow has no reason to mask.
+SECRET = "hunter2222"
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,12 +31,26 @@ def synapse():
 
 
 @pytest.fixture(scope="session")
-def airflow(synapse, tmp_path_factory):
-    """Return an Airflow that has run all DAGs to their ends."""
+def lifecycle_synapse(tmp_path_factory):
+    """Return the emulator that creates the sessions of the lifecycle's DAGs."""
+    notes = tmp_path_factory.mktemp("notes")
+    answers = {pool_of(name, mode): LIVES[name].answer for name, mode in CASES if LIVES[name].answer is not None}
+    others = [pool_of("restarts", "deferred"), *(pool_of(name, mode) for name in ("teardown", "twice") for mode in TWO)]
+    with LifecycleSynapse(answers, [*(pool_of(*case) for case in CASES), *others], notes) as emulator:
+        emulator.notes = notes
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def real_airflow(synapse, lifecycle_synapse, tmp_path_factory):
+    """Return an Airflow that runs, and has run nothing yet."""
     errors = tmp_path_factory.mktemp("errors")
     env = {
         "AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT": airflow_connection(synapse.url),
+        "AIRFLOW_CONN_LIFECYCLE": lifecycle_synapse.airflow_connection("nobodys"),
+        "AIRFLOW_VAR_SPARK_SETTING": SECRET,
         "MATRIX_ERRORS": str(errors),
+        "LIFECYCLE_NOTES": str(lifecycle_synapse.notes),
         "PYTHONPATH": str(PROJECT),
     }
     home = Path(os.environ["AIRFLOW_HOME"]).with_name(f"matrix-{airflow_version}")
@@ -39,7 +59,13 @@ def airflow(synapse, tmp_path_factory):
         airflow = RealAirflow(home, HERE / "dags", database, env)
         airflow.errors = errors
         with airflow.running():
-            dags = [f"waits_{mode}" for mode in MODES]
-            airflow.run_dags(*dags, "starts", conf={"session_id": 12}, timeout=1500)
-            airflow.clear("starts", "cleared", timeout=300)
-        yield airflow
+            yield airflow
+
+
+@pytest.fixture(scope="session")
+def airflow(real_airflow):
+    """Return an Airflow that has run all DAGs of waits to their ends."""
+    dags = [f"waits_{mode}" for mode in MODES]
+    real_airflow.run_dags(*dags, "starts", conf={"session_id": 12}, timeout=1500)
+    real_airflow.clear("starts", "cleared", timeout=300)
+    return real_airflow

@@ -7,7 +7,8 @@ import pytest
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.exceptions import (
     InvalidIdError,
-    SparkSessionTimeoutError,
+    SparkSessionCancellationError,
+    SynapseLivyConfigurationError,
     SynapseLivyPermissionError,
 )
 from airflow_provider_synapse_livy.operators.spark_session import (
@@ -83,17 +84,28 @@ def test_session_that_is_gone(synapse, cancel):
     assert deletions(synapse) == 0
 
 
-def test_session_that_is_gone_while_it_is_waited_for(synapse, cancel):
-    """A session whose pool is deleted after the cancellation is a success."""
+def test_session_that_is_gone_while_it_is_waited_for(synapse, cancel, monkeypatch):
+    """A session whose pool is deleted after the cancellation is a success, wherever the task waits."""
     synapse.create_session("etl", age=60)
-    pools, cancelled = synapse.server.pools, synapse.server.pools.find("etl", 0)
-    find = pools.find
+    find = synapse.server.pools.find
+    polls = []
 
-    def find_until_cancelled(pool, number):
-        return None if cancelled.cancelled_at and deletions(synapse) else find(pool, number)
+    def find_for_a_while(pool, number):
+        polls.append(number)
+        return (
+            find(pool, number) if len(polls) < 4 else None
+        )  # the first poll, the cancellation, the poll before a wait
 
-    pools.find = find_until_cancelled
-    assert not cancel(0)
+    synapse.server.pools.find = find_for_a_while
+    assert cancel(0) is None
+    assert len(polls) == 4
+
+
+def test_contradicting_pools(synapse, cancel):
+    """A session's dict and a pool that contradict each other are refused before any request."""
+    with pytest.raises(SynapseLivyConfigurationError, match="The record is in pool ml, and spark_pool_name is etl"):
+        cancel({"id": 0, "sparkPoolName": "ml"}, spark_pool_name="etl")
+    assert synapse.recorded_requests == []
 
 
 def test_cancelling_twice(synapse, cancel):
@@ -124,7 +136,9 @@ def test_another_session_with_the_same_id(synapse, cancel):
 def test_session_that_does_not_end(synapse, cancel):
     """When the session does not end, the error says that it may still cost money."""
     synapse.create_session("etl", "refuses_to_end", age=60)
-    with pytest.raises(SparkSessionTimeoutError, match=r"(?s)had not ended within.*Fix: .*it may still cost money"):
+    with pytest.raises(
+        SparkSessionCancellationError, match=r"(?s)had not ended within.*Fix: .*it may still cost money"
+    ):
         cancel(0, timeout=0.3)
 
 

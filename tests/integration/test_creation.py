@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import signal
 import threading
+import time
 
 import pytest
 
-from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, TaskDeferred
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.exceptions import (
-    SparkSessionFailedError,
-    SparkSessionTimeoutError,
+    SparkSessionCreationError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
@@ -39,7 +41,11 @@ PLACES = {"on a worker": False, "deferred": True}
 
 
 class WorkerDied(BaseException):
-    """What a worker that is killed at once looks like from within: nothing that it would still do is done."""
+    """
+    What a worker that is killed at once looks like from within, in a task that cancels nothing when it is killed.
+
+    ``tests/airflow`` and ``tests/distributed`` have workers that are killed.
+    """
 
 
 @pytest.fixture(params=["newest_first", "oldest_first"])
@@ -125,7 +131,8 @@ def test_request_that_is_always_lost(connect, create):
         connect(airflow_connection(server.url))
         with pytest.raises(SynapseLivyUnavailableError, match="New Spark session in pool etl: Synapse answered 503"):
             create()
-    assert [line.split()[0] for line in server.requests] == ["POST", "GET", "GET"] * 3
+    # The last two are the search of a task that fails for what it may leave behind.
+    assert [line.split()[0] for line in server.requests] == [*["POST", "GET", "GET"] * 3, "GET", "GET"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def test_worker_that_dies_before_it_notes_the_id(synapse, create, fault):
     if fault is not None:
         synapse.fail_after(fault)
     with pytest.raises(WorkerDied):
-        create(dying(TaskInstance()))
+        create(dying(TaskInstance()), cancel_on_kill=False)
     assert create(TaskInstance(try_number=2))["id"] == 0
     assert (ids(synapse), posts(synapse)) == (([0], []), 1)
 
@@ -227,16 +234,16 @@ def test_session_that_has_ended_is_not_taken(synapse, create):
 def test_search_reads_all_pages(synapse, create):
     """The session is found among hundreds, of which the newest came later."""
     with pytest.raises(WorkerDied):
-        create(dying(TaskInstance()))
+        create(dying(TaskInstance()), cancel_on_kill=False)
     for _ in range(100):
         synapse.create_session("etl")
     assert create(TaskInstance(try_number=2))["id"] == 0
 
 
 FAILURES = {
-    "timeout": ({"timeout": 0.2}, "slow", SparkSessionTimeoutError, "had not been idle within the task's timeout"),
-    "failure": ({}, "fails_to_start", SparkSessionFailedError, "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"),
-    "cancellation": ({}, "cancelled_while_queued", SparkSessionFailedError, "was cancelled before it had been idle"),
+    "timeout": ({"timeout": 0.2}, "slow", SparkSessionCreationError, "had not been idle within the task's timeout"),
+    "failure": ({}, "fails_to_start", SparkSessionCreationError, "AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"),
+    "cancellation": ({}, "cancelled_while_queued", SparkSessionCreationError, "was cancelled before it had been idle"),
 }
 
 
@@ -247,14 +254,15 @@ def test_failed_wait_leaves_no_session(one_synapse, create, options, scenario, e
     with pytest.raises(error, match=words):
         create(task_instance, tags={"emulator.scenario": scenario}, **options)
     assert task_instance.xcoms["session_id"] == 0
+    assert task_instance.xcoms["spark_session_links"] == {}  # Airflow asks for them, also if there are none
     assert [session["result"] for session in one_synapse.sessions("etl")] != ["Uncertain"]
     one_synapse.assert_nothing_runs()
 
 
 def test_session_that_does_not_end(one_synapse, create, monkeypatch):
     """When a cancelled session does not end, the error says which one may still cost money."""
-    monkeypatch.setattr(creation.Creation.end, "__kwdefaults__", {"timeout": 0.2})
-    with pytest.raises(SparkSessionTimeoutError) as caught:
+    monkeypatch.setattr(creation.Creation.end_own, "__kwdefaults__", {"timeout": 0.2})
+    with pytest.raises(SparkSessionCreationError) as caught:
         create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
     (note,) = caught.value.__notes__
     assert note.split("\n") == [
@@ -266,7 +274,7 @@ def test_session_that_does_not_end(one_synapse, create, monkeypatch):
 def test_service_that_refuses_the_cancellation(one_synapse, create):
     """When the cancellation fails, the error of the wait stays, with a note of what may still cost money."""
     one_synapse.fail_after(200, 403)  # the response to the creation is cut off, the one to the cancellation a refusal
-    with pytest.raises(SparkSessionTimeoutError) as caught:
+    with pytest.raises(SparkSessionCreationError) as caught:
         create(timeout=0.2, tags={"emulator.scenario": "slow"})
     (note,) = caught.value.__notes__
     assert note.startswith("Spark session 0 (SynapseLivyPermissionError) may still run, and cost money.")
@@ -280,7 +288,7 @@ def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
     timer.start()
     context = context_of(TaskInstance())
     if cancel_on_kill:
-        with pytest.raises(SparkSessionFailedError, match="was cancelled"):
+        with pytest.raises(AirflowException, match="The task was killed, so Spark session 0 is cancelled"):
             task.execute(context)
         one_synapse.assert_nothing_runs()
     else:
@@ -291,10 +299,76 @@ def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
 def test_task_that_is_killed_while_its_request_is_under_way(one_synapse):
     """Airflow 3 lets a task go on after its on_kill: what it creates then is cancelled at once."""
     task = operator()
-    task.on_kill()
+    create_session = one_synapse.server.create_session
+
+    def create_and_kill(*args, **kwargs):
+        task.on_kill()
+        return create_session(*args, **kwargs)
+
+    one_synapse.server.create_session = create_and_kill
     with pytest.raises(AirflowException, match="The task was killed, so Spark session 0 is cancelled"):
         task.execute(context_of(TaskInstance()))
     one_synapse.assert_nothing_runs()
+
+
+def test_task_that_is_killed_before_its_request(one_synapse):
+    """A task that is killed during a search creates nothing afterwards."""
+    task = operator()
+    one_synapse.server.pools.page = lambda *_, **__: task.on_kill() or []
+    with pytest.raises(SynapseLivyError, match="No Spark session was created: the task was killed"):
+        task.execute(context_of(TaskInstance(try_number=2)))
+    assert posts(one_synapse) == 0
+
+
+def test_signal_that_interrupts_the_request(one_synapse):
+    """Airflow 2 breaks a task off in the midst of its request: what that has created is found and cancelled."""
+    create_session = one_synapse.server.create_session
+
+    def create_and_kill(*args, **kwargs):
+        session = create_session(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.5)  # the answer comes too late
+        return session
+
+    def break_off(*_):
+        raise WorkerDied
+
+    one_synapse.server.create_session = create_and_kill
+    before = signal.signal(signal.SIGUSR1, break_off)
+    try:
+        with pytest.raises(WorkerDied):
+            operator().execute(context_of(TaskInstance()))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(one_synapse.sessions("etl")) == 1
+    one_synapse.assert_nothing_runs()
+
+
+def test_session_of_a_life_that_was_cleared_while_it_waited(synapse, create):
+    """The next life cancels what an earlier one had not handed on, and leaves alone what it had."""
+    with pytest.raises(WorkerDied):
+        create(dying(TaskInstance()), cancel_on_kill=False, tags={"emulator.scenario": "slow"})
+    assert create(TaskInstance(try_number=2, max_tries=2))["id"] == 1
+    assert ids(synapse) == ([1], [0])
+    assert create(TaskInstance(try_number=3, max_tries=3))["id"] == 2
+    assert ids(synapse) == ([1, 2], [0])
+
+
+def test_second_search_is_made_while_nothing_lives(one_synapse, create, monkeypatch):
+    """What has ended does not keep a later try from looking for its session a second time."""
+    create(TaskInstance())
+    one_synapse.cancel_session("etl", 0)
+    pages, page = [], one_synapse.server.pools.page
+
+    def late(*args, **kwargs):
+        pages.append(args)
+        if len(pages) == 3:  # after the search for other lives, and the first one for this
+            key = one_synapse.sessions("etl")[0]["tags"][KEY_TAG]
+            one_synapse.create_session("etl", name=f"dag-create_{key}")
+        return page(*args, **kwargs)
+
+    one_synapse.server.pools.page = late
+    assert create(TaskInstance(try_number=3))["id"] == 1
 
 
 def deferral_of(**options):
@@ -305,9 +379,10 @@ def deferral_of(**options):
 
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_deferred_task_that_a_user_ends(one_synapse, cancel_on_kill):
+def test_deferred_task_that_a_user_ends(one_synapse, cancel_on_kill, monkeypatch):
     """The trigger of a deferred task that a user has ended cancels its session, unless the task is told not to."""
     trigger = made_again(deferral_of(cancel_on_kill=cancel_on_kill))
+    monkeypatch.setattr("airflow_provider_synapse_livy.airflow_compat.kills._state_of", lambda _: "failed")
     asyncio.run(trigger.on_kill())
     assert ids(one_synapse) == (([], [0]) if cancel_on_kill else ([0], []))
 
@@ -322,6 +397,31 @@ def test_task_that_goes_on_without_its_xcom(one_synapse):
     task_instance.xcoms.clear()
     session = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
     assert session["id"] == 0
+
+
+def test_task_that_goes_on_without_its_xcom_and_without_the_service(one_synapse):
+    """If neither the XCom nor the list can be read, the error says that something may still cost money."""
+    task_instance = TaskInstance()
+    context = context_of(task_instance)
+    with pytest.raises(TaskDeferred) as caught:
+        operator(deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    task_instance.xcoms.clear()
+    one_synapse.server.pools.page = None
+    with pytest.raises(SynapseLivyError) as failed:
+        operator(deferrable=True, spark_pool_name="forbidden").resume_execution(
+            "execute_complete", {"event": event}, context
+        )
+    (note,) = failed.value.__notes__
+    assert note.startswith("A Spark session that this task may have created")
+
+
+def test_failure_of_a_creation_can_be_retried(one_synapse, create):
+    """Airflow retries a creation that failed, since the next try creates another session."""
+    with pytest.raises(SparkSessionCreationError, match="Fix: ask for fewer executors") as caught:
+        create(tags={"emulator.scenario": "fails_to_start"})
+    assert not isinstance(caught.value, AirflowFailException)
+    assert "target_states" not in str(caught.value)
 
 
 def test_session_that_nobody_waits_for(one_synapse, create):

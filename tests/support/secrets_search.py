@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def _forms(secret: str) -> Iterator[bytes]:
 def _cells(database: str) -> Iterator[tuple[str, bytes]]:
     engine = sa.create_engine(database)
     tables = sa.MetaData()
-    tables.reflect(engine)
+    with warnings.catch_warnings():  # of an index that SQLAlchemy does not know
+        warnings.simplefilter("ignore", sa.exc.SAWarning)
+        tables.reflect(engine)
     with engine.connect() as connection:
         for table in tables.sorted_tables:
             if table.name in _KEPT:

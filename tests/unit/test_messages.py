@@ -14,6 +14,8 @@ from airflow_provider_synapse_livy import exceptions
 from airflow_provider_synapse_livy.connection.identity import AuthType
 from airflow_provider_synapse_livy.connection.network import Network
 from airflow_provider_synapse_livy.exceptions import (
+    SparkSessionCancellationError,
+    SparkSessionCreationError,
     SparkSessionFailedError,
     SparkSessionTimeoutError,
     SynapseLivyError,
@@ -30,6 +32,7 @@ from airflow_provider_synapse_livy.transport.failures import connection_error
 from airflow_provider_synapse_livy.triggers.base import read_event
 from airflow_provider_synapse_livy.waiting.goals import SessionGoal
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
+from airflow_provider_synapse_livy.waiting.operator_goals import EndedGoal, ReadyGoal
 from tests.support import sample_sessions as samples
 from tests.support.connections import connection
 from tests.support.project import PROJECT
@@ -93,6 +96,17 @@ def timed_out(body: dict[str, Any] | None, option: str, *goal: Any) -> Callable[
         snapshot = Snapshot(record, "a-b") if record else None
         goals = SessionGoal.validated(*goal)
         raise SparkSessionTimeoutError(describe_timeout(snapshot, goals, option, 5400.0, SUBJECT))
+
+    return fail
+
+
+def by_operator(kind: type[Exception], goal: Any, body: dict[str, Any]) -> Callable[[], object]:
+    """Return what raises the error of an operator whose wait for a session has failed, or timed out."""
+
+    def fail() -> None:
+        snapshot = Snapshot(SparkSession.from_dict(body | {"id": SESSION_ID, "sparkPoolName": POOL.name}), "a-b")
+        is_over = snapshot.record.is_finished
+        raise kind(describe_failure(snapshot, goal) if is_over else describe_timeout(snapshot, goal, "timeout", 60.0))
 
     return fail
 
@@ -185,6 +199,14 @@ MESSAGES: dict[str, Callable[[], object]] = {
         f"died of {code}": ended(samples.DEAD | {"errorInfo": [{"errorCode": code}]}, *goal)
         for code in error_codes._FIXES
         for goal in (END, (["idle"], ["Succeeded"], False))
+    },
+    **{
+        f"{name} in {kind.__name__}": by_operator(kind, goal, body)
+        for name, body in {"died": samples.DEAD, "idle": samples.IDLE, "cancelled": samples.KILLED}.items()
+        for kind, goal in (
+            (SparkSessionCreationError, ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)),
+            (SparkSessionCancellationError, EndedGoal(None, frozenset({"Succeeded"}), True)),
+        )
     },
     "died before busy": ended(samples.DEAD, *ALL_STATES),
     "cancelled": ended(samples.KILLED, None, ["Succeeded", "Failed"], True),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.airflow.outcomes import ENDINGS, LOST_AND_FOUND_TIMEOUT, MODES, POKE_INTERVAL, REACTIONS
+from tests.airflow.recording import recorded
 
 try:
     from airflow.sdk import DAG, task
@@ -18,32 +16,19 @@ except ImportError:  # Airflow 2
     from airflow.decorators import task
     from airflow.models.dag import DAG
 
-ERRORS = Path(os.environ["MATRIX_ERRORS"])
-
 
 class RecordedSensor(SynapseSparkSessionSensor):
     """The sensor, which writes down the error that it ends with."""
 
     def execute(self, context: Any) -> Any:
         """Record the error."""
-        try:
+        with recorded(self):
             return super().execute(context)
-        except Exception as error:
-            self._record(error)
-            raise
 
     def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
         """Record the error."""
-        try:
+        with recorded(self):
             return super().resume_execution(next_method, next_kwargs, context)
-        except Exception as error:
-            self._record(error)
-            raise
-
-    def _record(self, error: Exception) -> None:
-        if type(error).__name__ != "AirflowRescheduleException":
-            record = json.dumps([type(error).__name__, str(error)])
-            (ERRORS / f"{self.dag_id}.{self.task_id}.json").write_text(record)
 
 
 COMMON: dict[str, Any] = {"poke_interval": POKE_INTERVAL, "timeout": 300.0, "retry_delay": timedelta(seconds=1)}

@@ -90,3 +90,10 @@ def test_settings_are_in_no_words(conf):
     except SynapseLivyConfigurationError as error:
         words = str(error)
     assert "s3cr3t-value" not in words
+
+
+def test_settings_are_in_no_words_of_pydantic():
+    """Who makes the options without our check gets pydantic's error, which repeats no setting's value either."""
+    with pytest.raises(ValueError, match="conf") as caught:
+        SparkSessionOptions(name="etl", **SIZES, conf={"spark.password": ["s3cr3t-value"]})
+    assert "s3cr3t-value" not in str(caught.value)

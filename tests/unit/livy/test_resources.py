@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.livy.resources import (
     MAX_PAGE_SIZE,
     SPARK_SESSION,
     Listing,
-    named_pool,
+    pool_name,
     validated_id,
 )
 from airflow_provider_synapse_livy.livy.responses import LivyResponse
@@ -119,10 +119,18 @@ def test_requests_that_change_a_session(build, method, path):
         request.read(LivyResponse(404, {}, b""))
 
 
-def test_pool_that_a_session_names():
+@pytest.mark.parametrize(
+    ("given", "ids", "pool"),
+    [
+        (None, [12, {"id": 3, "sparkPoolName": "ml"}], "ml"),
+        ("ml", [{"id": 3, "sparkPoolName": "ML"}], "ml"),
+        ("etl", [12, {"id": 3}], "etl"),
+        (None, [12, "3", {"id": 3}, {"sparkPoolName": None}, None], None),
+    ],
+)
+def test_pool_that_a_session_names(given, ids, pool):
     """A session that is given as an id names its pool as well; a number does not."""
-    assert named_pool([12, {"id": 3, "sparkPoolName": "ml"}]) == "ml"
-    assert named_pool([12, "3", {"id": 3}, {"sparkPoolName": None}, None]) is None
+    assert pool_name(given, ids) == pool
 
 
 def test_requests_for_what_stands_below_another():

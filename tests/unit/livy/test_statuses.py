@@ -26,7 +26,7 @@ STATUSES = {
     408: (SynapseLivyUnavailableError, True, "Azure's status page"),
     409: (SynapseLivyUnavailableError, True, "what changes the pool or workspace"),
     423: (SynapseLivyUnavailableError, True, "who locked the pool or workspace"),
-    429: (SynapseLivyUnavailableError, False, "use a longer poke_interval"),
+    429: (SynapseLivyUnavailableError, False, "use longer intervals, or fewer tasks"),
     430: (SynapseLivyUnavailableError, False, "Spark's limits are reached"),
 }
 SERVER_ERROR = (SynapseLivyUnavailableError, True, "Azure's status page")

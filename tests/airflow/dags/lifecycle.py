@@ -1,0 +1,130 @@
+"""A DAG for each mode, with a task for each life; one with setup, work and teardown; one whose triggerer is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_synapse_livy.operators.spark_session import (
+    SynapseCancelSparkSessionOperator,
+    SynapseCreateSparkSessionOperator,
+)
+from tests.airflow.lives import ENDLESS, LIVES, MODES, NAME, pool_of
+from tests.airflow.recording import recorded
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+
+NOTES = Path(os.environ["LIFECYCLE_NOTES"])
+
+COMMON: dict[str, Any] = {"synapse_livy_conn_id": "lifecycle", "poll_interval": 5.0, "timeout": 300.0}
+
+#: The setting is a secret by its name, and Airflow knows no reason to mask its value.
+CREATION: dict[str, Any] = COMMON | {
+    "driver_memory": "4g",
+    "driver_cores": 1,
+    "executor_memory": "4g",
+    "executor_cores": 1,
+    "num_executors": "{{ 1 + 1 }}",
+    "name": NAME,
+    "conf": {"spark.my.password": "{{ var.value.spark_setting }}", "spark.my.size": "12"},
+    "retry_delay": timedelta(seconds=1),
+}
+
+
+class MortalOperator(SynapseCreateSparkSessionOperator):
+    """
+    The operator, which writes down its process and its errors, and whose process can be killed with -9.
+
+    :param crash: at which step, the first time that it is taken; at ``failing`` it raises an error instead.
+    """
+
+    def __init__(self, *, crash: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.crash = crash
+
+    def execute(self, context: Any) -> Any:
+        """Record the process, and the error."""
+        (NOTES / f"{self.spark_pool_name}.pid").write_text(str(os.getpid()))
+        with recorded(self):
+            return super().execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+        """Record the error."""
+        self._may_crash("resuming")
+        with recorded(self):
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def _own(self, record_id: int) -> None:
+        self._may_crash("answered")
+        super()._own(record_id)
+
+    def _raise_if_killed(self) -> None:
+        self._may_crash("noted")
+        super()._raise_if_killed()
+
+    def _poll(self, context: Any, wait: Any) -> Any:
+        verdict = super()._poll(context, wait)
+        self._may_crash("waiting")
+        self._may_crash("failing")
+        return verdict
+
+    def _finish(self, *args: Any) -> Any:
+        self._may_crash("finishing")
+        return super()._finish(*args)
+
+    def _may_crash(self, step: str) -> None:
+        crashed = NOTES / f"{self.spark_pool_name}.crashed"
+        if self.crash == step and not crashed.exists():
+            crashed.touch()
+            if step == "failing":
+                raise RuntimeError("the task fails")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def create(task_id: str, mode: str, scenario: str, **options: Any) -> MortalOperator:
+    """Create a session in a pool of its own; that of a later try is ready soon."""
+    tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'becomes_idle' }}}}"}
+    return MortalOperator(
+        task_id=task_id, spark_pool_name=pool_of(task_id, mode), tags=tags, **CREATION | MODES[mode] | options
+    )
+
+
+def cancel(task_id: str, mode: str, session_id: Any, **options: Any) -> SynapseCancelSparkSessionOperator:
+    """Cancel a session."""
+    return SynapseCancelSparkSessionOperator(task_id=task_id, session_id=session_id, **COMMON | MODES[mode] | options)
+
+
+for mode in MODES:
+    with DAG(f"lives_{mode}", schedule=None):
+        for name, life in LIVES.items():
+            if mode in life.modes:
+                create(name, mode, life.scenario, crash=life.crash, **life.options)
+
+    with DAG(f"teardown_{mode}", schedule=None):
+
+        @task
+        def work() -> None:
+            """Fail, as work with a session may."""
+            raise RuntimeError("the work has failed")
+
+        created = create("teardown", mode, "becomes_idle")
+        first = cancel("cancel", mode, created.output).as_teardown(setups=created)
+        pool = {"spark_pool_name": pool_of("teardown", mode)}
+        again = cancel("cancel_again", mode, created.output["session_id"], **pool).as_teardown(setups=created)
+        created >> work() >> first >> again
+        cancel("cancel_gone", mode, 99, **pool)
+        cancel("cancel_none", mode, None)
+
+    with DAG(f"twice_{mode}", schedule=None):
+        created = create("twice", mode, "becomes_idle", retries=1)
+        created >> cancel("end", mode, created.output).as_teardown(setups=created)
+
+with DAG("restarts", schedule=None):
+    create("restarts", "deferred", ENDLESS)

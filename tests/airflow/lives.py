@@ -1,0 +1,109 @@
+"""
+What can happen to a task that creates a Spark session, and what becomes of task and sessions: the same in every mode.
+
+The DAGs of this folder and the test both read this table. It needs no Airflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+#: Where a task waits, and the options of the operator for it.
+MODES: dict[str, dict[str, Any]] = {"worker": {"deferrable": False}, "deferred": {"deferrable": True}}
+
+#: The scenario of a session that never gets ready, which the emulator of these tests has in addition.
+ENDLESS = "endless"
+
+#: The name of all sessions, those that the tasks have nothing to do with included.
+NAME = "etl"
+
+#: How the answer to a request that creates a session is lost, after the session was created.
+BROKEN, UNAVAILABLE, UNREADABLE = 0, 503, 200
+
+#: Instead of an answer, the worker is killed with -9.
+KILLED = "killed"
+
+#: The answer comes when the test says so.
+HELD_BACK = "held back"
+
+
+@dataclass(frozen=True)
+class Life:
+    """
+    What happens to a task, and what becomes of it.
+
+    :param becomes: the task's state and number of tries in the end.
+    :param scenario: what becomes of the session of the first try; those of later ones are ready soon.
+    :param options: further options of the operator.
+    :param answer: what becomes of the answer to the first request that creates a session; None for nothing.
+    :param crash: where the worker is killed with -9 in the first try; at ``failing`` it raises an error.
+    :param user: what a user makes of the task while it waits.
+    :param sessions: how many sessions are created in all.
+    :param error: the name of the error's class, None for a success.
+    :param words: a part of its message.
+    :param modes: the modes that it can happen in.
+    """
+
+    becomes: str = "success/1"
+    scenario: str = "becomes_idle"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    answer: int | str | None = None
+    crash: str | None = None
+    user: str | None = None
+    sessions: int = 1
+    error: str | None = None
+    words: str = ""
+    modes: tuple[str, ...] = tuple(MODES)
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether a session is handed on to other tasks: not where a user has taken the task's word for it."""
+        return self.becomes.startswith("success") and self.user != "success"
+
+
+def _killed(**details: Any) -> Life:
+    """Kill the worker with -9 in the first try; the second one goes on."""
+    return Life(becomes="success/2", options={"retries": 1}, **details)
+
+
+LIVES = {
+    "plain": Life(),
+    "not_waited_for": Life(options={"wait_for_ready": False}),
+    # Never two: the session is created, and the answer is lost.
+    "broken_answer": Life(answer=BROKEN),
+    "unavailable_answer": Life(answer=UNAVAILABLE),
+    "unreadable_answer": Life(answer=UNREADABLE),
+    # Never two: the worker is killed with -9, each time a step later.
+    "killed_before_answer": _killed(answer=KILLED),
+    "killed_before_noted": _killed(crash="answered"),
+    "killed_when_noted": _killed(crash="noted"),
+    "killed_waiting": _killed(crash="waiting"),
+    "killed_resuming": _killed(crash="resuming", modes=("deferred",)),
+    "killed_finishing": _killed(crash="finishing"),
+    # Never an orphan: the wait fails.
+    "fails_to_start": Life(
+        "failed/1", "fails_to_start", error="SparkSessionFailedError", words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"
+    ),
+    "cancelled": Life("failed/1", "cancelled_while_queued", error="SparkSessionFailedError", words="was cancelled"),
+    "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionTimeoutError", words="timeout of 12 s"),
+    # Airflow 3 has no execution_timeout for what is deferred.
+    "execution_timeout": Life("failed/1", ENDLESS, {"execution_timeout": timedelta(seconds=12)}, modes=("worker",)),
+    "retried": Life("success/2", options={"retries": 1}, crash="failing", sessions=2),
+    # Never an orphan: a user ends the task.
+    "marked_failed": Life("failed/1", ENDLESS, user="failed"),
+    "marked_success": Life("success/1", ENDLESS, user="success"),
+    "cleared": Life("success/2", ENDLESS, user="clear", sessions=2),
+    "marked_failed_in_request": Life("failed/1", ENDLESS, answer=HELD_BACK, user="failed", modes=("worker",)),
+    # Airflow is told to leave it alone.
+    "kept": Life("failed/1", ENDLESS, {"cancel_on_kill": False}, user="failed"),
+}
+
+CASES = [(name, mode) for name, life in LIVES.items() for mode in life.modes]
+
+
+def pool_of(name: str, mode: str) -> str:
+    """Return the pool of a task, which has it for itself, but for sessions that it has nothing to do with."""
+    return f"{name}.{mode}"

@@ -1,0 +1,100 @@
+"""An emulator each of whose pools is one task's: it loses that task's answer, and can kill its worker meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.faults import Faults
+from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS, Scenario
+from tests.airflow.lives import ENDLESS, HELD_BACK, KILLED, NAME
+
+#: Real seconds per emulated second: a session is ready after five seconds.
+TIME_SCALE = 0.1
+
+#: Two sessions that tasks have nothing to do with: one of the same name, and one that another task has created.
+BYSTANDERS: tuple[dict[str, Any], ...] = (
+    {"name": NAME},
+    {"name": f"{NAME}_0123456789abcdef", "tags": {"airflow_task_key": "0123456789abcdef"}},
+)
+
+
+class LifecycleSynapse(SynapseEmulator):
+    """
+    The emulator, with two sessions in each pool from the start.
+
+    :param answers: what becomes of the answer to the first request that creates a session, by pool.
+    :param pools: the pools.
+    :param notes: the folder with the processes of the tasks.
+    """
+
+    def __init__(self, answers: Mapping[str, int | str], pools: list[str], notes: Path) -> None:
+        SCENARIOS[ENDLESS] = Scenario("never gets ready", ())
+        super().__init__(time_scale=TIME_SCALE)
+        self.faults = self.server.faults = _PoolFaults(answers, notes)
+        self.bystanders = {(pool, self.create_session(pool, **other)) for pool in pools for other in BYSTANDERS}
+
+    def created(self, pool: str) -> list[dict[str, Any]]:
+        """Return the records of the sessions that the pool's task has created, oldest first."""
+        return [record for record in self.sessions(pool) if (pool, record["id"]) not in self.bystanders]
+
+    def left_alone(self) -> set[tuple[str, int]]:
+        """Return pool and id of all sessions that have neither ended, nor has anybody cancelled them."""
+        return {(s.pool, s.id) for s in self.server.pools.sessions() if s.is_left_alone(time.time())}
+
+    def make_ready(self, pool: str, session_id: int) -> None:
+        """Have an endless session be ready."""
+        session = self.server.pools.find(pool, session_id)
+        assert session is not None
+        session.scenario = SCENARIOS["becomes_idle"]
+
+
+class _PoolFaults(Faults):
+    """Each pool has a fault of its own, for the first request that creates a session."""
+
+    def __init__(self, answers: Mapping[str, int | str], notes: Path) -> None:
+        super().__init__()
+        self.released: set[str] = set()
+        self._answers = dict(answers)
+        self._notes = notes
+
+    def after_work(self, request: web.Request, response: web.StreamResponse, rate_limit: int) -> web.StreamResponse:
+        """Return the response to a request that was processed: the usual one, or a fault."""
+        pool = request.match_info.get("pool", "")
+        if request.method != "POST" or pool not in self._answers:
+            return response
+        answer = self._answers.pop(pool)
+        if answer == KILLED:
+            os.kill(int((self._notes / f"{pool}.pid").read_text()), signal.SIGKILL)
+        elif answer == HELD_BACK:
+            return _HeldBack(self.released, pool, response)
+        elif isinstance(answer, int):
+            self.after.append(answer)
+            return super().after_work(request, response, rate_limit)
+        return response
+
+
+class _HeldBack(web.Response):
+    """A response that waits, for half a minute at most, until the test lets it go."""
+
+    def __init__(self, released: set[str], pool: str, response: web.StreamResponse) -> None:
+        assert isinstance(response, web.Response)
+        super().__init__(body=response.body, status=response.status, content_type="application/json")
+        self._released, self._pool = released, pool
+
+    async def prepare(self, request: Any) -> Any:
+        """Wait, then begin to send."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                while self._pool not in self._released:
+                    await asyncio.sleep(0.1)
+        return await super().prepare(request)

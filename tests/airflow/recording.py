@@ -1,0 +1,26 @@
+"""How the tasks of the DAGs write down the error that they end with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def recorded(task: Any) -> Iterator[None]:
+    """
+    Write down the error that a task's run ends with.
+
+    :param task: the operator.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "AirflowRescheduleException":
+            record = json.dumps([type(error).__name__, str(error)])
+            (Path(os.environ["MATRIX_ERRORS"]) / f"{task.dag_id}.{task.task_id}.json").write_text(record)
+        raise
