@@ -21,7 +21,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
     vcore_quota_exceeded,
 )
 
-__all__ = ["DEFAULT_NAME", "MAX_REQUEST_BYTES", "SMALL_POOL_VCORES", "creation_options", "size_error"]
+__all__ = ["DEFAULT_NAME", "MAX_REQUEST_BYTES", "SMALL_POOL_VCORES", "creation_options", "json_object", "size_error"]
 
 #: The name of a session that a test creates without one.
 DEFAULT_NAME = "emulated"
@@ -81,12 +81,11 @@ _RULES: dict[str, _Rule] = {
 _NAMES_BY_LOWER_CASE: Mapping[str, str] = {name.lower(): name for name in _RULES}
 
 
-def creation_options(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
     """
-    Return the fields of a request to create a session, by their documented names; unknown fields stay, and do no harm.
+    Return the JSON object in the body of a request.
 
-    :param body: the body of the request.
-    :raises ValueError: if it is no JSON object, or a field is not what it must be.
+    :raises ValueError: if it is no JSON, or no object.
     """
     try:
         decoded = json.loads(body)
@@ -94,7 +93,17 @@ def creation_options(body: bytes) -> dict[str, Any]:
         raise ValueError(f"The request body is not JSON: {error}") from error
     if not isinstance(decoded, dict):
         raise ValueError("The request body is not a JSON object.")  # noqa: TRY004, its caller handles one kind of error
-    options: dict[str, Any] = {_NAMES_BY_LOWER_CASE.get(name.lower(), name): value for name, value in decoded.items()}
+    return decoded
+
+
+def creation_options(body: bytes) -> dict[str, Any]:
+    """
+    Return the fields of a request to create a session, by their documented names; unknown fields stay, and do no harm.
+
+    :param body: the body of the request.
+    :raises ValueError: if it is no JSON object, or a field is not what it must be.
+    """
+    options = {_NAMES_BY_LOWER_CASE.get(name.lower(), name): value for name, value in json_object(body).items()}
     if options.get("name") is None:
         raise ValueError("The field 'name' is required.")
     for name, (is_valid, what) in _RULES.items():

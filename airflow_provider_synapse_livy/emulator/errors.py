@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -17,11 +19,15 @@ __all__ = [
     "SMALL_POOL",
     "WORKSPACE",
     "bad_request",
+    "livy_failure",
     "not_emulated",
     "pool_capacity_exceeded",
     "pool_error",
     "request_too_large",
+    "session_not_active",
     "session_not_found",
+    "session_not_running",
+    "statement_not_found",
     "too_many_requests",
     "vcore_quota_exceeded",
 ]
@@ -51,9 +57,21 @@ def _traced(message: str, status: int = 400) -> web.Response:
     return web.json_response({"TraceId": str(uuid.uuid4()), "Message": message}, status=status)
 
 
+def _livy_error(status: int, reason: str) -> web.Response:
+    message = (
+        f"The HTTP status code of the response was not expected ({status}).\n\nStatus: {status}\nResponse: \n{reason}"
+    )
+    return _traced(message, status)
+
+
 def bad_request(reason: str) -> web.Response:
     """Return the response to a request that Livy, behind the service, refuses for this reason."""
-    return _traced(f"The HTTP status code of the response was not expected (400).\n\nStatus: 400\nResponse: \n{reason}")
+    return _livy_error(400, reason)
+
+
+def livy_failure(reason: str) -> web.Response:
+    """Return the response to a request at which Livy fails. It is Livy's, in the form of what Livy refuses."""
+    return _livy_error(500, reason)
 
 
 def request_too_large(limit: int) -> web.Response:
@@ -104,8 +122,10 @@ async def not_emulated(request: web.Request) -> web.Response:
     message = (
         f"The emulator does not emulate {request.method} {request.path}. It emulates the Livy API's Spark sessions: "
         "list and create with GET and POST /livyApi/versions/<version>/sparkPools/<pool>/sessions, read and cancel "
-        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout. It "
-        "emulates neither statements nor batches, and nothing of Synapse besides."
+        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout; and "
+        "their statements: list and create with GET and POST .../sessions/<id>/statements, read with GET "
+        ".../statements/<number>, cancel with POST .../statements/<number>/cancel. It emulates no batches, and nothing "
+        "of Synapse besides."
     )
     return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
 
@@ -113,4 +133,30 @@ async def not_emulated(request: web.Request) -> web.Response:
 def session_not_found(request: web.Request) -> web.Response:
     """Return the response to a request for a session that does not exist."""
     message = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
+    return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
+
+
+def session_not_running(record: Mapping[str, Any]) -> web.Response:
+    """
+    Return the response to a statement for a session that has ended, or is not ready yet.
+
+    :param record: the record of the session.
+    """
+    return _traced(
+        f"Session {record['id']} of workspace {WORKSPACE} on pool {record['sparkPoolName']} is not running. "
+        "It is either completed or not fully yet ready. "
+        f"Scheduler state : {record['schedulerInfo']['currentState']}. "
+        f"Plugin state : {record['pluginInfo']['currentState']}. Livy state : {record['state']}."
+    )
+
+
+def session_not_active() -> web.Response:
+    """Return the response to a request for what has been lost with its session. The words are Livy's."""
+    return bad_request(json.dumps({"msg": "requirement failed: Session isn't active."}))
+
+
+def statement_not_found(request: web.Request) -> web.Response:
+    """Return the response to a request for a statement that does not exist, or not any more; its words are our own."""
+    place = f"session {request.match_info['id']} in pool {request.match_info['pool']}"
+    message = f"Statement {request.match_info['number']} was not found in {place}."
     return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)

@@ -8,16 +8,18 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import NEWEST_FIRST, SCENARIO_TAG, RecordedRequest, SynapseServer
+from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession
+from airflow_provider_synapse_livy.emulator.statements import Script, Victim
 
 __all__ = ["DEFAULT_POOL", "SynapseEmulator", "airflow_connection", "serve", "stop_serving"]
 
@@ -204,11 +206,14 @@ class SynapseEmulator:
 
         :raises LookupError: if there is no such session.
         """
+        self._session(pool, session_id).cancel(time.time())
+
+    def _session(self, pool: str, session_id: int) -> EmulatedSession:
         session = self.server.pools.find(pool, session_id)
         if session is None:
             fix = "pass the pool and the id of a session that create_session() returned."
             raise LookupError(f"Session {session_id} in pool {pool}: there is no such session.\nFix: {fix}")
-        session.cancel(time.time())
+        return session
 
     def recreate_pool(self, pool: str) -> None:
         """Delete a pool and create it again: it forgets its sessions, and numbers new ones from 0."""
@@ -218,6 +223,45 @@ class SynapseEmulator:
         """Return the records of all sessions of a pool, oldest first, as ``detailed=true`` shows them."""
         now = time.time()
         return [session.record(now) for session in self.server.pools.sessions(pool)]
+
+    def answer_statement(
+        self,
+        *,
+        contains: str,
+        output: Mapping[str, Any] | None = None,
+        seconds: float = 1.0,
+        ignores_cancel: bool = False,
+        kills: Victim | None = None,
+    ) -> None:
+        """
+        Say what statements do whose code contains a text, from now on. Of several such scripts the last one counts.
+
+        A statement without a script runs for a second, and its output is an empty text.
+
+        :param contains: the text; an empty one is in every code.
+        :param output: the statement's ``output``: ``status``, and either ``data`` or ``ename``, ``evalue`` and
+            ``traceback``; ``execution_count`` is added. Without one it is an empty text, or what Livy says of an
+            interpreter that died.
+        :param seconds: how long the statement runs, in emulated seconds.
+        :param ignores_cancel: run on when it is cancelled, as a loop in Python does. Else it ends soon, as a Spark job.
+        :param kills: ``interpreter`` or ``driver``: what dies when the statement has run. The session is then ``error``
+            and its statements answer "Interpreter died", or ``dead`` and its statements are lost.
+        :raises ValueError: if ``kills`` is anything else.
+        """
+        if kills is not None and kills not in get_args(Victim):
+            raise ValueError(
+                f"kills {kills!r}: no statement kills that.\nFix: use one of {', '.join(get_args(Victim))}."
+            )
+        script = Script(contains, output, seconds, ignores_cancel, kills)
+        self.server.scripts = (script, *self.server.scripts)
+
+    def statements(self, pool: str, session_id: int) -> list[dict[str, Any]]:
+        """
+        Return the records of a session's last 100 statements, oldest first, also of a session that has ended.
+
+        :raises LookupError: if there is no such session.
+        """
+        return self._session(pool, session_id).statement_records(time.time())
 
     def assert_nothing_runs(self) -> None:
         """

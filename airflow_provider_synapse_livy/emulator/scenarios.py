@@ -16,6 +16,7 @@ from typing import Any
 
 __all__ = [
     "APPLICATION",
+    "DEAD_ERROR",
     "DEFAULT_SCENARIO",
     "NOW",
     "SCENARIOS",
@@ -25,6 +26,7 @@ __all__ = [
     "cancellation_transitions",
     "end_transitions",
     "idle_timeout_transitions",
+    "livy_change",
 ]
 
 #: Placeholder for a value in a change: the timestamp of the transition.
@@ -94,8 +96,12 @@ class Scenario:
         return None if self.idle_timeout is None else self.idle_timeout * time_scale
 
 
-def _livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
-    # The record has Livy's state in two places, and both always agree.
+def livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
+    """
+    Return the changes that set Livy's state, which the record has in two places that always agree.
+
+    :param stamp: the timestamp to set in ``livyInfo``, if any.
+    """
     return {"state": state, "livyInfo": {"currentState": state} | ({stamp: NOW} if stamp else {})}
 
 
@@ -117,9 +123,9 @@ def _startup_transitions(
     yield from _queue_transitions(queue)
     submitted = queue + 4.0 + acquisition
     yield Transition(submitted, {"pluginInfo": {"currentState": "Submission", "submissionStartedAt": NOW}})
-    yield Transition(submitted + 0.1, _livy_change("starting", "startingAt") | {"application": APPLICATION})
+    yield Transition(submitted + 0.1, livy_change("starting", "startingAt") | {"application": APPLICATION})
     yield Transition(submitted + 2.1, {"pluginInfo": {"currentState": "Monitoring", "monitoringStartedAt": NOW}})
-    yield Transition(submitted + startup, _livy_change("idle", "idleAt"))
+    yield Transition(submitted + startup, livy_change("idle", "idleAt"))
 
 
 def end_transitions(
@@ -144,7 +150,7 @@ def end_transitions(
     :param scale: factor for the durations after ``at``.
     """
     # Of the timestamps of final states, the live service sets only deadAt.
-    yield Transition(at, _livy_change(state, "deadAt" if state == "dead" else None))
+    yield Transition(at, livy_change(state, "deadAt" if state == "dead" else None))
     if not cancelled:
         yield Transition(at + _CLEANUP_SECONDS * scale, _CLEANUP)
     final: dict[str, Any] = {
@@ -190,7 +196,7 @@ def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) ->
     yield cancellation_request(at)
     yield Transition(at, _CLEANUP)
     if started:
-        yield Transition(at + _SHUTDOWN_SECONDS * scale, _livy_change("shutting_down"))
+        yield Transition(at + _SHUTDOWN_SECONDS * scale, livy_change("shutting_down"))
     state, duration = ("killed", _KILL_SECONDS) if started else ("error", _CANCELLATION_SECONDS)
     yield from end_transitions(at + duration * scale, state, "Cancelled", cancelled=True, scale=scale)
 
@@ -212,7 +218,7 @@ _CLUSTER_ERROR = (
     "CLUSTER_CREATION_TIMED_OUT",
     "Attempt=[1]/[3]Cluster was in terminal state=[Cancelled] before it reached 'Ready' state.",
 )
-_DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
+DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
 
 DEFAULT_SCENARIO = "becomes_idle"
 
@@ -253,8 +259,8 @@ SCENARIOS: dict[str, Scenario] = {
         "is idle, then busy after 10 s, and dead 30 s later",
         (
             *_startup_transitions(),
-            Transition(_IDLE_AT + 10.0, _livy_change("busy", "busyAt")),
-            *end_transitions(_IDLE_AT + 40.0, "dead", "Failed", error=_DEAD_ERROR),
+            Transition(_IDLE_AT + 10.0, livy_change("busy", "busyAt")),
+            *end_transitions(_IDLE_AT + 40.0, "dead", "Failed", error=DEAD_ERROR),
         ),
     ),
     "cancelled_while_queued": Scenario(
@@ -275,7 +281,7 @@ SCENARIOS: dict[str, Scenario] = {
         "has an undocumented state before it becomes idle",
         tuple(
             sorted(
-                (*_startup_transitions(), Transition(_IDLE_AT - 15.0, _livy_change("hibernating"))),
+                (*_startup_transitions(), Transition(_IDLE_AT - 15.0, livy_change("hibernating"))),
                 key=lambda transition: transition.at,
             )
         ),

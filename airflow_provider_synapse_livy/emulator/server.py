@@ -22,15 +22,20 @@ from airflow_provider_synapse_livy.emulator.entra import OBJECT_ID, Entra
 from airflow_provider_synapse_livy.emulator.errors import (
     WORKSPACE,
     bad_request,
+    livy_failure,
     not_emulated,
     pool_error,
     request_too_large,
+    session_not_active,
     session_not_found,
+    session_not_running,
+    statement_not_found,
     too_many_requests,
 )
 from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
+from airflow_provider_synapse_livy.emulator.statements import KINDS, UNSCRIPTED, Script, statement_fields
 
 __all__ = ["SCENARIO_TAG", "RecordedRequest", "SynapseServer"]
 
@@ -45,6 +50,7 @@ NEWEST_FIRST = "newest_first"
 LIST_ORDERS = (NEWEST_FIRST, "oldest_first")
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_StatementHandler = Callable[[web.Request, EmulatedSession, float], web.Response]
 
 _log = logging.getLogger(__name__)
 
@@ -61,8 +67,8 @@ class SynapseServer:
     """
     One workspace and its Microsoft Entra ID, as an aiohttp application.
 
-    Tests read ``recorded_requests``, the last 10,000 requests, and ask for errors in ``faults``. Each request is also
-    logged, with level DEBUG.
+    Tests read ``recorded_requests``, the last 10,000 requests, ask for errors in ``faults``, and put into ``scripts``
+    what statements do: the first one counts whose text is in the code. Each request is also logged, with level DEBUG.
 
     :param time_scale: real seconds per emulated second.
     :param rate_limit: requests per second; further ones get 429.
@@ -91,6 +97,7 @@ class SynapseServer:
         self.pools = Pools()
         self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
         self.faults = Faults()
+        self.scripts: tuple[Script, ...] = ()
         self._recent_times: deque[float] = deque()
 
     def application(self) -> web.Application:
@@ -102,6 +109,11 @@ class SynapseServer:
         app.router.add_get(sessions + "/{id}", self._get)
         app.router.add_delete(sessions + "/{id}", self._cancel)
         app.router.add_put(sessions + "/{id}/reset-timeout", self._reset_timeout)
+        statements = sessions + "/{id}/statements"
+        app.router.add_post(statements, self._create_statement)
+        app.router.add_get(statements, self._with_statements(_list_statements))
+        app.router.add_get(statements + "/{number}", self._with_statements(_get_statement))
+        app.router.add_post(statements + "/{number}/cancel", self._with_statements(_cancel_statement))
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
         app.router.add_route("*", "/{path:.*}", not_emulated)
@@ -222,6 +234,35 @@ class SynapseServer:
         session.reset_timeout(time.time())
         return web.Response()
 
+    async def _create_statement(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        if body is None:
+            return request_too_large(MAX_REQUEST_BYTES)
+        session, now = self._find(request), time.time()
+        if session is None:
+            return session_not_found(request)
+        if not session.takes_statements(now):
+            return session_not_running(session.record(now))
+        try:
+            code, kind = statement_fields(body)
+        except ValueError as refused:
+            return bad_request(str(refused))
+        if kind not in KINDS:
+            return livy_failure(f"java.lang.IllegalArgumentException: Invalid kind: {kind}")
+        script = next((script for script in self.scripts if script.contains in code), UNSCRIPTED)
+        return web.json_response(session.add_statement(code, script, now))
+
+    def _with_statements(self, answer: _StatementHandler) -> _Handler:
+        """Return the handler of a request for statements that there must be: it checks the session before."""
+
+        async def handle(request: web.Request) -> web.Response:
+            session, now = self._find(request), time.time()
+            if session is None:
+                return session_not_found(request)
+            return session_not_active() if session.has_lost_statements(now) else answer(request, session, now)
+
+        return handle
+
     def _find(self, request: web.Request) -> EmulatedSession | None:
         number = request.match_info["id"]
         return self.pools.find(request.match_info["pool"], int(number)) if number.isdecimal() else None
@@ -243,6 +284,25 @@ async def _body(request: web.Request) -> bytes | None:
     except web.HTTPRequestEntityTooLarge:  # which aiohttp raises for more than 1 MB
         return None
     return body if len(body) <= MAX_REQUEST_BYTES else None
+
+
+def _list_statements(_: web.Request, session: EmulatedSession, now: float) -> web.Response:
+    records = session.statement_records(now)
+    return web.json_response({"total_statements": len(records), "statements": records})
+
+
+def _get_statement(request: web.Request, session: EmulatedSession, now: float) -> web.Response:
+    for record in session.statement_records(now):
+        if str(record["id"]) == request.match_info["number"]:
+            return web.json_response(record)
+    return statement_not_found(request)
+
+
+def _cancel_statement(request: web.Request, session: EmulatedSession, now: float) -> web.Response:
+    """Cancel a statement. As in Livy, the answer is the same for one that has ended or does not exist."""
+    if (number := request.match_info["number"]).isdecimal():
+        session.cancel_statement(int(number), now)
+    return web.json_response({"msg": "canceled"})
 
 
 def _is_detailed(request: web.Request) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,12 @@ from airflow_provider_synapse_livy.emulator.scenarios import (
     cancellation_request,
     cancellation_transitions,
     idle_timeout_transitions,
+)
+from airflow_provider_synapse_livy.emulator.statements import (
+    Script,
+    Statement,
+    statement_records,
+    statement_transitions,
 )
 
 __all__ = ["EmulatedSession", "Pools", "timestamp"]
@@ -56,6 +63,7 @@ class EmulatedSession:
     :param cancelled_at: time of the DELETE request, if any.
     :param timeout_reset_at: time of the last request to reset the idle timeout.
     :param read_count: number of GET requests for this session.
+    :param statements: all its statements, oldest first.
     """
 
     id: int
@@ -69,6 +77,7 @@ class EmulatedSession:
     cancelled_at: float | None = None
     timeout_reset_at: float = 0.0
     read_count: int = field(default=0)
+    statements: list[Statement] = field(default_factory=list)
 
     def cancel(self, now: float) -> None:
         """Cancel the session, unless it has ended or its cancellation was requested before."""
@@ -87,6 +96,34 @@ class EmulatedSession:
     def _has_ended(self, now: float) -> bool:
         return self.record(now)["state"] in _FINAL_STATES
 
+    def takes_statements(self, now: float) -> bool:
+        """Return whether the session runs, and its cancellation, which begins with the clean-up, was not requested."""
+        record = self.record(now)
+        return record["state"] in ("idle", "busy") and record["pluginInfo"]["currentState"] == "Monitoring"
+
+    def add_statement(self, code: str, script: Script, now: float) -> dict[str, Any]:
+        """Put a statement at the end of the queue, and return its record."""
+        self.statements.append(Statement(len(self.statements), code, script, posted_at=now))
+        return self.statement_records(now)[-1]
+
+    def cancel_statement(self, number: int, now: float) -> None:
+        """Cancel a statement, unless it does not exist, has ended or was cancelled before."""
+        if any(r["id"] == number and r["state"] in ("waiting", "running") for r in self.statement_records(now)):
+            self.statements[number].cancelled_at = now
+
+    def statement_records(self, now: float) -> list[dict[str, Any]]:
+        """Return the records of the last 100 statements at the time ``now``, or at the end of the session before it."""
+        return statement_records(self.statements, min(now, self._statements_lost_at()), self.time_scale)
+
+    def has_lost_statements(self, now: float) -> bool:
+        """Return whether nobody can read the statements any more, because the session has ended."""
+        return now >= self._statements_lost_at()
+
+    def _statements_lost_at(self) -> float:
+        # A session whose interpreter died keeps them for a while: Livy still answers, until the cluster is gone.
+        lost = (t.at for t in self._transitions() if _is_end(t, "shutting_down", "dead", "killed") or _is_result(t))
+        return next(lost, math.inf)
+
     def record(self, now: float, *, detailed: bool = True) -> dict[str, Any]:
         """
         Return the session's JSON record at the time ``now``.
@@ -102,9 +139,10 @@ class EmulatedSession:
     def _transitions(self) -> list[Transition]:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""
         scale = self.time_scale
-        transitions = [Transition(self.created_at + t.at * scale, t.changes) for t in self.scenario.transitions]
+        planned = [Transition(self.created_at + t.at * scale, t.changes) for t in self.scenario.transitions]
+        transitions = _until_first_end(planned, list(statement_transitions(self.statements, scale)))
         idle_timeout = self.scenario.idle_timeout_in_real_seconds(scale)
-        if idle_timeout is not None:
+        if idle_timeout is not None and _end(transitions) == math.inf:
             idle_since = max(transitions[-1].at, self.timeout_reset_at)
             transitions += idle_timeout_transitions(idle_since + idle_timeout, scale)
         if self.cancelled_at is not None and self.scenario.refuses_to_end:
@@ -185,6 +223,33 @@ class EmulatedSession:
 
 
 _FINAL_STATES = ("dead", "killed", "error", "success")
+
+
+def _is_end(transition: Transition, *states: str) -> bool:
+    return transition.changes.get("state") in (states or ("shutting_down", *_FINAL_STATES))
+
+
+def _is_result(transition: Transition) -> bool:
+    return "result" in transition.changes
+
+
+def _end(transitions: Iterable[Transition]) -> float:
+    """Return when a session ends; infinity if it does not."""
+    return next((transition.at for transition in transitions if _is_end(transition)), math.inf)
+
+
+def _until_first_end(planned: list[Transition], caused: list[Transition]) -> list[Transition]:
+    """
+    Return all transitions of a session by time. What ends it first has the last word.
+
+    :param planned: the transitions of its scenario.
+    :param caused: those that its statements cause.
+    """
+    if _end(caused) < _end(planned):
+        planned = [transition for transition in planned if transition.at < _end(caused)]
+    else:
+        caused = [transition for transition in caused if transition.at < _end(planned)]
+    return sorted([*planned, *caused], key=lambda transition: transition.at)
 
 
 class Pools:
