@@ -117,6 +117,11 @@ class SparkStatement(Documented):
         return self.state == LivyStatementState.AVAILABLE and self.output is None
 
     @property
+    def is_cancelling(self) -> bool:
+        """Whether the statement is being cancelled, and has not ended yet."""
+        return self.state == LivyStatementState.CANCELLING
+
+    @property
     def has_succeeded(self) -> bool:
         """Whether there is proof that the code has run to its end without an error."""
         return self.state == LivyStatementState.AVAILABLE and self.output is not None and self.output.status == "ok"

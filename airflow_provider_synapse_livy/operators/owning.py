@@ -38,6 +38,9 @@ class OwningOperator(WaitingOperator):
 
     #: The XCom key of the id, which is pushed as soon as it is known.
     id_key: ClassVar[str]
+    #: What is said of what may still run: the harm in it, and what to do.
+    leftover_harm: ClassVar[str] = ", and cost money"
+    leftover_fix: ClassVar[str] = "cancel it in Synapse Studio > Monitor > Apache Spark applications."
     #: Whether to cancel what earlier lives of the task have left before it was ready.
     ends_other_lives: ClassVar[bool] = True
 
@@ -168,8 +171,8 @@ class OwningOperator(WaitingOperator):
             self.log.exception("%s could not be cancelled.", what)
             alive = [f"{what} ({type(problem).__name__})"]
         if alive:
-            event = f"{', '.join(alive)} may still run, and cost money."
-            message = error_message(event, "cancel it in Synapse Studio > Monitor > Apache Spark applications.")
+            event = f"{', '.join(alive)} may still run{self.leftover_harm}."
+            message = error_message(event, self.leftover_fix)
             self.log.error("%s", message)
             error.add_note(message)
 

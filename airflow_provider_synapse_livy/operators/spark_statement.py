@@ -29,6 +29,7 @@ from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.statements import OUTPUT_LIMIT, StatementMixin
 from airflow_provider_synapse_livy.waiting.goals import Verdict
+from airflow_provider_synapse_livy.waiting.lost_statement import may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
 
@@ -83,6 +84,8 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     failed_error = SparkStatementFailedError
     id_key = "statement_id"
     ends_other_lives = False
+    leftover_harm = ""
+    leftover_fix = "cancel its session if the code must not run on."
 
     #: The id of the statement, once it is known.
     statement_id: int | None = None
@@ -187,6 +190,15 @@ class _StatementCreation(Creation):
                 if refusal.status != 400 or "is not running" not in str(refusal):
                     raise
                 self._wait_until_ready(deadline)
+
+    def _end(self, record_id: int, timeout: float) -> bool:
+        """Cancel the statement, and return whether it has ended; it has if its session has."""
+        try:
+            return super()._end(record_id, timeout)
+        except SynapseLivyResponseError as error:
+            if not may_mean_loss(error):
+                raise
+            return True
 
     def _wait_until_ready(self, deadline: float) -> None:
         session = self.hook.read(SPARK_SESSION, *self.parent_ids)
