@@ -62,9 +62,7 @@ class SynapseSparkStatementTrigger(LivyTrigger):
             async for event in super().run():
                 yield event
         finally:
-            self._end_of_session.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._end_of_session
+            await _stop(self._end_of_session)
 
     async def _poll(self, watch: Watch[Any], wait: Wait[Any]) -> Snapshot[Any]:
         """Return a snapshot of the statement; raise what is known if its session ends first."""
@@ -76,9 +74,7 @@ class SynapseSparkStatementTrigger(LivyTrigger):
                 return poll.result()
             return await self._last_word(watch, poll, session)
         finally:
-            poll.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await poll
+            await _stop(poll)
 
     async def _last_word(
         self, watch: Watch[Any], poll: asyncio.Future[Snapshot[Any]], session: asyncio.Task[Snapshot[Any]] | None
@@ -86,6 +82,7 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         """Return the statement if it had ended before its session did, or raise that it is lost."""
         error = poll.exception() if poll.done() else None
         if error is None:
+            await _stop(poll)  # a watch makes one poll at a time
             with suppress(SynapseLivyError):
                 snapshot: Snapshot[Any] = await watch.poll()
                 if snapshot.record.is_finished and not snapshot.record.is_settling:
@@ -142,3 +139,9 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         """Return what proves the end alone: neither code nor output, since Airflow logs the event."""
         status = record.output.status if record.output is not None else None
         return {"id": record.id, "state": record.state, "output": {"status": status} if record.output else None}
+
+
+async def _stop(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
