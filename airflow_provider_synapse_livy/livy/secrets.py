@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["secrets_in", "without_secrets"]
+__all__ = ["masked", "secrets_in", "without_secrets"]
 
 _MASK = "***"
 
@@ -31,6 +31,16 @@ def secrets_in(settings: Mapping[str, Any] | None) -> Iterator[str]:
             yield str(value)
 
 
+def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return settings with the values masked that look like secrets.
+
+    :param settings: Spark's settings.
+    """
+    hidden = set(secrets_in(settings))
+    return {name: _MASK if str(value) in hidden else value for name, value in settings.items()}
+
+
 def without_secrets(record: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return a record's dict with the secrets masked in the settings that it repeats from its creation.
@@ -42,6 +52,4 @@ def without_secrets(record: Mapping[str, Any]) -> dict[str, Any]:
     settings = request.get("conf") if isinstance(request, Mapping) else None
     if not (isinstance(livy, Mapping) and isinstance(request, Mapping) and isinstance(settings, Mapping)):
         return dict(record)
-    hidden = set(secrets_in(settings))
-    masked = {name: _MASK if str(value) in hidden else value for name, value in settings.items()}
-    return {**record, "livyInfo": {**livy, "jobCreationRequest": {**request, "conf": masked}}}
+    return {**record, "livyInfo": {**livy, "jobCreationRequest": {**request, "conf": masked(settings)}}}

@@ -23,7 +23,7 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
 from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
-from airflow_provider_synapse_livy.livy.secrets import secrets_in, without_secrets
+from airflow_provider_synapse_livy.livy.secrets import masked, secrets_in, without_secrets
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
@@ -169,6 +169,9 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
     accept_idle_timeout = False
     #: The id of the session, once it is known.
     session_id: int | None = None
+    #: The rendered ``conf``, and what Airflow is shown of it.
+    _settings: Any = None
+    _shown_settings: Any = None
 
     template_fields: Sequence[str] = (*_OPTIONS, *_WAIT_FIELDS)
     template_fields_renderers: ClassVar[dict[str, str]] = {"conf": "json", "tags": "json"}
@@ -225,11 +228,19 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
         return ReadyGoal(frozenset(self.target_states), frozenset(self.accepted_results), self.accept_idle_timeout)
 
     def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
-        """Render the templates, of a mapped task as well, and mask what looks like a secret before Airflow shows it."""
+        """
+        Render the templates, of a mapped task as well, and show Airflow no value of ``conf`` that looks like a secret.
+
+        Airflow 3.0 logs what it is shown and keeps it in its database, of what it has been told to mask regardless.
+        """
         try:
             super()._do_render_template_fields(*args, **kwargs)
         finally:
             self._mask_secrets(self.conf)
+            if isinstance(self.conf, Mapping):
+                if self.conf != self._shown_settings:  # else they are rendered for the second time
+                    self._settings, self._shown_settings = self.conf, masked(self.conf)
+                self.conf = self._shown_settings
 
     def _mask_secrets(self, settings: Any) -> None:
         for secret in secrets_in(settings) if isinstance(settings, Mapping) else ():
@@ -237,6 +248,7 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
 
     def _body(self, context: Context) -> dict[str, Any]:
         options = {name: getattr(self, name) for name in _OPTIONS} | {"name": self.name or _default_name(context)}
+        options["conf"] = self.conf if self._settings is None else self._settings
         settings = SparkSessionOptions.validated(**options).conf
         with_lineage = with_openlineage(
             settings or {},

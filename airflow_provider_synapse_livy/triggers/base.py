@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
 from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
-from airflow_provider_synapse_livy.airflow_compat.kills import TRIGGERS_ARE_KILLED, was_ended_by_user
+from airflow_provider_synapse_livy.airflow_compat.kills import TRIGGERS_ARE_KILLED, run_to_its_end, standing_of
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseTrigger, TriggerEvent, XCom
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
@@ -33,12 +33,15 @@ BEGIN_ON_WORKER = {"begin": "on a worker"}
 #: attempt, which may begin right before the timeout, has ended by then.
 BACKSTOP = timedelta(seconds=MAX_ATTEMPT_SECONDS + 60)
 
+#: Airflow may fail a task whose trigger fires within about five seconds of the deferral (apache/airflow#71580).
+_RACE_SECONDS = 5.0
+
+#: Seconds to find out whether a record is ready whose task is no longer deferred.
+_LAST_LOOK_SECONDS = 5.0
+
 #: For how many seconds the end of what was cancelled is waited for, and how many are between two polls.
 _END_TIMEOUT = 25.0
 _END_INTERVAL = 2.0
-
-#: Airflow may fail a task whose trigger fires within about five seconds of the deferral (apache/airflow#71580).
-_RACE_SECONDS = 5.0
 
 
 class LivyTrigger(BaseTrigger):
@@ -138,14 +141,20 @@ class LivyTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """
-        Cancel what the task has created, if a user has ended the task. Airflow calls this from 3.3 on.
+        Cancel the record, if the task has created it and a user has ended the task.
 
-        It waits for the end for a while, for which Airflow allows half a minute.
+        A triggerer that stops, or that was slow and has lost the trigger to another one, leaves the task to that. In
+        doubt, it is taken for such a one. Airflow 3.3 calls this in all but the first case.
         """
-        if not self.cancel_on_kill or not await was_ended_by_user(self.task_instance):
-            return
+        if self.cancel_on_kill:
+            await run_to_its_end(self._cancel_if_ended_by_user())
+
+    async def _cancel_if_ended_by_user(self) -> None:
         name = self.resource.name(*self._ids())
         try:
+            if await self._goes_on_elsewhere():
+                self.log.info("The task of %s goes on without this triggerer. Nothing is cancelled.", name)
+                return
             async with asyncio.timeout(_END_TIMEOUT), self._watch() as watch:
                 await watch.cancel()
                 self.log.info("A user has ended the task, so %s is cancelled.", name)
@@ -157,6 +166,25 @@ class LivyTrigger(BaseTrigger):
             self.log.warning("%s was not seen to end. It may still cost money.", name)
         except Exception:
             self.log.exception("%s could not be cancelled. It may still cost money.", name)
+
+    async def _goes_on_elsewhere(self) -> bool:
+        """Return whether this trigger was cancelled though no user has ended its task."""
+        record_id = self._ids()[-1]
+        standing = await standing_of(self.task_instance, self.id_fields[-1])
+        if standing is None or standing.is_deferred(record_id):
+            return True
+        return standing.may_have_gone_on(record_id) and await self._has_reached_goal()
+
+    async def _has_reached_goal(self) -> bool:
+        goal = self.goal(**{name: getattr(self, name) for name in self.goal_fields})
+        watch = self._watch()
+        try:
+            snapshot = await watch.poll(after=0.0, retry_timeout=_LAST_LOOK_SECONDS, last_after=_LAST_LOOK_SECONDS)
+            return snapshot is not None and goal.evaluate(snapshot.record, settled=True) is Verdict.SUCCESS
+        except SynapseLivyError:
+            return False
+        finally:
+            await watch.close()
 
     def get_template_env(self, dag: Any = None) -> Any:
         """

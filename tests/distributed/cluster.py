@@ -31,8 +31,8 @@ AIRFLOW_PARTS = {
     "dag-processor": ["dag-processor"],
     "triggerer-1": ["triggerer", "--skip-serve-logs"],
     "triggerer-2": ["triggerer", "--skip-serve-logs"],
-    "worker-1": ["celery", "worker", "--concurrency", "8", "--celery-hostname", "worker-1@%h", "--skip-serve-logs"],
-    "worker-2": ["celery", "worker", "--concurrency", "8", "--celery-hostname", "worker-2@%h", "--skip-serve-logs"],
+    "worker-1": ["celery", "worker", "--concurrency", "12", "--celery-hostname", "worker-1@%h", "--skip-serve-logs"],
+    "worker-2": ["celery", "worker", "--concurrency", "12", "--celery-hostname", "worker-2@%h", "--skip-serve-logs"],
 }
 
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import time
-from collections import Counter
-from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
-import requests
-from local_airflow import free_ports, wait_for
+from local_airflow import wait_for
 
-from airflow_provider_synapse_livy.emulator import SynapseEmulator
-from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
-from tests.distributed.cluster import Cluster, Gate, is_open
-from tests.support.project import PROJECT
-from tests.support.secrets_search import EMULATOR_TOKEN, find_secrets
+from tests.distributed.conftest import TIME_SCALE
+from tests.distributed.watching import is_asked, wait_until_asked, wait_until_ended
 
 pytestmark = pytest.mark.distributed
 
-HOME = PROJECT / ".airflow" / "distributed"
-DAGS = Path(__file__).with_name("dags")
 POOLS = ("etl", "ml", "reports")
-
-#: A session is ready after half a minute, and idles out ten minutes later, when all have been waited for.
-TIME_SCALE = 0.5
 
 #: What happens to the sessions, the state of a task that waits for them to be idle, and the session's then.
 ENDS = {
@@ -36,44 +22,6 @@ ENDS = {
     "fails_to_start": ("failed", "error", "Failed"),
     "cancelled_while_queued": ("failed", "error", "Cancelled"),
 }
-
-
-@pytest.fixture(scope="module")
-def synapse():
-    """Return a local Synapse over https, whose tokens last half a minute, behind a gate for each of its sides."""
-    with SynapseEmulator(tls=True, time_scale=TIME_SCALE, token_lifetime=30, rate_limit=200) as emulator:
-        target = int(emulator.url.rpartition(":")[2])
-        gates = SimpleNamespace(livy=Gate(target), entra=Gate(target))
-        gates.livy.open()
-        gates.entra.open()
-        emulator.gates = gates
-        yield emulator
-        gates.livy.shut()
-        gates.entra.shut()
-
-
-@pytest.fixture(scope="module")
-def airflow(synapse):
-    """Return the distributed Airflow, with a connection to the local Synapse."""
-    with Cluster(HOME, DAGS) as cluster:
-        add_connection(cluster, synapse, "synapse_livy_default", synapse.gates.livy.port)
-        add_connection(cluster, synapse, "nobody_there", free_ports(1)[0])
-        yield cluster
-
-
-def add_connection(cluster, synapse, name, port):
-    """Add a connection with a client secret."""
-    authority = f"https://127.0.0.1:{synapse.gates.entra.port}"
-    extra = {"tenantId": TENANT_ID, "authority": authority, "verify": str(synapse.ca_file), "spark_pool_name": "etl"}
-    cluster.add_connection(
-        name,
-        conn_type="synapse_livy",
-        host="https://127.0.0.1",
-        port=port,
-        login=CLIENT_ID,
-        password=CLIENT_SECRET,
-        extra=json.dumps(extra),
-    )
 
 
 def create(synapse, count, scenarios=("becomes_idle",), **options):
@@ -98,48 +46,10 @@ def release(synapse, sessions):
         synapse.server.pools.find(pool, number).created_at = time.time() - 70 * TIME_SCALE
 
 
-def is_asked(synapse, sessions):
-    """Count how often sessions were asked for, by themselves or by the first page of their pool's list."""
-    asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.recorded_requests)
-    counts = {
-        (pool, number): asked[f"/{pool}/sessions/{number}"] + asked[f"/{pool}/sessions"] for number, pool, _ in sessions
-    }
-    return {session: count for session, count in counts.items() if count}
-
-
-def wait_until_asked(synapse, sessions, times=2, timeout=180):
-    """Wait until each session was asked for so often from now on."""
-    synapse.server.recorded_requests.clear()
-
-    def look():
-        asked = is_asked(synapse, sessions)
-        return (len(asked) == len(sessions) and min(asked.values()) >= times) or None
-
-    wait_for(look, "all being waited for", timeout=timeout)
-
-
 def none_was_cancelled(synapse, sessions):
     """Return whether all sessions live on as they would have without us."""
     found = (synapse.server.pools.find(pool, number) for number, pool, _ in sessions)
     return all(session.cancelled_at is None for session in found)
-
-
-def wait_until_ended(airflow, dag_id, run_id, timeout):
-    """Wait for the end of a run, and give the states of its tasks."""
-
-    def look():
-        airflow.revive()
-        try:
-            states = airflow.states(dag_id, run_id)
-        except (requests.RequestException, RuntimeError):  # the API server is down
-            return None
-        over = {"success", "failed", "skipped", "upstream_failed"}
-        return states if states and set(states.values()) <= over else None
-
-    try:
-        return wait_for(look, f"the end of {dag_id}", timeout=timeout, interval=3)
-    except TimeoutError:
-        raise AssertionError(f"not over: {Counter(airflow.states(dag_id, run_id).values())}") from None
 
 
 def check(airflow, dag_id, run_id, states, waits):
@@ -243,23 +153,3 @@ def test_outages(airflow, synapse):
     assert wait_until_ended(airflow, "unreachable", lost, 240)["wait", -1] == "failed"
     assert "refused the connection" in "\n".join(airflow.log("unreachable", lost, "wait"))
     assert none_was_cancelled(synapse, sessions)
-
-
-def test_nothing_is_left(airflow, synapse):
-    """After all, neither database nor logs hold a secret, and no process or socket is left."""
-    assert synapse.server.entra.issued > 10
-    assert find_secrets([CLIENT_SECRET, EMULATOR_TOKEN], database=airflow.database, folders=[HOME]) == []
-    airflow._stop()
-    groups = {process.pid for process in psutil.process_iter() if group_of(process) in airflow.groups}
-    assert groups == set()
-    assert not is_open(airflow._database_port)
-    assert not is_open(airflow._redis_port)
-    assert not airflow._data.exists()
-
-
-def group_of(process):
-    """Return the group of a process, which may be gone."""
-    try:
-        return os.getpgid(process.pid)
-    except ProcessLookupError:
-        return None

@@ -14,9 +14,12 @@ import threading
 import time
 
 import pytest
+from local_airflow import wait_for
 
+from airflow_provider_synapse_livy.airflow_compat.kills import TaskStanding
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionCreationError,
     SynapseLivyConfigurationError,
@@ -26,6 +29,7 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.livy.task_keys import KEY_TAG
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
+from airflow_provider_synapse_livy.triggers import base
 from tests.support.connections import airflow_connection
 from tests.support.scripted_server import ScriptedServer, http
 from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
@@ -378,13 +382,83 @@ def deferral_of(**options):
     return caught.value
 
 
-@pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_deferred_task_that_a_user_ends(one_synapse, cancel_on_kill, monkeypatch):
-    """The trigger of a deferred task that a user has ended cancels its session, unless the task is told not to."""
-    trigger = made_again(deferral_of(cancel_on_kill=cancel_on_kill))
-    monkeypatch.setattr("airflow_provider_synapse_livy.airflow_compat.kills._state_of", lambda _: "failed")
+#: What a user does to a deferred task: its state by then, and the id that it has noted.
+ENDED_BY_USER = {
+    "failed": TaskStanding("failed", 0),
+    "success": TaskStanding("success", 0),
+    "cleared": TaskStanding("None", 0),
+    "cleared and queued": TaskStanding("queued", 0),
+    "cleared and running": TaskStanding("running", None),
+    "cleared and deferred again": TaskStanding("deferred", 1),
+}
+
+#: What Airflow tells a trigger in the same words: the task goes on, and another triggerer has its wait.
+GOES_ON = {
+    "deferred": (TaskStanding("deferred", 0), "slow"),
+    "deferred, its note is lost": (TaskStanding("deferred", None), "slow"),
+    "not known": (None, "slow"),
+    "resumed": (TaskStanding("queued", 0), "becomes_idle"),
+    "resumed and running": (TaskStanding("running", 0), "becomes_idle"),
+    "resumed and successful": (TaskStanding("success", 0), "becomes_idle"),
+}
+
+
+def killed(monkeypatch, synapse, standing, scenario="slow", **options):
+    """Have a deferred task's trigger be told that it is killed, and return the ids of what lives and what has ended."""
+
+    async def standing_of(task_instance, key):
+        assert key == "session_id"
+        return standing
+
+    trigger = made_again(deferral_of(**options))
+    monkeypatch.setattr(base, "standing_of", standing_of)
+    synapse.server.pools.find("etl", 0).scenario = SCENARIOS[scenario]
+    wait_for(lambda: synapse.sessions("etl")[0]["state"] == "idle" or scenario == "slow" or None, "it", timeout=30)
     asyncio.run(trigger.on_kill())
-    assert ids(one_synapse) == (([], [0]) if cancel_on_kill else ([0], []))
+    return ids(synapse)
+
+
+@pytest.mark.parametrize("standing", ENDED_BY_USER.values(), ids=ENDED_BY_USER)
+def test_deferred_task_that_a_user_ends(monkeypatch, one_synapse, standing):
+    """The trigger of a deferred task that a user has ended cancels its session."""
+    assert killed(monkeypatch, one_synapse, standing) == ([], [0])
+
+
+def test_kill_that_is_broken_off(monkeypatch, one_synapse):
+    """Airflow 3.3 cancels a trigger anew every second until it has ended: the cancellation is sent all the same."""
+
+    async def standing_of(task_instance, key):
+        await asyncio.sleep(0.3)
+        return ENDED_BY_USER["failed"]
+
+    async def kill(trigger):
+        kill = asyncio.ensure_future(trigger.on_kill())
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            kill.cancel("user-action")
+        await asyncio.wait_for(kill, timeout=30)
+
+    monkeypatch.setattr(base, "standing_of", standing_of)
+    asyncio.run(kill(made_again(deferral_of())))
+    assert ids(one_synapse) == ([], [0])
+
+
+def test_deferred_task_that_keeps_its_session(monkeypatch, one_synapse):
+    """The trigger cancels nothing if the task is told not to."""
+    assert killed(monkeypatch, one_synapse, ENDED_BY_USER["failed"], cancel_on_kill=False) == ([0], [])
+
+
+@pytest.mark.parametrize(("standing", "scenario"), GOES_ON.values(), ids=GOES_ON)
+def test_trigger_that_has_moved_to_another_triggerer(monkeypatch, one_synapse, standing, scenario):
+    """A triggerer that was slow, and has lost a deferred task to another one, cancels nothing that the task needs."""
+    assert killed(monkeypatch, one_synapse, standing, scenario) == ([0], [])
+
+
+def test_trigger_whose_task_can_not_be_asked_for(one_synapse, caplog):
+    """If Airflow does not tell what has become of the task, nothing is cancelled, and the log says so."""
+    asyncio.run(made_again(deferral_of()).on_kill())
+    assert ids(one_synapse) == ([0], [])
+    assert "What has become of the task is not known" in caplog.text
 
 
 def test_task_that_goes_on_without_its_xcom(one_synapse):
@@ -460,3 +534,14 @@ def test_all_but_flags_are_templated():
         "kwargs",
         "task_id",
     }
+
+
+def test_secret_settings_are_not_shown_by_airflow(one_synapse):
+    """What Airflow keeps and shows of the rendered parameters has no secret, also of a mapped task; Synapse gets it."""
+    task = operator(conf={"spark.my.password": "{{ word }}", "spark.x": "{{ word }}"})
+    for _ in range(2):  # a task that is resumed is rendered again
+        task._do_render_template_fields(task, ["conf"], {"word": "hunter2222"}, task.get_template_env(), set())
+        assert task.conf == {"spark.my.password": "***", "spark.x": "***"}
+    task.execute(context_of(TaskInstance()))
+    stored = one_synapse.sessions("etl")[0]["livyInfo"]["jobCreationRequest"]["conf"]
+    assert stored == {"spark.my.password": "hunter2222", "spark.x": "hunter2222"}

@@ -1,0 +1,46 @@
+"""How the tests watch what goes on: the requests for sessions, and the tasks of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import requests
+from local_airflow import wait_for
+
+
+def is_asked(synapse, sessions):
+    """Count how often sessions were asked for, by themselves or by the first page of their pool's list."""
+    asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.recorded_requests)
+    counts = {
+        (pool, number): asked[f"/{pool}/sessions/{number}"] + asked[f"/{pool}/sessions"] for number, pool, _ in sessions
+    }
+    return {session: count for session, count in counts.items() if count}
+
+
+def wait_until_asked(synapse, sessions, times=2, timeout=180):
+    """Wait until each session was asked for so often from now on."""
+    synapse.server.recorded_requests.clear()
+
+    def look():
+        asked = is_asked(synapse, sessions)
+        return (len(asked) == len(sessions) and min(asked.values()) >= times) or None
+
+    wait_for(look, "all being waited for", timeout=timeout)
+
+
+def wait_until_ended(airflow, dag_id, run_id, timeout):
+    """Wait for the end of a run, and give the states of its tasks."""
+
+    def look():
+        airflow.revive()
+        try:
+            states = airflow.states(dag_id, run_id)
+        except (requests.RequestException, RuntimeError):  # the API server is down
+            return None
+        over = {"success", "failed", "skipped", "upstream_failed"}
+        return states if states and set(states.values()) <= over else None
+
+    try:
+        return wait_for(look, f"the end of {dag_id}", timeout=timeout, interval=3)
+    except TimeoutError:
+        raise AssertionError(f"not over: {Counter(airflow.states(dag_id, run_id).values())}") from None
