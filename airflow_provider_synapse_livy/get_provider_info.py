@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-synapse-livy",
         "name": integration,
-        "description": "Create, wait for, read and cancel Livy Spark sessions of Azure Synapse Analytics, and run code in them.",
+        "description": "Create Livy Spark sessions of Azure Synapse, wait for them, run code in them, cancel them.",
         "versions": [__version__],
         "state": "ready",
         "integrations": [

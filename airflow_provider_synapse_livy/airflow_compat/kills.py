@@ -38,7 +38,7 @@ class TaskStanding(NamedTuple):
     What has become of a trigger's task.
 
     :param state: its state by now.
-    :param noted: the id that it has noted in XCom, if the state alone does not tell.
+    :param noted: the id that it has noted in XCom, where the state alone does not say enough.
     """
 
     state: str

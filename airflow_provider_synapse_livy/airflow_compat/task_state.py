@@ -18,8 +18,8 @@ Airflow numbers the tries of a task through all of its lives, and keeps two numb
 
 - A reschedule or a deferral ends a run, and the next one goes on with the same try.
 - A retry begins the next try of the same life. The wait goes on: it began with the first try of the life.
-- A clearing begins the next life, and a new wait. Clearing a task while it runs is different: Airflow counts it as a
-  retry, also for its own sensors.
+- A clearing begins the next life, and a new wait. Clearing a task while it runs is different: Airflow before 3.1 counts
+  it as a retry, also for its own sensors.
 
 How much of that a run can learn depends on Airflow's version:
 

@@ -377,7 +377,7 @@ class _Reading:
         return f"Activity id: {self.response.activity_id}" if self.response.activity_id else ""
 
     def details(self, *, may_have_been_processed: bool) -> dict[str, Any]:
-        """Return what all errors about a response tell of it."""
+        """Return what all errors about a response have in common."""
         return {
             "status": self.response.status,
             "activity_id": self.response.activity_id,

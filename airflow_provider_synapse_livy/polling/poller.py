@@ -163,7 +163,7 @@ class Poller:
             self._wake.set()
 
     async def _has_token(self, flight: Flight, client: AsyncLivyClient) -> bool:
-        """Get a token first, since trouble with that is neither the list's nor one record's."""
+        """Get a token first, since a failure of that is neither the list's nor one record's."""
         try:
             await client.authenticate()
         except SynapseLivyError as error:

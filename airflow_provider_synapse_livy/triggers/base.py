@@ -37,7 +37,7 @@ BACKSTOP = timedelta(seconds=MAX_ATTEMPT_SECONDS + 60)
 _RACE_SECONDS = 5.0
 
 #: Seconds to find out whether a record is ready whose task is no longer deferred.
-_LAST_LOOK_SECONDS = 5.0
+_LAST_POLL_SECONDS = 5.0
 
 #: For how many seconds the end of what was cancelled is waited for, and how many are between two polls.
 _END_TIMEOUT = 25.0
@@ -179,7 +179,7 @@ class LivyTrigger(BaseTrigger):
         goal = self.goal(**{name: getattr(self, name) for name in self.goal_fields})
         watch = self._watch()
         try:
-            snapshot = await watch.poll(after=0.0, retry_timeout=_LAST_LOOK_SECONDS, last_after=_LAST_LOOK_SECONDS)
+            snapshot = await watch.poll(after=0.0, retry_timeout=_LAST_POLL_SECONDS, last_after=_LAST_POLL_SECONDS)
             return snapshot is not None and goal.evaluate(snapshot.record, settled=True) is Verdict.SUCCESS
         except SynapseLivyError:
             return False

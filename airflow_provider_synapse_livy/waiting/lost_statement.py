@@ -37,4 +37,6 @@ def describe_loss(name: str, session: Snapshot[Any] | None) -> str:
     if session is None:
         return error_message(f"{name} is gone, and with it what came of it.", fix)
     record = session.record
-    return error_message(f"{name}: {record} {record.ending} before it was done.", fix, *record.details())
+    return error_message(
+        f"{name}: its session {record.ending} before it was done.", fix, str(record), *record.details()
+    )

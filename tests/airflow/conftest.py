@@ -17,8 +17,8 @@ from tests.airflow.synapse import TimedSynapse
 from tests.support.connections import airflow_connection
 from tests.support.project import PROJECT
 
-#: The value of a setting of Spark's, which Airflow has no reason to mask.
-SECRET = "hunter2222"
+#: The values of two of Spark's settings, which Airflow has no reason to mask.
+SECRETS = ("hunter2222", "correct-horse-battery")
 
 HERE = Path(__file__).resolve().parent
 
@@ -35,7 +35,11 @@ def lifecycle_synapse(tmp_path_factory):
     """Return the emulator that creates the sessions of the lifecycle's DAGs."""
     notes = tmp_path_factory.mktemp("notes")
     answers = {pool_of(name, mode): LIVES[name].answer for name, mode in CASES if LIVES[name].answer is not None}
-    others = [pool_of("restarts", "deferred"), *(pool_of(name, mode) for name in ("teardown", "twice") for mode in TWO)]
+    others = [
+        pool_of("mapped", "worker"),
+        pool_of("restarts", "deferred"),
+        *(pool_of(name, mode) for name in ("teardown", "twice") for mode in TWO),
+    ]
     with LifecycleSynapse(answers, [*(pool_of(*case) for case in CASES), *others], notes) as emulator:
         emulator.notes = notes
         yield emulator
@@ -48,7 +52,8 @@ def real_airflow(synapse, lifecycle_synapse, tmp_path_factory):
     env = {
         "AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT": airflow_connection(synapse.url),
         "AIRFLOW_CONN_LIFECYCLE": lifecycle_synapse.airflow_connection("nobodys"),
-        "AIRFLOW_VAR_SPARK_SETTING": SECRET,
+        "AIRFLOW_VAR_SPARK_SETTING": SECRETS[0],
+        "AIRFLOW_VAR_SPARK_OTHER_SETTING": SECRETS[1],
         "MATRIX_ERRORS": str(errors),
         "LIFECYCLE_NOTES": str(lifecycle_synapse.notes),
         "PYTHONPATH": str(PROJECT),

@@ -7,7 +7,7 @@ The DAGs of this folder and the test both read this table. It needs no Airflow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,9 @@ BROKEN, UNAVAILABLE, UNREADABLE = 0, 503, 200
 
 #: Instead of an answer, the worker is killed with -9.
 KILLED = "killed"
+
+#: Not the creation, but the cancellation fails, twice, before it is done; Airflow cancels the trigger again meanwhile.
+OVERLOADED = "overloaded"
 
 #: The answer comes when the test says so.
 HELD_BACK = "held back"
@@ -44,6 +47,7 @@ class Life:
     :param sessions: how many sessions are created in all.
     :param error: the name of the error's class, None for a success.
     :param words: a part of its message.
+    :param keeps: whether the last session lives on though it is not handed on.
     :param modes: the modes that it can happen in.
     """
 
@@ -56,12 +60,31 @@ class Life:
     sessions: int = 1
     error: str | None = None
     words: str = ""
+    keeps: bool = False
     modes: tuple[str, ...] = tuple(MODES)
 
     @property
     def hands_on(self) -> bool:
         """Whether a session is handed on to other tasks: not where a user has taken the task's word for it."""
         return self.becomes.startswith("success") and self.user != "success"
+
+    @property
+    def lives_on(self) -> bool:
+        """Whether the last session is to live in the end."""
+        return self.hands_on or self.keeps
+
+    def on_airflow_3_0(self) -> Life:
+        """
+        Return what becomes of the task on Airflow 3.0.
+
+        It does not retry a task whose process was killed with -9, so nobody is left who could cancel its session. A
+        task that is cleared while it runs is killed, and never restarted; the test marks it failed.
+        """
+        if self.answer == KILLED or self.crash not in (None, "failing"):
+            return replace(self, becomes="failed/1", keeps=True)
+        if self.user == "clear" and self.modes == ("worker",):
+            return replace(self, becomes="failed/1", sessions=1)
+        return self
 
 
 def _killed(**details: Any) -> Life:
@@ -85,20 +108,22 @@ LIVES = {
     "killed_finishing": _killed(crash="finishing"),
     # Never an orphan: the wait fails.
     "fails_to_start": Life(
-        "failed/1", "fails_to_start", error="SparkSessionFailedError", words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"
+        "failed/1", "fails_to_start", error="SparkSessionCreationError", words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"
     ),
-    "cancelled": Life("failed/1", "cancelled_while_queued", error="SparkSessionFailedError", words="was cancelled"),
-    "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionTimeoutError", words="timeout of 12 s"),
+    "cancelled": Life("failed/1", "cancelled_while_queued", error="SparkSessionCreationError", words="was cancelled"),
+    "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionCreationError", words="timeout of 12 s"),
     # Airflow 3 has no execution_timeout for what is deferred.
     "execution_timeout": Life("failed/1", ENDLESS, {"execution_timeout": timedelta(seconds=12)}, modes=("worker",)),
     "retried": Life("success/2", options={"retries": 1}, crash="failing", sessions=2),
     # Never an orphan: a user ends the task.
     "marked_failed": Life("failed/1", ENDLESS, user="failed"),
     "marked_success": Life("success/1", ENDLESS, user="success"),
-    "cleared": Life("success/2", ENDLESS, user="clear", sessions=2),
+    "cleared": Life("success/2", ENDLESS, user="clear", sessions=2, modes=("deferred",)),
+    "cleared_running": Life("success/2", ENDLESS, user="clear", sessions=2, modes=("worker",)),
     "marked_failed_in_request": Life("failed/1", ENDLESS, answer=HELD_BACK, user="failed", modes=("worker",)),
+    "marked_failed_in_overload": Life("failed/1", ENDLESS, answer=OVERLOADED, user="failed", modes=("deferred",)),
     # Airflow is told to leave it alone.
-    "kept": Life("failed/1", ENDLESS, {"cancel_on_kill": False}, user="failed"),
+    "kept": Life("failed/1", ENDLESS, {"cancel_on_kill": False}, user="failed", keeps=True),
 }
 
 CASES = [(name, mode) for name, life in LIVES.items() for mode in life.modes]

@@ -16,7 +16,7 @@ from aiohttp import web
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS, Scenario
-from tests.airflow.lives import ENDLESS, HELD_BACK, KILLED, NAME
+from tests.airflow.lives import ENDLESS, HELD_BACK, KILLED, NAME, OVERLOADED
 
 #: Real seconds per emulated second: a session is ready after five seconds.
 TIME_SCALE = 0.1
@@ -64,8 +64,17 @@ class _PoolFaults(Faults):
     def __init__(self, answers: Mapping[str, int | str], notes: Path) -> None:
         super().__init__()
         self.released: set[str] = set()
-        self._answers = dict(answers)
+        self._answers = {pool: answer for pool, answer in answers.items() if answer != OVERLOADED}
+        self._overloaded = [pool for pool, answer in answers.items() if answer == OVERLOADED] * 2
         self._notes = notes
+
+    def before_work(self, request: web.Request, rate_limit: int) -> web.Response | None:
+        """Return the response to a request that is not to be processed; None to process it."""
+        pool = request.match_info.get("pool", "")
+        if request.method == "DELETE" and pool in self._overloaded:
+            self._overloaded.remove(pool)
+            self.before.append(503)
+        return super().before_work(request, rate_limit)
 
     def after_work(self, request: web.Request, response: web.StreamResponse, rate_limit: int) -> web.StreamResponse:
         """Return the response to a request that was processed: the usual one, or a fault."""

@@ -135,6 +135,7 @@ class RealAirflow:
             # Airflow 3.3 fails tasks whose trigger fires before the worker's exit was noticed (apache/airflow#71580).
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API_AUTH__JWT_ISSUER": "tests",  # without one, 3.0 fails with a newer PyJWT
             # What is dead is noticed within seconds, not minutes.
             "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
             # Airflow 2 asks for the failure of a killed task whenever it looks, until it reads the DAG's file again;

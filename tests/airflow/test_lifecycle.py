@@ -11,12 +11,15 @@ from types import SimpleNamespace
 import pytest
 from local_airflow import wait_for
 
-from tests.airflow.conftest import SECRET
-from tests.airflow.lives import CASES, HELD_BACK, LIVES, MODES, pool_of
+from tests.airflow import lives
+from tests.airflow.conftest import SECRETS
+from tests.airflow.lives import CASES, HELD_BACK, MODES, pool_of
 from tests.airflow.services import VERSION
 from tests.support.secrets_search import find_secrets
 
 MODE_NAMES = tuple(MODES)
+
+LIVES = {name: life.on_airflow_3_0() if VERSION == (3, 0) else life for name, life in lives.LIVES.items()}
 
 #: The lives in which a user ends the task.
 ENDED_BY_USER = [(name, mode) for name, mode in CASES if LIVES[name].user]
@@ -29,16 +32,18 @@ def story(real_airflow, lifecycle_synapse):
     """Return what the lives have left: users have ended some of the tasks, and two triggerers have ended."""
     story = SimpleNamespace(airflow=real_airflow, synapse=lifecycle_synapse, polled_after={})
     dags = [f"{kind}_{mode}" for mode in MODES for kind in ("lives", "teardown", "twice")]
-    real_airflow.start(*dags, conf={})
+    real_airflow.start(*dags, "mapped", conf={})
     act_as_users(story)
-    real_airflow.wait_for_ends(timeout=900)
+    if VERSION == (3, 0):
+        wait_for(lambda: is_ended(cleared_while_running(story)) or None, "the killing of a cleared task", timeout=120)
+        real_airflow.user_marks("lives_worker", "cleared_running", "failed")
+    real_airflow.wait_for_ends(timeout=600)
     for mode in MODES:
         real_airflow.user_clears(f"twice_{mode}", "twice", "end")
     real_airflow.start("restarts", conf={})
     restart_triggerers(story)
     real_airflow.wait_for_ends(timeout=300)
-    kept = {(pool, created["id"]) for pool, created in all_created(story, is_kept=True)}
-    expected = lifecycle_synapse.bystanders | kept
+    expected = to_live_on(story)
     deadline = time.monotonic() + 60  # a user's word counts at once, and the session is cancelled seconds later
     while (left := lifecycle_synapse.left_alone()) != expected and time.monotonic() < deadline:
         time.sleep(1)
@@ -63,6 +68,11 @@ def act_as_users(story):
             pending.remove((name, mode))
         time.sleep(0.5)
     assert not pending, f"these tasks did not get as far as to wait: {pending}"
+
+
+def cleared_while_running(story):
+    """Return the first session of the task that is cleared while it runs."""
+    return story.synapse.created(pool_of("cleared_running", "worker"))[0]
 
 
 def waits(story, name, mode):
@@ -92,15 +102,11 @@ def restart_triggerers(story):
     story.synapse.make_ready(RESTARTED, session["id"])
 
 
-def all_created(story, *, is_kept):
-    """Return the sessions that are to live in the end, or not, with their pools."""
-    hands_on = {"restarts.deferred"} | {pool_of(*case) for case in CASES if LIVES[case[0]].hands_on}
-    hands_on |= {pool_of("kept", mode) for mode in MODES}
-    pools = {pool for pool, _ in story.synapse.bystanders}
-    for pool in pools:
-        for record in story.synapse.created(pool)[-1:]:
-            if (pool in hands_on) is is_kept:
-                yield pool, record
+def to_live_on(story):
+    """Return pool and id of the sessions that are to live in the end, others' included."""
+    pools = [RESTARTED, *(pool_of(name, mode) for name, mode in CASES if LIVES[name].lives_on)]
+    last = {(pool, record["id"]) for pool in pools for record in story.synapse.created(pool)[-1:]}
+    return story.synapse.bystanders | last
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +136,7 @@ def error(story, name, mode):
 
 def key_of(record):
     """Return the key that a session carries in its name."""
-    return re.fullmatch(r"etl_([0-9a-f]{16})", record["name"])[1]
+    return re.fullmatch(r"etl_([0-9a-f]{16}-[0-9]+)", record["name"])[1]
 
 
 def is_ended(record):
@@ -166,7 +172,7 @@ def test_never_an_orphan(story, name, mode):
     """A session that the task has not handed on is cancelled, unless it has ended by itself, or is to be left alone."""
     created = story.synapse.created(pool_of(name, mode))
     alive = [record["id"] for record in created if not is_ended(record)]
-    assert len(alive) == (LIVES[name].hands_on or name == "kept")
+    assert len(alive) == LIVES[name].lives_on
 
 
 def test_bystanders_live_on(story):
@@ -183,7 +189,9 @@ def test_nothing_else_runs(story):
     story.synapse.assert_nothing_runs()
 
 
-@pytest.mark.parametrize("name", [name for name, life in LIVES.items() if life.modes == MODE_NAMES and not life.user])
+@pytest.mark.parametrize(
+    "name", [name for name, life in LIVES.items() if life.modes == MODE_NAMES and not life.user and not life.keeps]
+)
 def test_words(story, name):
     """The error has the same class and the same words in both modes, and says what it should."""
     here, there = (error(story, name, mode) for mode in MODES)
@@ -194,7 +202,9 @@ def test_words(story, name):
         assert re.sub(r"\d+", "n", life.words) in here[1]
 
 
-@pytest.mark.parametrize("name", [name for name, life in LIVES.items() if life.modes == MODE_NAMES and not life.user])
+@pytest.mark.parametrize(
+    "name", [name for name, life in LIVES.items() if life.modes == MODE_NAMES and not life.user and not life.keeps]
+)
 def test_xcom(xcoms, name):
     """What a task leaves is the same in both modes, but for the times; also if it fails."""
     here, there = (xcoms[f"lives_{mode}", name] for mode in MODES)
@@ -208,7 +218,7 @@ def without_what_differs(value):
         return {key: without_what_differs(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_what_differs(item) for item in value]
-    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+|application_\d+|_[\da-f]{16}$|\b[\da-f]{16}\b", "?", str(value))
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+|application_\d+|_[\da-f]{16}-\d+$|\b[\da-f]{16}\b", "?", str(value))
     return re.sub(r"\.(worker|deferred)", "", text)
 
 
@@ -240,6 +250,15 @@ def test_cleared_task_creates_another_session(story, tasks, xcoms, mode):
     assert (first["result"], second["result"]) == ("Cancelled", "Cancelled")
 
 
+def test_mapped_tasks_have_sessions_of_their_own(story):
+    """Each of the tasks that one is mapped to has a session with another key."""
+    rows = story.airflow.rows("SELECT task_id, map_index, state FROM task_instance WHERE dag_id = 'mapped'")
+    assert sorted(rows) == [(task, index, "success") for task in ("cancel", "mapped") for index in (0, 1)]
+    first, second = story.synapse.created(pool_of("mapped", "worker"))
+    assert key_of(first) != key_of(second)
+    assert (first["result"], second["result"]) == ("Cancelled", "Cancelled")
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
 def test_triggerer_restart_cancels_nothing(story, tasks, signal_number):
     """A triggerer that is killed, or stopped, cancels nothing, and the next one goes on with the wait."""
@@ -251,6 +270,6 @@ def test_triggerer_restart_cancels_nothing(story, tasks, signal_number):
 
 def test_secret_in_conf_is_nowhere(story):
     """A secret in the session's settings is in no log, no XCom, no rendered field: nowhere in Airflow."""
-    assert find_secrets([SECRET], database=story.airflow.database, folders=[story.airflow.home]) == []
-    record = story.synapse.created(pool_of("plain", "worker"))[0]
-    assert record["livyInfo"]["jobCreationRequest"]["conf"]["spark.my.password"] == SECRET
+    assert find_secrets(SECRETS, database=story.airflow.database, folders=[story.airflow.home]) == []
+    settings = story.synapse.created(pool_of("plain", "worker"))[0]["livyInfo"]["jobCreationRequest"]["conf"]
+    assert (settings["spark.my.password"], settings["spark.hadoop.fs.azure.account.key.data"]) == SECRETS

@@ -263,11 +263,13 @@ def test_failed_wait_leaves_no_session(one_synapse, create, options, scenario, e
     one_synapse.assert_nothing_runs()
 
 
-def test_session_that_does_not_end(one_synapse, create, monkeypatch):
+def test_session_that_does_not_end(connect, create, monkeypatch):
     """When a cancelled session does not end, the error says which one may still cost money."""
     monkeypatch.setattr(creation.Creation.end_own, "__kwdefaults__", {"timeout": 0.2})
-    with pytest.raises(SparkSessionCreationError) as caught:
-        create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
+    with SynapseEmulator(time_scale=1) as synapse:
+        connect(synapse.airflow_connection("etl"))
+        with pytest.raises(SparkSessionCreationError) as caught:
+            create(timeout=0.2, tags={"emulator.scenario": "refuses_to_end"})
     (note,) = caught.value.__notes__
     assert note.split("\n") == [
         "Spark session 0 may still run, and cost money.",
@@ -288,8 +290,15 @@ def test_service_that_refuses_the_cancellation(one_synapse, create):
 def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
     """A task that is killed cancels its session, unless it is told not to; a retry then goes on with it."""
     task = operator(cancel_on_kill=cancel_on_kill)
-    timer = threading.Timer(0.2, task.on_kill)
-    timer.start()
+    kill = threading.Thread(target=task.on_kill)
+    find = one_synapse.server.pools.find
+
+    def find_and_kill(*args):
+        if kill.ident is None:  # at the first poll
+            kill.start()
+        return find(*args)
+
+    one_synapse.server.pools.find = find_and_kill
     context = context_of(TaskInstance())
     if cancel_on_kill:
         with pytest.raises(AirflowException, match="The task was killed, so Spark session 0 is cancelled"):
@@ -297,7 +306,7 @@ def test_task_that_is_killed_while_it_waits(one_synapse, cancel_on_kill):
         one_synapse.assert_nothing_runs()
     else:
         assert task.execute(context)["state"] == "idle"
-    timer.join()
+    kill.join()
 
 
 def test_task_that_is_killed_while_its_request_is_under_way(one_synapse):
@@ -515,6 +524,19 @@ def test_secret_settings_stay_with_the_service(one_synapse, create, caplog, caps
     assert "hunter2222" not in str(task_instance.xcoms) + log
     assert "v1s1ble" not in log
     assert "driver 4 cores, 28g; 2 executors of 4 cores, 28g" in log
+
+
+def test_rendered_secret_is_not_shown_to_airflow(one_synapse):
+    """What Airflow keeps as the rendered conf has no secret, the session has; also if it is rendered twice."""
+    conf = {"spark.hadoop.fs.azure.account.key.data": "{{ key }}", "spark.x": "{{ 1 + 1 }}"}
+    task = operator(conf=conf)
+    context = context_of(TaskInstance(), key="hunter2222")
+    for _ in range(2):
+        task.render_template_fields(context)
+        assert task.conf == {"spark.hadoop.fs.azure.account.key.data": "***", "spark.x": "2"}
+    task.execute(context)
+    stored = one_synapse.sessions("etl")[0]["livyInfo"]["jobCreationRequest"]["conf"]
+    assert stored == {"spark.hadoop.fs.azure.account.key.data": "hunter2222", "spark.x": "2"}
 
 
 def test_all_but_flags_are_templated():

@@ -49,7 +49,7 @@ def test_all_are_ours(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_airflow_must_treat_specially_is_airflows(kind):
-    """Only what has ended for good, and a timeout, are Airflow's exceptions too, so soft_fail applies to nothing else."""
+    """Only ends for good, and timeouts, are Airflow's exceptions too, so soft_fail applies to nothing else."""
     assert issubclass(kind, AirflowException) is (kind in AIRFLOWS)
     assert issubclass(kind, AIRFLOWS.get(kind, SynapseLivyError))
 

@@ -30,7 +30,7 @@ from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT
 from airflow_provider_synapse_livy.livy.responses import LivyResponse, Snapshot
-from airflow_provider_synapse_livy.models import LivyState, SparkSession
+from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkStatement
 from airflow_provider_synapse_livy.transport.entra import request_token
 from airflow_provider_synapse_livy.transport.failures import connection_error
 from airflow_provider_synapse_livy.triggers.base import read_event

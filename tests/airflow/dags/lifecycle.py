@@ -25,7 +25,7 @@ NOTES = Path(os.environ["LIFECYCLE_NOTES"])
 
 COMMON: dict[str, Any] = {"synapse_livy_conn_id": "lifecycle", "poll_interval": 5.0, "timeout": 300.0}
 
-#: The setting is a secret by its name, and Airflow knows no reason to mask its value.
+#: Two settings are secrets by their names, one of which means nothing to Airflow; nor do the variables' names.
 CREATION: dict[str, Any] = COMMON | {
     "driver_memory": "4g",
     "driver_cores": 1,
@@ -33,7 +33,11 @@ CREATION: dict[str, Any] = COMMON | {
     "executor_cores": 1,
     "num_executors": "{{ 1 + 1 }}",
     "name": NAME,
-    "conf": {"spark.my.password": "{{ var.value.spark_setting }}", "spark.my.size": "12"},
+    "conf": {
+        "spark.my.password": "{{ var.value.spark_setting }}",
+        "spark.hadoop.fs.azure.account.key.data": "{{ var.value.spark_other_setting }}",
+        "spark.my.size": "12",
+    },
     "retry_delay": timedelta(seconds=1),
 }
 
@@ -61,9 +65,9 @@ class MortalOperator(SynapseCreateSparkSessionOperator):
         with recorded(self):
             return super().resume_execution(next_method, next_kwargs, context)
 
-    def _own(self, record_id: int) -> None:
+    def _set_id(self, record_id: int | None) -> None:
         self._may_crash("answered")
-        super()._own(record_id)
+        super()._set_id(record_id)
 
     def _raise_if_killed(self) -> None:
         self._may_crash("noted")
@@ -125,6 +129,12 @@ for mode in MODES:
     with DAG(f"twice_{mode}", schedule=None):
         created = create("twice", mode, "becomes_idle", retries=1)
         created >> cancel("end", mode, created.output).as_teardown(setups=created)
+
+with DAG("mapped", schedule=None):
+    sizes = CREATION | {"spark_pool_name": pool_of("mapped", "worker")}
+    del sizes["num_executors"]
+    created = MortalOperator.partial(task_id="mapped", **sizes).expand(num_executors=[1, 2])
+    SynapseCancelSparkSessionOperator.partial(task_id="cancel", **COMMON).expand(session_id=created.output)
 
 with DAG("restarts", schedule=None):
     create("restarts", "deferred", ENDLESS)

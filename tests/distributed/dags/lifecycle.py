@@ -53,7 +53,7 @@ class DyingOperator(SynapseCreateSparkSessionOperator):
         self._file = DEATHS / f"{instance.run_id}.{instance.map_index}"
         return super().execute(context)
 
-    def _own(self, record_id: int) -> None:
+    def _set_id(self, record_id: int | None) -> None:
         """Die before it is noted that the session is there."""
         DEATHS.mkdir(exist_ok=True)
         if not self._file.exists():
@@ -63,7 +63,7 @@ class DyingOperator(SynapseCreateSparkSessionOperator):
             if self.death == "worker":
                 os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
-        super()._own(record_id)
+        super()._set_id(record_id)
 
 
 @task
