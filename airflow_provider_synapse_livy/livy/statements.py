@@ -167,8 +167,9 @@ class SparkStatement(Documented):
         if output is None:
             return
         if output.ename or output.evalue:
-            yield f"Error: {output.ename}: {output.evalue}"
-        lines = "".join(output.traceback).splitlines() if isinstance(output.traceback, tuple) else []
+            yield f"Error: {output.ename}: {' '.join(str(output.evalue or '').split())}"
+        text = "".join(output.traceback) if isinstance(output.traceback, tuple) else ""
+        lines = [line for line in text.splitlines() if line.strip()]
         if lines:
             yield "\n".join(("Traceback (last lines):", *(f"  {line}" for line in lines[-_MAX_TRACEBACK:])))
 
