@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
 from airflow_provider_synapse_livy.airflow_compat.sdk import XCom
+from airflow_provider_synapse_livy.airflow_compat.task_state import key_of_instance
 from airflow_provider_synapse_livy.airflow_compat.versions import AIRFLOW_VERSION
 
 __all__ = ["TRIGGERS_ARE_KILLED", "TaskStanding", "run_to_its_end", "standing_of"]
@@ -76,7 +77,7 @@ async def standing_of(task_instance: Any, key: str) -> TaskStanding | None:
 
 
 def _standing_of(task_instance: Any, key: str) -> TaskStanding:
-    task = {name: getattr(task_instance, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
+    task = key_of_instance(task_instance)
     state = _state_of(task)
     return TaskStanding(state, XCom.get_one(key=key, **task) if state in (_DEFERRED, *_GONE_ON) else None)
 

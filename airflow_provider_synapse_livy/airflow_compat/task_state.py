@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = [
     "delete_xcom",
     "first_started_at",
+    "is_later_try",
+    "key_of_instance",
     "load_wait_state",
     "pull_own_xcom",
     "run_started_at",
@@ -100,7 +102,7 @@ def _start_in_database(task_instance: Any, first_try: int) -> datetime | None:
     from airflow.sensors.base import _orig_start_date
     from airflow.utils.session import create_session
 
-    key = {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    key = key_of_instance(task_instance)
     starts: list[datetime | None] = [_orig_start_date(**key, try_number=first_try)]
     if task_instance.try_number != first_try:
         with create_session() as session:
@@ -169,6 +171,24 @@ def save_start(context: Context) -> None:
         save_wait_state(context, started_at=started, history=())
 
 
+def key_of_instance(task_instance: Any) -> dict[str, Any]:
+    """
+    Return what identifies a task instance in the metadata database and among the XComs, but for its try.
+
+    :param task_instance: the task instance.
+    """
+    return {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+
+
+def is_later_try(context: Context) -> bool:
+    """
+    Return whether this is not the first try of the task, in whichever of its lives.
+
+    :param context: the task's context; in unit tests of DAGs it has no task instance.
+    """
+    return int(getattr(context.get("ti"), "try_number", 1)) > 1
+
+
 def run_started_at(context: Context) -> datetime | None:
     """
     Return when the DAG run started, None where the context does not tell.
@@ -205,7 +225,7 @@ def delete_xcom(context: Context, key: str) -> None:
 
     task_instance: Any = context["ti"]
     try:
-        task = {name: getattr(task_instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        task = key_of_instance(task_instance)
         XCom.delete(key=key, **task)
     except Exception:
         log.warning("The XCom %s of an earlier run can't be deleted.", key, exc_info=True)

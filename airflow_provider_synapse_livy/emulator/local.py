@@ -234,7 +234,7 @@ class SynapseEmulator:
         kills: Victim | None = None,
     ) -> None:
         """
-        Say what statements do whose code contains a text, from now on. Of several such scripts the last one counts.
+        Set what statements do whose code contains a text, from now on. Of several such scripts the last one counts.
 
         A statement without a script runs for a second, and its output is an empty text.
 

@@ -251,17 +251,15 @@ class SynapseLivyHook(BaseHook):
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
         seen: set[int] = set()
-        is_last = False
         for start in itertools.count(0, MAX_PAGE_SIZE):
-            if is_last:
-                return
             read = partial(resource.page, start=start, detailed=detailed)
             page = self._send(parent_ids, lambda pool, read=read: read(pool, *parent_ids))  # type: ignore[misc]
-            is_last = page.is_last
             # What was created meanwhile has moved the others on.
             new = {number: item for number, item in page.items.items() if number not in seen}
             seen |= new.keys()
             yield dataclasses.replace(page, items=new)
+            if page.is_last:
+                return
 
     def read(
         self,
@@ -282,8 +280,8 @@ class SynapseLivyHook(BaseHook):
             ``retry_timeout``.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
-        get = partial(resource.get, detailed=detailed)
-        return self._send(ids, lambda pool: get(pool, *ids), (retry_timeout, longest_announced))  # type: ignore[arg-type]
+        times = (retry_timeout, longest_announced)
+        return self._send(ids, lambda pool: resource.get(pool, *ids, detailed=detailed), times)  # type: ignore[arg-type]
 
     def _send(
         self,

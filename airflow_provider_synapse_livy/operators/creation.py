@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, error_me
 from airflow_provider_synapse_livy.livy.resources import Resource
 from airflow_provider_synapse_livy.livy.task_keys import is_of_same_task, key_of, with_key
 
-__all__ = ["END_TIMEOUT", "Creation"]
+__all__ = ["Creation"]
 
 #: How often one run of a task sends the request that creates, if it stays unknown whether the last one did.
 _MAX_REQUESTS = 3
@@ -26,7 +26,7 @@ _SEARCH_PAUSE = 10.0
 _CLOCK_SKEW = timedelta(minutes=5)
 
 #: Seconds to wait for the end of what was cancelled; up to 31 were seen.
-END_TIMEOUT = 120.0
+_END_TIMEOUT = 120.0
 
 _END_INTERVAL = 5.0
 
@@ -170,18 +170,12 @@ class Creation:
 
         That is so after a user has cleared the task while it waited, and nobody else may have noticed.
         """
-        for page in self.hook.pages(self.resource, *self.parent_ids):
-            for item in page.items.values():
-                key = self.key_of(item)
-                if key != self.key and is_of_same_task(key, self.key):
-                    record = page.model.from_dict(item)
-                    if _is_active(record) and _was_never_ready(record) and self._is_since(_submitted_at(record)):
-                        self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
-                        self.cancel(record.id)
-            if self._is_past(page.items.values()):
-                return
+        for record in self._listed(lambda key: key != self.key and is_of_same_task(key, self.key)):
+            if _is_active(record) and _was_never_ready(record):
+                self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
+                self.cancel(record.id)
 
-    def end_own(self, *, timeout: float = END_TIMEOUT) -> list[str]:
+    def end_own(self, *, timeout: float = _END_TIMEOUT) -> list[str]:
         """
         End all that this task has created, and return the names of what has not ended within the timeout.
 
@@ -231,15 +225,19 @@ class Creation:
         return found
 
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
-        """Return what carries this task's key, and was submitted since its life began."""
-        found = []
+        """Return what carries this task's key."""
+        return list(self._listed(lambda key: key == self.key, passed_over))
+
+    def _listed(self, is_meant: Callable[[str | None], bool], passed_over: Collection[int] = ()) -> Iterator[Any]:
+        """Return what is in the list with a key that is meant, and was submitted since the task's life began."""
         for page in self.hook.pages(self.resource, *self.parent_ids):
-            mine = [item for item in page.items.values() if self.key_of(item) == self.key]
-            records = [page.model.from_dict(item) for item in mine if item["id"] not in passed_over]
-            found += [record for record in records if self._is_since(_submitted_at(record))]
+            for item in page.items.values():
+                if is_meant(self.key_of(item)) and item["id"] not in passed_over:
+                    record = page.model.from_dict(item)
+                    if self._is_since(_submitted_at(record)):
+                        yield record
             if self._is_past(page.items.values()):
-                break
-        return found
+                return
 
     def _is_since(self, submitted_at: datetime | None) -> bool:
         return submitted_at is None or self.began_at is None or submitted_at >= self.began_at - _CLOCK_SKEW

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowRescheduleException, TaskDeferred
-from airflow_provider_synapse_livy.airflow_compat.task_state import pull_own_xcom, run_started_at
+from airflow_provider_synapse_livy.airflow_compat.task_state import is_later_try, pull_own_xcom, run_started_at
 from airflow_provider_synapse_livy.livy.errors import error_message
 from airflow_provider_synapse_livy.livy.task_keys import task_key
 from airflow_provider_synapse_livy.operators.creation import Creation
@@ -36,8 +36,6 @@ class OwningOperator(WaitingOperator):
     :param cancel_on_kill: whether to cancel what was created when the task is killed, or marked by a user.
     """
 
-    #: The XCom key of the id, which is pushed as soon as it is known.
-    id_key: ClassVar[str]
     #: What is said of what may still run: the harm in it, and what to do.
     leftover_harm: ClassVar[str] = ", and cost money"
     leftover_fix: ClassVar[str] = "cancel it in Synapse Studio > Monitor > Apache Spark applications."
@@ -68,14 +66,14 @@ class OwningOperator(WaitingOperator):
         body = self._body(context)
         _ = self._wait_options, self._goal  # raise what is wrong with them before anything is created
         task_instance: Any = context.get("ti")
-        is_first = getattr(task_instance, "try_number", 1) == 1
+        is_later = is_later_try(context)
         with self._leaving_links(context), self._answering_for_it(context) as creation:
-            if self._waits and not is_first and self.ends_other_lives:
+            if self._waits and is_later and self.ends_other_lives:
                 creation.end_other_lives()
-            record = creation.find_or_create(body, may_exist=not is_first)
+            record = creation.find_or_create(body, may_exist=is_later)
             self._set_id(record.id)
             if task_instance:
-                task_instance.xcom_push(key=self.id_key, value=record.id)
+                task_instance.xcom_push(key=self._id_field, value=record.id)
             self._raise_if_killed()
             if self._waits:
                 return self._wait(context)
@@ -92,7 +90,7 @@ class OwningOperator(WaitingOperator):
         """
         with self._answering_for_it(context) as creation:
             creation.may_exist = True
-            creation.own_id = pull_own_xcom(context, self.id_key)
+            creation.own_id = pull_own_xcom(context, self._id_field)
             if creation.own_id is None:
                 creation.take_up()
             self._set_id(creation.own_id)
@@ -132,8 +130,13 @@ class OwningOperator(WaitingOperator):
     def _creation_with(self, key: str, context: Context) -> Creation:
         return Creation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)
 
+    @property
+    def _id_field(self) -> str:
+        """The name of the id, as a parameter of the trigger and as the XCom that is pushed as soon as it is known."""
+        return self.trigger_class.id_fields[-1]
+
     def _set_id(self, record_id: int | None) -> None:
-        setattr(self, self.trigger_class.id_fields[-1], record_id)
+        setattr(self, self._id_field, record_id)
 
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         self._raise_if_killed()

@@ -14,6 +14,7 @@ from airflow_provider_synapse_livy.airflow_compat.openlineage import (
     with_openlineage,
 )
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator
+from airflow_provider_synapse_livy.airflow_compat.task_state import is_later_try
 from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionCancellationError,
@@ -162,7 +163,6 @@ class SynapseCreateSparkSessionOperator(OwningOperator):
     trigger_class = SynapseSparkSessionTrigger
     failed_error = SparkSessionCreationError
     timeout_error = SparkSessionCreationError
-    id_key = "session_id"
 
     target_states = ("idle",)
     accepted_results = ("Succeeded",)
@@ -332,15 +332,15 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
             return None
         with self._leaving_links(context), self._gone_is_a_success():
             record = self._hook.get_spark_session(self.session_id)
-            if is_another(record, self.session_id):
+            if _is_another(record, self.session_id):
                 self.log.info("%s is another one by now: the pool was made anew. Nothing is cancelled.", record)
                 return None
             self._show_links(context, self._hook.links(record))
             if record.is_finished and not record.is_settling:
                 self.log.info("%s has ended already.", record)
                 return without_secrets(record.to_dict())
-            is_retry = getattr(context.get("ti"), "try_number", 1) > 1  # a cancellation was seen to have no effect
-            if not record.is_finished and (is_retry or not record.is_cancelling):
+            # A cancellation was seen to have no effect, so a later try sends it again.
+            if not record.is_finished and (is_later_try(context) or not record.is_cancelling):
                 self._hook.cancel_spark_session(self.session_id)
                 self.log.info("Cancelled %s, which was %s.", record, record.phase)
             return self._wait(context) if self.wait_for_termination else without_secrets(record.to_dict())
@@ -370,7 +370,7 @@ class SynapseCancelSparkSessionOperator(WaitingOperator):
             self.log.info("%s. There is nothing to cancel.", error.event)
 
 
-def is_another(session: SparkSession, given: Any) -> bool:
+def _is_another(session: SparkSession, given: Any) -> bool:
     """
     Return whether a session is another one than its dict describes: a pool that is made anew counts ids from 0.
 

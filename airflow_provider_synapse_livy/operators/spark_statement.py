@@ -82,7 +82,6 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     """
 
     failed_error = SparkStatementFailedError
-    id_key = "statement_id"
     ends_other_lives = False
     leftover_harm = ""
     leftover_fix = "cancel its session if the code must not run on."

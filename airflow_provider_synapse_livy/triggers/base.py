@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from airflow_provider_synapse_livy.airflow_compat.connections import run_in_airflow_thread
 from airflow_provider_synapse_livy.airflow_compat.kills import TRIGGERS_ARE_KILLED, run_to_its_end, standing_of
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseTrigger, TriggerEvent, XCom
+from airflow_provider_synapse_livy.airflow_compat.task_state import key_of_instance
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
@@ -176,15 +177,15 @@ class LivyTrigger(BaseTrigger):
         return standing.may_have_gone_on(record_id) and await self._has_reached_goal()
 
     async def _has_reached_goal(self) -> bool:
-        goal = self.goal(**{name: getattr(self, name) for name in self.goal_fields})
-        watch = self._watch()
         try:
-            snapshot = await watch.poll(after=0.0, retry_timeout=_LAST_POLL_SECONDS, last_after=_LAST_POLL_SECONDS)
-            return snapshot is not None and goal.evaluate(snapshot.record, settled=True) is Verdict.SUCCESS
+            async with self._watch() as watch:
+                snapshot = await watch.poll(retry_timeout=_LAST_POLL_SECONDS, last_after=_LAST_POLL_SECONDS)
         except SynapseLivyError:
             return False
-        finally:
-            await watch.close()
+        return self._own_goal().evaluate(snapshot.record, settled=True) is Verdict.SUCCESS
+
+    def _own_goal(self) -> Goal[Any]:
+        return self.goal(**{name: getattr(self, name) for name in self.goal_fields})
 
     def get_template_env(self, dag: Any = None) -> Any:
         """
@@ -286,7 +287,7 @@ class LivyTrigger(BaseTrigger):
         for value in self._ids():
             validated_id(value, self.resource.noun)
         wait: Wait[Any] = Wait(
-            self.goal(**{name: getattr(self, name) for name in self.goal_fields}),
+            self._own_goal(),
             WaitOptions(**self.options),
             started_at=self._started_at(),
             history=[PhaseStart(*phase) for phase in self.history],
@@ -334,8 +335,7 @@ class LivyTrigger(BaseTrigger):
 
     def _push_xcoms(self, xcoms: Mapping[str, Any]) -> None:
         """Push XComs. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
-        instance: Any = self.task_instance
-        ids = {name: getattr(instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+        ids = key_of_instance(self.task_instance)
         for key, value in xcoms.items():
             # Tasks that are mapped over what this one returns need to know its length.
             length = {"_mapped_length": len(value)} if key == RETURN_VALUE else {}

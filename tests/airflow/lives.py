@@ -114,6 +114,7 @@ LIVES = {
     "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionCreationError", words="timeout of 12 s"),
     # Airflow 3 has no execution_timeout for what is deferred.
     "execution_timeout": Life("failed/1", ENDLESS, {"execution_timeout": timedelta(seconds=12)}, modes=("worker",)),
+    "retried_failure": Life("success/2", "fails_to_start", {"retries": 1}, sessions=2),
     "retried": Life("success/2", options={"retries": 1}, crash="failing", sessions=2),
     # Never an orphan: a user ends the task.
     "marked_failed": Life("failed/1", ENDLESS, user="failed"),

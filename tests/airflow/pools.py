@@ -24,7 +24,7 @@ TIME_SCALE = 0.1
 #: Two sessions that tasks have nothing to do with: one of the same name, and one that another task has created.
 BYSTANDERS: tuple[dict[str, Any], ...] = (
     {"name": NAME},
-    {"name": f"{NAME}_0123456789abcdef", "tags": {"airflow_task_key": "0123456789abcdef"}},
+    {"name": f"{NAME}_0123456789abcdef-1", "tags": {"airflow_task_key": "0123456789abcdef-1"}},
 )
 
 

@@ -131,12 +131,12 @@ def error(story, name, mode):
     record = story.airflow.errors / f"lives_{mode}.{name}.json"
     kind, words = json.loads(record.read_text()) if record.exists() else (None, "")
     words = words.replace(f".{mode}", "")
-    return kind, re.sub(r"[\da-f]{8}-[\da-f-]{27}|\d+(\.\d+)?|_[\da-f]{16}", "n", words)
+    return kind, re.sub(r"[\da-f]{8}-[\da-f-]{27}|\b(etl_)?[\da-f]{16}-\d+\b|\d+(\.\d+)?", "n", words)
 
 
 def key_of(record):
     """Return the key that a session carries in its name."""
-    return re.fullmatch(r"etl_([0-9a-f]{16}-[0-9]+)", record["name"])[1]
+    return re.fullmatch(r"etl_([0-9a-f]{16}-\d+)", record["name"])[1]
 
 
 def is_ended(record):
@@ -218,7 +218,7 @@ def without_what_differs(value):
         return {key: without_what_differs(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_what_differs(item) for item in value]
-    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+|application_\d+|_[\da-f]{16}-\d+$|\b[\da-f]{16}\b", "?", str(value))
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.+]+|application_\d+|\b(etl_)?[\da-f]{16}-\d+\b", "?", str(value))
     return re.sub(r"\.(worker|deferred)", "", text)
 
 

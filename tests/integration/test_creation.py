@@ -31,16 +31,10 @@ from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
 from airflow_provider_synapse_livy.triggers import base
 from tests.support.connections import airflow_connection
+from tests.support.sample_options import SIZES
 from tests.support.scripted_server import ScriptedServer, http
 from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
 
-SIZES = {
-    "driver_memory": "28g",
-    "driver_cores": 4,
-    "executor_memory": "28g",
-    "executor_cores": 4,
-    "num_executors": 2,
-}
 PLACES = {"on a worker": False, "deferred": True}
 
 
@@ -195,15 +189,15 @@ def test_worker_that_dies_before_it_notes_the_id(synapse, create, fault):
     assert (ids(synapse), posts(synapse)) == (([0], []), 1)
 
 
-def test_first_try_of_another_life(synapse, create):
+def test_first_try_of_another_life(one_synapse, create):
     """A task that was cleared creates another session: its first life has handed the first one on."""
     assert create(TaskInstance())["id"] == 0
     assert create(TaskInstance(try_number=2, max_tries=2))["id"] == 1
-    assert ids(synapse) == ([0, 1], [])
+    assert ids(one_synapse) == ([0, 1], [])
 
 
 @pytest.mark.parametrize("change", [{"task_id": "other"}, {"run_id": "other"}, {"dag_id": "other"}, {"map_index": 3}])
-def test_other_tasks_have_other_sessions(synapse, create, change):
+def test_other_tasks_have_other_sessions(one_synapse, create, change):
     """A retry of one task does not take the session of another."""
     assert create(TaskInstance())["id"] == 0
     assert create(TaskInstance(try_number=2, **change))["id"] == 1
@@ -228,10 +222,10 @@ def test_several_sessions_of_one_task(synapse, create):
     assert ids(synapse) == ([foreign, 1], [by_name, by_tag])
 
 
-def test_session_that_has_ended_is_not_taken(synapse, create):
+def test_session_that_has_ended_is_not_taken(one_synapse, create):
     """A retry does not go on with a session that has ended or is being cancelled, and creates another."""
     create(TaskInstance())
-    synapse.cancel_session("etl", 0)
+    one_synapse.cancel_session("etl", 0)
     assert create(TaskInstance(try_number=2))["id"] == 1
 
 
@@ -357,14 +351,14 @@ def test_signal_that_interrupts_the_request(one_synapse):
     one_synapse.assert_nothing_runs()
 
 
-def test_session_of_a_life_that_was_cleared_while_it_waited(synapse, create):
+def test_session_of_a_life_that_was_cleared_while_it_waited(one_synapse, create):
     """The next life cancels what an earlier one had not handed on, and leaves alone what it had."""
     with pytest.raises(WorkerDied):
         create(dying(TaskInstance()), cancel_on_kill=False, tags={"emulator.scenario": "slow"})
     assert create(TaskInstance(try_number=2, max_tries=2))["id"] == 1
-    assert ids(synapse) == ([1], [0])
+    assert ids(one_synapse) == ([1], [0])
     assert create(TaskInstance(try_number=3, max_tries=3))["id"] == 2
-    assert ids(synapse) == ([1, 2], [0])
+    assert ids(one_synapse) == ([1, 2], [0])
 
 
 def test_second_search_is_made_while_nothing_lives(one_synapse, create, monkeypatch):
@@ -470,26 +464,27 @@ def test_trigger_whose_task_can_not_be_asked_for(one_synapse, caplog):
     assert "What has become of the task is not known" in caplog.text
 
 
-def test_task_that_goes_on_without_its_xcom(one_synapse):
-    """If the id that was noted is lost, a task that goes on after a deferral finds its session by the key."""
+def resumed_without_xcom():
+    """Return the context and the event of a task that goes on after a deferral, and whose XComs are lost."""
     task_instance = TaskInstance()
     context = context_of(task_instance)
     with pytest.raises(TaskDeferred) as caught:
         operator(deferrable=True).execute(context)
     event = asyncio.run(event_of(made_again(caught.value)))
     task_instance.xcoms.clear()
+    return context, event
+
+
+def test_task_that_goes_on_without_its_xcom(one_synapse):
+    """If the id that was noted is lost, a task that goes on after a deferral finds its session by the key."""
+    context, event = resumed_without_xcom()
     session = operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)
     assert session["id"] == 0
 
 
 def test_task_that_goes_on_without_its_xcom_and_without_the_service(one_synapse):
     """If neither the XCom nor the list can be read, the error says that something may still cost money."""
-    task_instance = TaskInstance()
-    context = context_of(task_instance)
-    with pytest.raises(TaskDeferred) as caught:
-        operator(deferrable=True).execute(context)
-    event = asyncio.run(event_of(made_again(caught.value)))
-    task_instance.xcoms.clear()
+    context, event = resumed_without_xcom()
     one_synapse.server.pools.page = None
     with pytest.raises(SynapseLivyError) as failed:
         operator(deferrable=True, spark_pool_name="forbidden").resume_execution(

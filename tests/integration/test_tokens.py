@@ -255,11 +255,8 @@ def entra_that_hangs(tmp_path, hang):
     entra = ScriptedServer(hang, tls=server_context(tmp_path / "ca.pem", "127.0.0.1"))
     _, endpoints = Entra.openid_configuration(entra.url, TENANT_ID)
 
-    def issue(connection):
-        connection.recv(65536)  # the form, which follows the headers
-        connection.sendall(http(200, {"access_token": "first", "expires_in": 3600, "token_type": "Bearer"}))
-
-    entra.script[:0] = [http(200, endpoints), issue]
+    token = http(200, {"access_token": "first", "expires_in": 3600, "token_type": "Bearer"})
+    entra.script[:0] = [http(200, endpoints), token]
     return entra
 
 

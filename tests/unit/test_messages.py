@@ -43,6 +43,7 @@ from tests.support import sample_sessions as samples
 from tests.support import sample_statements as statements
 from tests.support.connections import connection
 from tests.support.project import PROJECT
+from tests.support.sample_options import SIZES
 
 #: Names as long as Azure allows, an id as large as a busy workspace's, and an endpoint of a sovereign cloud.
 WORKSPACE = "w" * 45
@@ -146,14 +147,7 @@ def refused(**changes: Any) -> Callable[[], object]:
     return lambda: request_token(connection(**changes).identity)
 
 
-OPTIONS: dict[str, Any] = {
-    "name": "n",
-    "driver_memory": "28g",
-    "driver_cores": 4,
-    "executor_memory": "28g",
-    "executor_cores": 4,
-    "num_executors": 2,
-}
+OPTIONS: dict[str, Any] = {"name": "n", **SIZES}
 
 UNTRUSTED = ssl.SSLCertVerificationError(1, "self-signed certificate")
 END = (None, ["Succeeded"], False)

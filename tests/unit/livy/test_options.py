@@ -6,14 +6,7 @@ import pytest
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.models import SparkSessionOptions
-
-SIZES = {
-    "driver_memory": "28g",
-    "driver_cores": 4,
-    "executor_memory": "28g",
-    "executor_cores": 4,
-    "num_executors": 2,
-}
+from tests.support.sample_options import SIZES
 
 
 def test_body():
