@@ -22,16 +22,18 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyResponseError,
     error_message,
 )
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
-from airflow_provider_synapse_livy.operators.statements import OUTPUT_LIMIT, StatementMixin
+from airflow_provider_synapse_livy.operators.statements import StatementMixin
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.lost_statement import may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
+from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
@@ -83,8 +85,6 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
 
     failed_error = SparkStatementFailedError
     ends_other_lives = False
-    leftover_harm = ""
-    leftover_fix = "cancel its session if the code must not run on."
 
     #: The id of the statement, once it is known.
     statement_id: int | None = None
@@ -147,6 +147,11 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             interval=self._wait_options.poke_interval,
         )
 
+    def _end_own(self, creation: Creation, error: BaseException) -> None:
+        """Cancel the code, unless its session has ended, or has forgotten it."""
+        if not isinstance(error, SparkStatementLostError):
+            super()._end_own(creation, error)
+
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
         if verdict is Verdict.FAILURE and snapshot and snapshot.record.is_settling:  # it has run, but how is not known
             self._push_record(context, snapshot)
@@ -193,11 +198,18 @@ class _StatementCreation(Creation):
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel the statement, and return whether it has ended; it has if its session has."""
         try:
-            return super()._end(record_id, timeout)
+            has_ended = super()._end(record_id, timeout)
+            if has_ended and self._read(record_id).may_run_on and self._is_busy():
+                self.log.warning(STAYS_BUSY, self.name(record_id))
         except SynapseLivyResponseError as error:
             if not may_mean_loss(error):
                 raise
             return True
+        else:
+            return has_ended
+
+    def _is_busy(self) -> bool:
+        return bool(self.hook.read(SPARK_SESSION, *self.parent_ids).record.phase == "busy")
 
     def _wait_until_ready(self, deadline: float) -> None:
         session = self.hook.read(SPARK_SESSION, *self.parent_ids)
