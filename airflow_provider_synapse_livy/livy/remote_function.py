@@ -137,8 +137,8 @@ def _annotations(node: Any, text: bytes, at: Callable[[int, int], int]) -> Itera
             yield beginning, at(inner.annotation.end_lineno or 0, inner.annotation.end_col_offset or 0)
         elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and inner.returns:
             returned = inner.returns
-            arrow = text.rindex(b"->", 0, at(returned.lineno, returned.col_offset))
-            yield arrow, at(returned.end_lineno or 0, returned.end_col_offset or 0)
+            before = text[: text.rindex(b"->", 0, at(returned.lineno, returned.col_offset))]
+            yield len(before.rstrip()), at(returned.end_lineno or 0, returned.end_col_offset or 0)
 
 
 def _check_names(function: Any, used: set[str]) -> None:

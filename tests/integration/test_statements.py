@@ -6,9 +6,11 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import web
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkStatementEndedError,
@@ -21,6 +23,8 @@ from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
+from airflow_provider_synapse_livy.triggers import spark_statement as spark_statement_trigger
+from airflow_provider_synapse_livy.waiting import keep_alive
 from tests.support import sample_statements as samples
 from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
 
@@ -181,6 +185,43 @@ def test_killed_task_cancels_the_statement(synapse):
         task.execute(context_of(push))
     assert states(synapse) == ["cancelled"]
     assert SynapseLivyHook().get_spark_session(0).is_ready
+
+
+def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
+    """Where a cancellation leaves Python running, the log says that the session stays busy."""
+    synapse.answer_statement(contains="stubborn", seconds=500, ignores_cancel=True)
+    with pytest.raises(SparkStatementTimeoutError):
+        run("stubborn()", timeout=0.3)
+    assert states(synapse) == ["cancelled"]
+    assert "Statement 0 of Spark session 0 is cancelled, but its code runs on" in caplog.text + capsys.readouterr().out
+
+
+def test_queue(synapse, run, caplog, capsys):
+    """Code that waits for its turn says behind how many others."""
+    synapse.answer_statement(contains="first", seconds=50)
+    for code in ("first()", "df.count()"):
+        SynapseLivyHook().create_spark_statement(0, code)
+    assert run("df.count()")["id"] == 2
+    assert "Statement 2 of Spark session 0 waits behind 2 others." in caplog.text + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [None, 503])
+def test_session_is_kept_alive(synapse, run, monkeypatch, fault):
+    """While code waits or runs, the session's idle timeout is begun anew, and a failure of that does no harm."""
+    for module in (keep_alive, spark_statement_trigger):
+        monkeypatch.setattr(module, "KEEP_ALIVE_INTERVAL", 0.3)
+    synapse.server.faults = ResetsFail() if fault else synapse.server.faults
+    synapse.answer_statement(contains="long", output=samples.ok("42"), seconds=200)
+    assert run("long()")["output"]["data"] == {"text/plain": "42"}
+    assert [request for request in synapse.recorded_requests if request.path.endswith("/reset-timeout")]
+
+
+class ResetsFail(Faults):
+    """The service refuses to begin an idle timeout anew."""
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for that."""
+        return web.Response(status=403) if request.path.endswith("/reset-timeout") else None
 
 
 def test_output_is_cut_for_xcom(synapse, run, caplog, capsys):

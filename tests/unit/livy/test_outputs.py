@@ -42,7 +42,7 @@ def test_what_has_no_data(output):
 def test_error_is_bounded():
     """A long message keeps its beginning, and a long traceback its last lines."""
     output = samples.error("E", "message", "first\n", "second\n", "third\n")
-    kept, is_cut = bounded(samples.statement(output=output), 20)
+    kept, is_cut = bounded(samples.statement(output=output), 19)
     assert is_cut
     assert kept["output"] == output | {"traceback": ["third\n"]}
     assert bounded(samples.statement(output=output), 3)[0]["output"]["evalue"] == "mes\n... (4 more characters)"
