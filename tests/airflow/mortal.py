@@ -16,14 +16,12 @@ class Mortal:
     """
     Writes down an operator's process and its errors, and can kill its process with -9.
 
-    :param crash: at which step, the first time that it is taken; at ``failing`` it raises an error instead.
+    It has no ``__init__``, which Airflow would take for an operator's.
     """
 
     spark_pool_name: Any
-
-    def __init__(self, *, crash: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.crash = crash
+    #: At which step, the first time that it is taken; at ``failing`` it raises an error instead.
+    crash: str | None = None
 
     def execute(self, context: Any) -> Any:
         """Record the process, and the error."""

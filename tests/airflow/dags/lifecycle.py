@@ -41,12 +41,14 @@ class MortalOperator(Mortal, SynapseCreateSparkSessionOperator):
     """The operator, which can be killed."""
 
 
-def create(task_id: str, mode: str, scenario: str, **options: Any) -> MortalOperator:
+def create(task_id: str, mode: str, scenario: str, crash: str | None = None, **options: Any) -> MortalOperator:
     """Create a session in a pool of its own; that of a later try is ready soon."""
     tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'becomes_idle' }}}}"}
-    return MortalOperator(
+    operator = MortalOperator(
         task_id=task_id, spark_pool_name=pool_of(task_id, mode), tags=tags, **CREATION | MODES[mode] | options
     )
+    operator.crash = crash
+    return operator
 
 
 def cancel(task_id: str, mode: str, session_id: Any, **options: Any) -> SynapseCancelSparkSessionOperator:

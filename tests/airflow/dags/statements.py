@@ -45,15 +45,16 @@ class RecordedSensor(SynapseSparkStatementSensor):
             return super().resume_execution(next_method, next_kwargs, context)
 
 
-def run(task_id: str, mode: str, code: str, **options: Any) -> None:
+def run(task_id: str, mode: str, code: str, crash: str | None = None, **options: Any) -> None:
     """Run code in the session of a pool of its own; that of a later try counts."""
-    MortalOperator(
+    operator = MortalOperator(
         task_id=task_id,
         code=f"{{{{ '{code}' if ti.try_number == 1 else 'count' }}}}()",
         spark_pool_name=pool_of(task_id, mode),
         poll_interval=5.0,
         **COMMON | MODES[mode] | options,
     )
+    operator.crash = crash
 
 
 for mode in MODES:
