@@ -131,11 +131,20 @@ class SparkStatement(Documented):
         return self.model_dump(mode="json", by_alias=True)
 
     def without_output(self) -> SparkStatement:
-        """Return the statement with the status of its output alone, which is as much as a verdict needs."""
-        if self.output is None:
-            return self.model_copy(update={"code": None})
-        status = "ok" if self.output.is_ok else self.output.status and "error"
-        return self.model_copy(update={"code": None, "output": SparkStatementOutput(status=status)})
+        """Return the statement with as much of its output as verdict and message need, and without the code."""
+        output = self.output
+        if output is None or output.is_ok:
+            kept = output and SparkStatementOutput(status="ok")
+            return self.model_copy(update={"code": None, "output": kept})
+        error = output.error or output
+        traceback = error.traceback[-_MAX_TRACEBACK:] if isinstance(error.traceback, tuple) else ()
+        kept = SparkStatementOutput(
+            status=output.status and "error",
+            ename=error.ename and _cut(str(error.ename), _MAX_LINE),
+            evalue=error.evalue and _cut(str(error.evalue), _MAX_EVALUE + 1),
+            traceback=tuple(_cut(line.rstrip("\n"), _MAX_LINE + 1) + "\n" for line in traceback),
+        )
+        return self.model_copy(update={"code": None, "output": kept})
 
     @property
     def is_finished(self) -> bool:

@@ -92,7 +92,8 @@ class StatementMixin(WaitingMixin):
         try:
             return self._hook.read(self.trigger_class.resource, *self._ids())
         except SynapseLivyError as error:
-            self.log.warning("The output is lost: %s.", error.event)
+            if snapshot.record.has_succeeded:
+                self.log.warning("The output is lost: %s.", error.event)
             return snapshot
 
     def _trigger_kwargs(self) -> dict[str, Any]:

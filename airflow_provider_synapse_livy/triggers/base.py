@@ -25,7 +25,7 @@ from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
-__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "read_event"]
+__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "links_of_event", "read_event"]
 
 #: The event of a task that was started in the triggerer, but has to begin on a worker.
 BEGIN_ON_WORKER = {"begin": "on a worker"}
@@ -132,13 +132,13 @@ class LivyTrigger(BaseTrigger):
                 await self.on_kill()
             raise
         except SynapseLivyError as error:
-            event = self._event({"error": error.to_dict()})
+            event = self._event(self._error(error))
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait broke off.")
             what = f"The wait for {self.resource.noun} {one_line(str(self._ids()[-1]), 40)} broke off."
             why = one_line(f"{type(error).__name__}: {error}")
             message = error_message(what, "see the traceback in the triggerer's log.", why)
-            event = self._event({"error": SynapseLivyError(message).to_dict()})
+            event = self._event(self._error(SynapseLivyError(message)))
         finally:
             await watch.close()
         yield event
@@ -275,6 +275,9 @@ class LivyTrigger(BaseTrigger):
         instance: Any = self.task_instance
         return self._is_rendered and self.task is not None and bool(instance.try_number == 1)
 
+    def _error(self, error: SynapseLivyError) -> dict[str, Any]:
+        return {"error": error.to_dict(), "links": dict(self.links)}
+
     def _event(self, payload: dict[str, Any]) -> TriggerEvent:
         return TriggerEvent(payload | {"try_number": getattr(self.task_instance, "try_number", None)})
 
@@ -380,6 +383,16 @@ class TriggerResult(NamedTuple):
             "activity_id": self.snapshot.activity_id if self.snapshot else None,
             "links": dict(self.links),
         }
+
+
+def links_of_event(event: Any) -> Mapping[str, str]:
+    """
+    Return the addresses of the links that a trigger has found, whatever it ended with.
+
+    :param event: the event's payload; anything can stand in it.
+    """
+    links = event.get("links") if isinstance(event, Mapping) else None
+    return dict(links) if isinstance(links, Mapping) else {}
 
 
 def read_event(event: Any, resource: Resource[Any]) -> TriggerResult:

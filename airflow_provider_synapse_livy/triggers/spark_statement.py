@@ -151,9 +151,11 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         return bounded(record.to_dict(), self.output_limit)[0]
 
     def _fields(self, record: Any) -> dict[str, Any]:
-        """Return what proves the end alone: neither code nor output, since Airflow logs the event."""
-        status = record.output.status if record.output is not None else None
-        return {"id": record.id, "state": record.state, "output": {"status": status} if record.output else None}
+        """Return the proof of the end, and the error: neither code nor what was printed, since Airflow logs the event."""
+        fields = record.without_output().to_dict()
+        kept = {name: fields[name] for name in ("id", "state", "output", "started", "completed")}
+        output = {name: value for name, value in (kept["output"] or {}).items() if value is not None}
+        return kept | {"output": output or None}
 
 
 async def _stop(task: asyncio.Future[Any]) -> None:

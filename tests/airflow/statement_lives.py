@@ -115,7 +115,8 @@ LIVES = {
         session="dead", **_ONCE,
     ),
     "interpreter_dies": StatementLife(
-        "crash", "failed/1", error="SparkStatementFailedError", words="Interpreter died", session="error"
+        "crash", "failed/1", {"poll_interval": 1.0}, error="SparkStatementFailedError", words="Interpreter died",
+        session="error",
     ),
     # A cancellation is the statement's, never the session's.
     "timeout": StatementLife(

@@ -239,7 +239,24 @@ def test_event_has_neither_code_nor_output(synapse):
     with pytest.raises(TaskDeferred) as caught:
         operator(code="df.count() # s3cr3t", deferrable=True).execute(context_of(TaskInstance("run")))
     event = asyncio.run(event_of(made_again(caught.value)))
-    assert event["record"] == {"id": 0, "state": "available", "output": {"status": "ok"}}
+    assert {name: value for name, value in event["record"].items() if value is not None} == {
+        "id": 0,
+        "state": "available",
+        "output": {"status": "ok"},
+    }
+    assert "s3cr3t" not in json.dumps(event)
+
+
+def test_event_of_an_error_has_its_words(synapse):
+    """The event of code that failed has the error, so that the task can tell it though its session is gone by then."""
+    context = context_of(TaskInstance("run"))
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="boom() # s3cr3t", deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    synapse.cancel_session("etl", 0)
+    with pytest.raises(SparkStatementFailedError, match="failed with ValueError: boom") as failure:
+        operator(code="boom()").resume_execution("execute_complete", {"event": event}, context)
+    assert "Traceback (most recent call last):\n  ValueError: boom" in str(failure.value)
     assert "s3cr3t" not in json.dumps(event)
 
 

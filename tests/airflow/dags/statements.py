@@ -51,8 +51,7 @@ def run(task_id: str, mode: str, code: str, crash: str | None = None, **options:
         task_id=task_id,
         code=f"{{{{ '{code}' if ti.try_number == 1 else 'count' }}}}()",
         spark_pool_name=pool_of(task_id, mode),
-        poll_interval=5.0,
-        **COMMON | MODES[mode] | options,
+        **COMMON | {"poll_interval": 5.0} | MODES[mode] | options,
     )
     operator.crash = crash
 
