@@ -392,7 +392,8 @@ def links_of_event(event: Any) -> Mapping[str, str]:
     :param event: the event's payload; anything can stand in it.
     """
     links = event.get("links") if isinstance(event, Mapping) else None
-    return dict(links) if isinstance(links, Mapping) else {}
+    known = links.items() if isinstance(links, Mapping) else ()
+    return {name: url for name, url in known if isinstance(name, str) and isinstance(url, str)}
 
 
 def read_event(event: Any, resource: Resource[Any]) -> TriggerResult:

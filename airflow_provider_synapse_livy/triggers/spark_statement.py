@@ -151,7 +151,7 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         return bounded(record.to_dict(), self.output_limit)[0]
 
     def _fields(self, record: Any) -> dict[str, Any]:
-        """Return the proof of the end, and the error: neither code nor what was printed, since Airflow logs the event."""
+        """Return proof of the end, and the error: neither code nor what was printed, since Airflow logs the event."""
         fields = record.without_output().to_dict()
         kept = {name: fields[name] for name in ("id", "state", "output", "started", "completed")}
         output = {name: value for name, value in (kept["output"] or {}).items() if value is not None}
