@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_synapse_livy.exceptions import SparkStatementTimeoutError
+from airflow_provider_synapse_livy.exceptions import SparkStatementLostError, SparkStatementTimeoutError
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.livy.outputs import LOG_LIMIT, bounded, shortened_text
@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.operators.waiting import WaitingMixin
 from airflow_provider_synapse_livy.triggers.spark_statement import SynapseSparkStatementTrigger
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.keep_alive import is_keep_alive_due
+from airflow_provider_synapse_livy.waiting.messages import describe_failure
 from airflow_provider_synapse_livy.waiting.wait import Wait
 
 if TYPE_CHECKING:
@@ -36,14 +37,15 @@ class StatementMixin(WaitingMixin):
     output_limit: int
     #: Whether the log has the statement's place in the session's queue.
     _has_logged_queue = False
+    #: When this process has polled last, in seconds since the epoch.
+    _polled_at: float | None = None
 
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         poll = super()._poll
         verdict = self._guard(context).poll(lambda: poll(context, wait))
         if verdict is Verdict.PENDING and wait.last_snapshot:
             self._log_queue(wait.last_snapshot.record)
-            if is_keep_alive_due(wait.now() - wait.started_at, wait.next_delay):
-                self._keep_alive()
+            self._keep_alive(wait)
         return verdict
 
     def _guard(self, context: Context) -> SessionGuard:
@@ -61,7 +63,12 @@ class StatementMixin(WaitingMixin):
             if ahead := count_ahead(self._hook.get_spark_statements(self.session_id), statement.id):
                 self.log.info("%s waits behind %d %s.", self._subject, ahead, "other" if ahead == 1 else "others")
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self, wait: Wait[Any]) -> None:
+        """Begin the session's idle timeout anew, every few minutes; a failure of that does no harm."""
+        now = wait.now()
+        last, self._polled_at = self._polled_at or now - wait.next_delay, now
+        if not is_keep_alive_due(now - wait.started_at, now - last):
+            return
         try:
             self._hook.reset_spark_session_timeout(self.session_id)
         except SynapseLivyError as error:
@@ -79,6 +86,9 @@ class StatementMixin(WaitingMixin):
         snapshot = self._with_output(snapshot)
         if snapshot and (text := self._printed(snapshot.record)):
             self.log.info("The code has printed:\n%s", shortened_text(text, LOG_LIMIT))
+        if verdict is Verdict.FAILURE and snapshot and snapshot.record.is_settling:  # it has run, but how is not known
+            self._push_record(context, snapshot)
+            raise SparkStatementLostError(describe_failure(snapshot, self._goal), record=snapshot.record)
         return super()._finish(context, verdict, snapshot)
 
     def _printed(self, record: SparkStatement) -> str:

@@ -14,7 +14,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 
-__all__ = ["describe_loss", "is_lost", "may_mean_loss"]
+__all__ = ["describe_forgotten", "describe_loss", "is_lost", "may_mean_loss"]
 
 
 def may_mean_loss(error: BaseException | None) -> bool:
@@ -46,6 +46,20 @@ def is_lost(error: BaseException, session: Snapshot[Any] | None) -> bool:
         return False
     # While the session can be read, it is not the service that is away.
     return isinstance(error, SynapseLivyUnavailableError) or bool(session.record.is_finished)
+
+
+def describe_forgotten(session_name: str, count: int) -> str:
+    """
+    Return that an earlier try may have sent the code, though the session's list does not show it any more.
+
+    :param session_name: the session's name.
+    :param count: how many of its first statements it has forgotten.
+    """
+    return error_message(
+        f"{session_name} has forgotten its first {count} statements, and the code may be among them.",
+        "check what the code has written, and clear the task to run it in any case: it may have run.",
+        "A session keeps its last 100 statements.",
+    )
 
 
 def describe_loss(name: str, session: Snapshot[Any] | None, error: SynapseLivyError | None = None) -> str:

@@ -145,6 +145,42 @@ def test_retry_of_code_that_failed(synapse, run):
     assert run("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
 
 
+def fill(synapse, count):
+    """Have the session run so much other code that it has forgotten what was before."""
+    synapse.answer_statement(contains="other", seconds=0)
+    for _ in range(count):
+        SynapseLivyHook().create_spark_statement(0, "other()")
+
+
+def test_code_that_the_session_has_forgotten(synapse, run):
+    """Where a lost worker may have sent code, and the session has forgotten so much, it is not sent again."""
+    with pytest.raises(WorkerDied):
+        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+    fill(synapse, 101)
+    with pytest.raises(SparkStatementLostError, match="has forgotten its first 2 statements, and the code may be"):
+        run("df.count()", TaskInstance("run", try_number=2))
+    assert len(states(synapse)) == 100
+    cleared = TaskInstance("run", try_number=3, max_tries=3)  # a user who has checked that clears it
+    assert run("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
+
+
+def test_output_that_does_not_come(synapse, run):
+    """Where a statement is available and stays without an output, whether the code ran well can't be known."""
+    synapse.server.faults = NoOutputs()
+    with pytest.raises(SparkStatementLostError, match=r"^Statement 0 ended without a known output\."):
+        run("df.count()", timeout=1.0)
+
+
+class NoOutputs(Faults):
+    """The service leaves the output out."""
+
+    def after_work(self, request, response, rate_limit):
+        """Answer without it."""
+        if request.method == "GET" and request.path.endswith("/statements/0"):
+            return web.json_response(json.loads(response.text) | {"output": None})
+        return response
+
+
 def test_session_that_is_not_ready(synapse, run):
     """Code waits until its session takes it: that it does not yet is a definite refusal."""
     number = synapse.create_session("etl")
@@ -198,10 +234,10 @@ def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
 
 def test_queue(synapse, run, caplog, capsys):
     """Code that waits for its turn says behind how many others."""
-    synapse.answer_statement(contains="first", seconds=50)
-    for code in ("first()", "df.count()"):
+    for code in ("never()", "df.count()"):
         SynapseLivyHook().create_spark_statement(0, code)
-    assert run("df.count()")["id"] == 2
+    with pytest.raises(SparkStatementTimeoutError, match="waits for its turn"):
+        run("df.count()", timeout=0.5)
     assert "Statement 2 of Spark session 0 waits behind 2 others." in caplog.text + capsys.readouterr().out
 
 
