@@ -12,51 +12,57 @@ from tests.airflow.recording import recorded
 _NOTES = Path(os.environ["LIFECYCLE_NOTES"])
 
 
-class Mortal:
+def mortal(operator: type[Any]) -> type[Any]:
     """
-    Writes down an operator's process and its errors, and can kill its process with -9.
+    Return a class of operators that can be killed.
 
-    It has no ``__init__``, which Airflow would take for an operator's.
+    It is not mixed in, since Airflow 2 takes ``execute`` for an operator's in the classes of operators alone.
+
+    :param operator: the class of operators that can't.
     """
 
-    spark_pool_name: Any
-    #: At which step, the first time that it is taken; at ``failing`` it raises an error instead.
-    crash: str | None = None
+    class MortalOperator(operator):  # type: ignore[misc]
+        """Writes down its process and its errors, and can kill its process with -9."""
 
-    def execute(self, context: Any) -> Any:
-        """Record the process, and the error."""
-        (_NOTES / f"{self.spark_pool_name}.pid").write_text(str(os.getpid()))
-        with recorded(self):
-            return super().execute(context)  # type: ignore[misc]
+        #: At which step, the first time that it is taken; at ``failing`` it raises an error instead.
+        crash: str | None = None
 
-    def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
-        """Record the error."""
-        self._may_crash("resuming")
-        with recorded(self):
-            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]
+        def execute(self, context: Any) -> Any:
+            """Record the process, and the error."""
+            (_NOTES / f"{self.spark_pool_name}.pid").write_text(str(os.getpid()))
+            with recorded(self):
+                return super().execute(context)
 
-    def _set_id(self, record_id: int | None) -> None:
-        self._may_crash("answered")
-        super()._set_id(record_id)  # type: ignore[misc]
+        def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
+            """Record the error."""
+            self._may_crash("resuming")
+            with recorded(self):
+                return super().resume_execution(next_method, next_kwargs, context)
 
-    def _raise_if_killed(self) -> None:
-        self._may_crash("noted")
-        super()._raise_if_killed()  # type: ignore[misc]
+        def _set_id(self, record_id: int | None) -> None:
+            self._may_crash("answered")
+            super()._set_id(record_id)
 
-    def _poll(self, context: Any, wait: Any) -> Any:
-        verdict = super()._poll(context, wait)  # type: ignore[misc]
-        self._may_crash("waiting")
-        self._may_crash("failing")
-        return verdict
+        def _raise_if_killed(self) -> None:
+            self._may_crash("noted")
+            super()._raise_if_killed()
 
-    def _finish(self, *args: Any) -> Any:
-        self._may_crash("finishing")
-        return super()._finish(*args)  # type: ignore[misc]
+        def _poll(self, context: Any, wait: Any) -> Any:
+            verdict = super()._poll(context, wait)
+            self._may_crash("waiting")
+            self._may_crash("failing")
+            return verdict
 
-    def _may_crash(self, step: str) -> None:
-        crashed = _NOTES / f"{self.spark_pool_name}.crashed"
-        if self.crash == step and not crashed.exists():
-            crashed.touch()
-            if step == "failing":
-                raise RuntimeError("the task fails")
-            os.kill(os.getpid(), signal.SIGKILL)
+        def _finish(self, *args: Any) -> Any:
+            self._may_crash("finishing")
+            return super()._finish(*args)
+
+        def _may_crash(self, step: str) -> None:
+            crashed = _NOTES / f"{self.spark_pool_name}.crashed"
+            if self.crash == step and not crashed.exists():
+                crashed.touch()
+                if step == "failing":
+                    raise RuntimeError("the task fails")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return MortalOperator

@@ -10,7 +10,7 @@ from airflow_provider_synapse_livy.operators.spark_session import (
     SynapseCreateSparkSessionOperator,
 )
 from tests.airflow.lives import ENDLESS, LIVES, MODES, NAME, pool_of
-from tests.airflow.mortal import Mortal
+from tests.airflow.mortal import mortal
 
 try:
     from airflow.sdk import DAG, task
@@ -37,11 +37,10 @@ CREATION: dict[str, Any] = COMMON | {
 }
 
 
-class MortalOperator(Mortal, SynapseCreateSparkSessionOperator):
-    """The operator, which can be killed."""
+MortalOperator = mortal(SynapseCreateSparkSessionOperator)
 
 
-def create(task_id: str, mode: str, scenario: str, crash: str | None = None, **options: Any) -> MortalOperator:
+def create(task_id: str, mode: str, scenario: str, crash: str | None = None, **options: Any) -> Any:
     """Create a session in a pool of its own; that of a later try is ready soon."""
     tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'becomes_idle' }}}}"}
     operator = MortalOperator(

@@ -9,7 +9,7 @@ from airflow_provider_synapse_livy.decorators.synapse_pyspark import synapse_pys
 from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
 from tests.airflow.lives import MODES
-from tests.airflow.mortal import Mortal
+from tests.airflow.mortal import mortal
 from tests.airflow.recording import recorded
 from tests.airflow.statement_lives import LIVES, SENSOR_MODES, pool_of
 
@@ -27,8 +27,7 @@ COMMON: dict[str, Any] = {
 }
 
 
-class MortalOperator(Mortal, SynapseRunSparkStatementOperator):
-    """The operator, which can be killed."""
+MortalOperator = mortal(SynapseRunSparkStatementOperator)
 
 
 class RecordedSensor(SynapseSparkStatementSensor):
