@@ -15,6 +15,7 @@ from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
+from airflow_provider_synapse_livy.hooks.statement_methods import StatementMethods
 from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyAuthenticationError,
@@ -24,7 +25,12 @@ from airflow_provider_synapse_livy.livy.errors import (
     error_message,
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool, any_request
-from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Resource, pool_name
+from airflow_provider_synapse_livy.livy.resources import (
+    MAX_PAGE_SIZE,
+    SPARK_SESSION,
+    Resource,
+    pool_name,
+)
 from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.transport.retry import Retries
@@ -42,7 +48,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class SynapseLivyHook(BaseHook):
+class SynapseLivyHook(StatementMethods, BaseHook):
     """
     Creates, reads and cancels the Livy Spark sessions of an Azure Synapse workspace.
 
