@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-synapse-livy",
         "name": integration,
-        "description": "Create, wait for, read and cancel Livy Spark sessions of Azure Synapse Analytics.",
+        "description": "Create Livy Spark sessions of Azure Synapse, wait for them, run code in them, cancel them.",
         "versions": [__version__],
         "state": "ready",
         "integrations": [
@@ -28,9 +28,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks.synapse_livy"]}],
-        "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators.spark_session"]}],
-        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.spark_session"]}],
-        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.spark_session"]}],
+        "operators": [{"integration-name": integration, "python-modules": _modules("operators")}],
+        "sensors": [{"integration-name": integration, "python-modules": _modules("sensors")}],
+        "triggers": [{"integration-name": integration, "python-modules": _modules("triggers")}],
         "extra-links": [f"{package}.links.{name}" for name in ("SparkUiLink", "DriverLogLink", "SynapseStudioLink")],
         "connection-types": [
             {
@@ -42,3 +42,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
     }
+
+
+def _modules(folder: str) -> list[str]:
+    return [f"airflow_provider_synapse_livy.{folder}.{name}" for name in ("spark_session", "spark_statement")]

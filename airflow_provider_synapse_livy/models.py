@@ -41,10 +41,12 @@ from airflow_provider_synapse_livy.livy.documented import (
     Texts,
 )
 from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
+from airflow_provider_synapse_livy.livy.statements import LivyStatementState, SparkStatement, SparkStatementOutput
 from airflow_provider_synapse_livy.livy.strict_json import read_json, storable
 
 __all__ = [
     "LivyState",
+    "LivyStatementState",
     "PluginCurrentState",
     "SchedulerCurrentState",
     "SparkErrorSource",
@@ -57,6 +59,8 @@ __all__ = [
     "SparkSessionOptions",
     "SparkSessionResultType",
     "SparkSessionState",
+    "SparkStatement",
+    "SparkStatementOutput",
 ]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
     SparkSessionNotFoundError,
+    SparkStatementNotFoundError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     error_message,
@@ -32,12 +33,13 @@ from airflow_provider_synapse_livy.livy.responses import (
     read_page,
     read_record,
 )
-from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
+from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType, SparkStatement
 
 __all__ = [
     "CREATION_TIMEOUT",
     "MAX_PAGE_SIZE",
     "SPARK_SESSION",
+    "SPARK_STATEMENT",
     "Listing",
     "Resource",
     "pool_name",
@@ -86,6 +88,7 @@ class Resource(Generic[R]):
     :param listing: the list of them; None if they are polled singly.
     :param problem: returns what is wrong with a record that could be read, None if nothing is.
     :param has_details: whether the service tells more of it when asked with ``detailed``.
+    :param cancellation: the method that ends one, and the path below its own.
     """
 
     noun: str
@@ -97,6 +100,7 @@ class Resource(Generic[R]):
     listing: Listing[R] | None = None
     problem: Callable[[R], Problem | None] = lambda _: None
     has_details: bool = True
+    cancellation: tuple[str, str] = ("DELETE", "")
 
     def name(self, *ids: object) -> str:
         """Return the name of one in messages, by the ids that lead to it."""
@@ -131,13 +135,14 @@ class Resource(Generic[R]):
 
     def cancel(self, pool: Pool, *ids: int) -> LivyRequest[None]:
         """
-        Return the request that ends one, which takes the service about half a minute from then on.
+        Return the request that ends one. A session takes about half a minute from then on.
 
         :param pool: the pool.
         :param ids: the ids that lead to it, its own last.
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
-        return self._change("DELETE", pool, ids)
+        method, below = self.cancellation
+        return self._change(method, pool, ids, below)
 
     def reset_timeout(self, pool: Pool, *ids: int) -> LivyRequest[None]:
         """
@@ -302,4 +307,16 @@ SPARK_SESSION = Resource(
     ),
     listing=Listing("sessions", "sessions", _is_complete),
     problem=_is_batch_job,
+)
+
+SPARK_STATEMENT = Resource(
+    noun="statement",
+    title="Statement {1} of Spark session {0}",
+    path="sessions/{}/statements/{}",
+    model=SparkStatement,
+    not_found=SparkStatementNotFoundError,
+    not_found_fix="check session and statement: a session keeps its last 100 statements, and none when it has ended.",
+    listing=Listing("sessions/{}/statements", "statements", lambda _: True, page_size=None),
+    has_details=False,
+    cancellation=("POST", "/cancel"),
 )

@@ -253,9 +253,8 @@ class WaitingMixin:
         """Return the record, or raise the one error that fits."""
         if snapshot is None or verdict is Verdict.TIMEOUT:
             raise self._timed_out("timeout", self._wait_options.timeout, snapshot, context)
-        fields = without_secrets(snapshot.record.to_dict())
         if verdict is Verdict.SUCCESS:
-            return fields
+            return self._fields(snapshot.record)
         self._push_record(context, snapshot)
         message = describe_failure(snapshot, self._goal)
         raise self.failed_error(message, record=snapshot.record, activity_id=snapshot.activity_id)
@@ -268,11 +267,15 @@ class WaitingMixin:
         record, activity_id = snapshot[:2] if snapshot else (None, None)
         return self.timeout_error(message, record=record, activity_id=activity_id)
 
+    def _fields(self, record: Any) -> dict[str, Any]:
+        """Return what the task tells of a record in XCom."""
+        return without_secrets(record.to_dict())
+
     def _push_record(self, context: Context, snapshot: Snapshot[Any] | None) -> None:
         """Push the record of a task that fails, which returns nothing."""
         task_instance = context.get("ti")  # which unit tests of DAGs leave out
         if snapshot and task_instance and self.do_xcom_push:
-            task_instance.xcom_push(key=RETURN_VALUE, value=without_secrets(snapshot.record.to_dict()))
+            task_instance.xcom_push(key=RETURN_VALUE, value=self._fields(snapshot.record))
 
 
 class WaitingOperator(WaitingMixin, BaseOperator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import reprlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
@@ -216,13 +216,15 @@ class LivyTrigger(BaseTrigger):
         return [getattr(self, name) for name in self.id_fields]
 
     def _watch(self) -> Watch[Any]:
-        hook = SynapseLivyHook(
+        return self._hook().watch(self.resource, *self._ids())
+
+    def _hook(self) -> SynapseLivyHook:
+        return SynapseLivyHook(
             self.synapse_livy_conn_id,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
             is_connection_proved=self.deadline is not None,  # by the task that deferred
         )
-        return hook.watch(self.resource, *self._ids())
 
     async def _event_of_wait(self, watch: Watch[Any]) -> TriggerEvent:
         if self.deadline is None and not self._can_begin():
@@ -232,13 +234,7 @@ class LivyTrigger(BaseTrigger):
         while verdict is Verdict.PENDING:
             snapshot = None
             with wait.tolerating_errors():
-                now = wait.now()
-                snapshot = await watch.poll(
-                    after=wait.next_delay,
-                    retry_timeout=wait.retry_timeout(now + wait.next_delay),
-                    only_changes_for=wait.only_changes_for(now),
-                    last_after=wait.time_left(now),
-                )
+                snapshot = await self._poll(watch, wait)
             verdict = wait.observe(snapshot, wait.now())
             if snapshot:
                 await self._show_links(snapshot.record, watch, is_over=verdict is not Verdict.PENDING)
@@ -247,7 +243,20 @@ class LivyTrigger(BaseTrigger):
             from airflow.triggers.base import TaskSuccessEvent
 
             return TaskSuccessEvent()
-        return self._event(TriggerResult(verdict, snapshot, self.links).to_dict(self.resource))
+        return self._event(TriggerResult(verdict, snapshot, self.links).to_dict(self.resource, self._fields))
+
+    async def _poll(self, watch: Watch[Any], wait: Wait[Any]) -> Snapshot[Any]:
+        now = wait.now()
+        return await watch.poll(
+            after=wait.next_delay,
+            retry_timeout=wait.retry_timeout(now + wait.next_delay),
+            only_changes_for=wait.only_changes_for(now),
+            last_after=wait.time_left(now),
+        )
+
+    def _fields(self, record: Any) -> dict[str, Any]:
+        """Return what the event tells of a record, which Airflow logs and keeps in its database."""
+        return without_secrets(record.to_dict())
 
     def _can_begin(self) -> bool:
         """
@@ -346,12 +355,17 @@ class TriggerResult(NamedTuple):
     snapshot: Snapshot[Any] | None
     links: Mapping[str, str]
 
-    def to_dict(self, resource: Resource[Any]) -> dict[str, Any]:
-        """Return it as JSON values, the payload of an event."""
+    def to_dict(self, resource: Resource[Any], fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """
+        Return it as JSON values, the payload of an event.
+
+        :param resource: what was waited for.
+        :param fields: returns what the event tells of the record.
+        """
         return {
             "resource": resource.noun,
             "verdict": str(self.verdict),
-            "record": without_secrets(self.snapshot.record.to_dict()) if self.snapshot else None,
+            "record": fields(self.snapshot.record) if self.snapshot else None,
             "activity_id": self.snapshot.activity_id if self.snapshot else None,
             "links": dict(self.links),
         }

@@ -18,22 +18,29 @@ from airflow_provider_synapse_livy.exceptions import (
     SparkSessionCreationError,
     SparkSessionFailedError,
     SparkSessionTimeoutError,
+    SparkStatementEndedError,
+    SparkStatementFailedError,
+    SparkStatementLostError,
+    SparkStatementTimeoutError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy import error_codes
 from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
 from airflow_provider_synapse_livy.livy.requests import Pool
-from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT
 from airflow_provider_synapse_livy.livy.responses import LivyResponse, Snapshot
-from airflow_provider_synapse_livy.models import LivyState, SparkSession
+from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkStatement
 from airflow_provider_synapse_livy.transport.entra import request_token
 from airflow_provider_synapse_livy.transport.failures import connection_error
 from airflow_provider_synapse_livy.triggers.base import read_event
 from airflow_provider_synapse_livy.waiting.goals import SessionGoal
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import EndedGoal, ReadyGoal
+from airflow_provider_synapse_livy.waiting.statement_goal import StatementGoal
 from tests.support import sample_sessions as samples
+from tests.support import sample_statements as statements
 from tests.support.connections import connection
 from tests.support.project import PROJECT
 from tests.support.sample_options import SIZES
@@ -108,6 +115,29 @@ def by_operator(kind: type[Exception], goal: Any, body: dict[str, Any]) -> Calla
         snapshot = Snapshot(SparkSession.from_dict(body | {"id": SESSION_ID, "sparkPoolName": POOL.name}), "a-b")
         is_over = snapshot.record.is_finished
         raise kind(describe_failure(snapshot, goal) if is_over else describe_timeout(snapshot, goal, "timeout", 60.0))
+
+    return fail
+
+
+def by_statement(body: dict[str, Any], kind: type[Exception] = SparkStatementFailedError) -> Callable[[], object]:
+    """Return what raises the error for a statement that failed, or timed out."""
+
+    def fail() -> None:
+        snapshot = Snapshot(SparkStatement.from_dict(body), "a-b")
+        is_over = snapshot.record.is_finished
+        goal = StatementGoal()
+        raise kind(describe_failure(snapshot, goal) if is_over else describe_timeout(snapshot, goal, "timeout", 60.0))
+
+    return fail
+
+
+def lost(body: dict[str, Any] | None) -> Callable[[], object]:
+    """Return what raises the error for a statement whose session has ended, or that is gone."""
+
+    def fail() -> None:
+        session = body and SparkSession.from_dict(body | {"id": SESSION_ID, "sparkPoolName": POOL.name})
+        snapshot = Snapshot(session, "a-b") if session else None
+        raise SparkStatementLostError(describe_loss(f"Statement 99 of {SUBJECT}", snapshot))
 
     return fail
 
@@ -209,6 +239,12 @@ MESSAGES: dict[str, Callable[[], object]] = {
     "idled out before": ended(samples.IDLED_OUT, ["busy", "running"], ["Succeeded"], False),
     "succeeded before": ended(samples.SUCCEEDED, ["idle"], ["Succeeded"], False),
     "failed, state unknown": ended(samples.session(state="hibernating", result="Failed"), ["idle"], ["Failed"], True),
+    **{f"statement: {name}": by_statement(record) for name, (record, ok, _) in statements.RECORDED.items() if not ok},
+    "statement in a sensor": by_statement(statements.RECORDED["error"][0], SparkStatementEndedError),
+    "statement that waits": by_statement(statements.RUNNING[0], SparkStatementTimeoutError),
+    "statement whose session died": lost(samples.DEAD),
+    "statement that is gone": lost(None),
+    "no statement": lambda: SPARK_STATEMENT.get(POOL, SESSION_ID, 3).read(LivyResponse(404, {}, b"")),
     "timeout": timed_out(samples.NOT_STARTED, "timeout", *END),
     "timeout, idle": timed_out(samples.IDLE, "timeout", *END),
     "timeout, two states": timed_out(samples.STARTING, "timeout", ["idle", "busy"], ["Succeeded"], False),

@@ -243,9 +243,13 @@ SURFACE = {
     ],
     "sensors.spark_session": ["SynapseSparkSessionSensor"],
     "triggers.spark_session": ["SynapseSparkSessionTrigger"],
+    "operators.spark_statement": ["SynapseRunSparkStatementOperator"],
+    "sensors.spark_statement": ["SynapseSparkStatementSensor"],
+    "triggers.spark_statement": ["SynapseSparkStatementTrigger"],
     "emulator": ["SCENARIOS", "SynapseEmulator"],
     "models": [
         "LivyState",
+        "LivyStatementState",
         "PluginCurrentState",
         "SchedulerCurrentState",
         "SparkErrorSource",
@@ -258,6 +262,8 @@ SURFACE = {
         "SparkSessionOptions",
         "SparkSessionResultType",
         "SparkSessionState",
+        "SparkStatement",
+        "SparkStatementOutput",
     ],
 }
 
