@@ -12,8 +12,8 @@ Five fields are exceptions, because they decide how a wait ends: ``id``, ``state
 
 Sources: `Spark Session - Get Spark Session
 <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__, `Spark Batch - Get Spark
-Batch Job <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-batch/get-spark-batch-job>`__, and recordings of
-the live service where it answers otherwise.
+Batch Job <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-batch/get-spark-batch-job>`__, and recordings
+of the live service where it answers otherwise.
 """
 
 from __future__ import annotations
@@ -102,12 +102,10 @@ class SparkSession(SparkJob):
         """Whether the session takes statements now: idle, not finished, and not being cancelled."""
         return self.state == LivyState.IDLE and not self.is_finished and not self.is_cancelling
 
-
     @property
     def idle_timed_out(self) -> bool:
         """Whether Synapse ended the session because nothing ran in it during its idle timeout."""
         return str((self.app_info or {}).get("isSessionTimedOut")).lower() == "true"
-
 
     @property
     def ending(self) -> str:
@@ -144,7 +142,7 @@ class SparkBatchJob(SparkJob):
 
     @property
     def is_settling(self) -> bool:
-        """Whether the job has ended for Livy, but Synapse has not closed it yet: ``Ended`` comes a second or so later."""
+        """Whether the job has ended for Livy, but Synapse has not closed it yet: ``Ended`` comes a second later."""
         scheduler = self.scheduler_info and self.scheduler_info.current_state
         return super().is_settling or (self.is_finished and scheduler not in (None, SchedulerCurrentState.ENDED))
 

@@ -41,7 +41,7 @@ from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_synapse_livy.models import SparkSession, SparkSessionOptions, SparkStatement
+    from airflow_provider_synapse_livy.models import SparkJob, SparkSession, SparkSessionOptions, SparkStatement
     from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 __all__ = ["SynapseLivyHook"]
@@ -358,11 +358,11 @@ class SynapseLivyHook(BatchJobsMixin, BaseHook):
             twin._connection = self._connection
         return twin
 
-    def links(self, session: SparkSession) -> dict[str, str]:
+    def links(self, session: SparkJob) -> dict[str, str]:
         """
-        Return the addresses of the links from a task to its session, by the links' names.
+        Return the addresses of the links from a task to its session or batch job, by the links' names.
 
-        :param session: the session.
+        :param session: the session or batch job.
         :raises SynapseLivyConfigurationError: if the connection can't work.
         """
         return session_links(session, self._connection)

@@ -127,7 +127,9 @@ class SparkJobOptions(BaseModel):
         """
         body = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         if (size := len(json.dumps(body).encode())) > _MAX_BYTES:
-            event = f"The {self.noun} {self.name[:50]!r}: its options have {size} bytes; the service takes {_MAX_BYTES}."
+            event = (
+                f"The {self.noun} {self.name[:50]!r}: its options have {size} bytes; the service takes {_MAX_BYTES}."
+            )
             raise SynapseLivyConfigurationError(error_message(event, "put files in storage, and pass their addresses."))
         return body
 

@@ -98,6 +98,7 @@ class Resource(Generic[R]):
     :param problem: returns what is wrong with a record that could be read, None if nothing is.
     :param has_details: whether the service tells more of it when asked with ``detailed``.
     :param cancellation: the method that ends one, and the path below its own.
+    :param runs_once: whether one runs to an end by itself, so that one that has succeeded is not created again.
     :param sibling: returns the resource whose ids may be taken for its own; None if there is none.
     :param reader: what waits for one, in words, for those who have taken its id for another thing's.
     """
@@ -112,6 +113,7 @@ class Resource(Generic[R]):
     problem: Callable[[R], Problem | None] = lambda _: None
     has_details: bool = True
     cancellation: tuple[str, str] = ("DELETE", "")
+    runs_once: bool = False
     sibling: Callable[[], Resource[Any]] | None = None
     reader: str = ""
 
@@ -352,6 +354,7 @@ SPARK_BATCH: Resource[SparkBatchJob] = Resource(
     # The items are under "sessions" here, too.
     listing=Listing("batches", "sessions", _is_complete),
     problem=_kind_problem,
+    runs_once=True,
     sibling=lambda: SPARK_SESSION,
     reader="SynapseSparkBatchSensor",
 )
@@ -366,4 +369,5 @@ SPARK_STATEMENT = Resource(
     listing=Listing("sessions/{}/statements", "statements", lambda _: True, page_size=None),
     has_details=False,
     cancellation=("POST", "/cancel"),
+    runs_once=True,
 )

@@ -24,7 +24,6 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot
-from airflow_provider_synapse_livy.models import SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.statements import OUTPUT_LIMIT, StatementMixin
@@ -174,10 +173,6 @@ class _StatementCreation(Creation):
     def key_of(self, item: Mapping[str, Any]) -> str | None:
         found = key_in_code(item.get("code"))
         return found[0] if found and found[1] <= self.try_number else None
-
-    def is_wanted(self, record: SparkStatement) -> bool:
-        """Return whether the code runs, or has run without an error: what failed is run again by a retry."""
-        return record.has_succeeded or record.is_settling or super().is_wanted(record)
 
     def send(self, body: Mapping[str, Any]) -> Any:
         """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""

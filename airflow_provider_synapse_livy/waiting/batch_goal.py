@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from airflow_provider_synapse_livy.models import SparkBatchJob
-from airflow_provider_synapse_livy.waiting.goals import JobGoal, accepted
+from airflow_provider_synapse_livy.waiting.goals import JobGoal, accepted, result_to_add
 
 __all__ = ["BatchGoal"]
 
@@ -41,7 +41,7 @@ class BatchGoal(JobGoal[SparkBatchJob]):
         return "" if record.is_proved else "check what it has written before you run it again: it may have succeeded."
 
     def _accepting(self, record: SparkBatchJob) -> str | None:
-        return JobGoal._accepting(self, record) if record.is_proved else None
+        return result_to_add(record) if record.is_proved else None
 
 
 #: Equal goals are made once: a triggerer may hold thousands of waits for the same.

@@ -15,7 +15,7 @@ from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationEr
 from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.models import LivyState, SparkJob, SparkSession, SparkSessionResultType
 
-__all__ = ["Goal", "JobGoal", "SessionGoal", "Verdict", "Waitable", "accepted"]
+__all__ = ["Goal", "JobGoal", "SessionGoal", "Verdict", "Waitable", "accepted", "result_to_add"]
 
 R_contra = TypeVar("R_contra", contravariant=True)
 J_contra = TypeVar("J_contra", bound=SparkJob, contravariant=True)
@@ -153,7 +153,7 @@ class JobGoal(Generic[J_contra]):
 
     def _accepting(self, record: J_contra) -> str | None:
         """Return how to accept the end; None where nothing would."""
-        return f"add {str(record.outcome)!r} to accepted_results"
+        return result_to_add(record)
 
     def timeout_hint(self, record: J_contra, option: str) -> str:  # noqa: ARG002  (a session tells more)
         """
@@ -214,7 +214,7 @@ class SessionGoal(JobGoal[SparkSession]):
     def _accepts(self, record: SparkSession) -> bool:
         if self.target_states is not None:
             return False
-        return JobGoal._accepts(self, record) or (self.accept_idle_timeout and record.idle_timed_out)
+        return record.outcome in self.accepted_results or (self.accept_idle_timeout and record.idle_timed_out)
 
     def describe(self) -> str:
         """Return what is waited for, in words that follow "has"."""
@@ -251,7 +251,7 @@ class SessionGoal(JobGoal[SparkSession]):
         if self.target_states is not None:
             is_target = isinstance(record.state, LivyState) and record.state.is_final
             return f"add {str(record.state)!r} to target_states" if is_target else None
-        return "set accept_idle_timeout=True" if record.idle_timed_out else JobGoal._accepting(self, record)
+        return "set accept_idle_timeout=True" if record.idle_timed_out else result_to_add(record)
 
 
 #: Equal goals are made once: a triggerer may hold thousands of waits for the same.
@@ -261,6 +261,15 @@ _shared_goal = lru_cache(SessionGoal)
 def _known_remedy(job: SparkJob) -> str | None:
     errors = job.error_info if isinstance(job.error_info, tuple) else ()
     return error_code_fix(error.error_code for error in errors)
+
+
+def result_to_add(job: SparkJob) -> str:
+    """
+    Return how to accept the end of a job by its result.
+
+    :param job: the job.
+    """
+    return f"add {str(job.outcome)!r} to accepted_results"
 
 
 def accepted(accepted_results: Collection[str]) -> frozenset[str]:
