@@ -335,7 +335,7 @@ def test_flat_errors(synapse, method, path, status, body):
     [
         ("GET", f"{VERSION}/sparkPools/etl/sessions/0/log"),
         ("DELETE", f"{VERSION}/sparkPools/etl/sessions/0/statements/0"),
-        ("POST", f"{VERSION}/sparkPools/etl/batches"),
+        ("PUT", f"{VERSION}/sparkPools/etl/batches/0/reset-timeout"),
         ("PATCH", f"{VERSION}/sparkPools/etl/sessions/0"),
         ("GET", "livyApi/versions"),
         ("GET", "pipelines/mine"),
@@ -348,7 +348,7 @@ def test_what_is_not_emulated(synapse, method, path):
     response = requests.request(method, f"{synapse.url}/{path}", headers=headers, timeout=10)
     assert (response.status_code, response.json()["code"], response.json()["error"]) == (404, "NotFound", None)
     assert f"does not emulate {method} /{path}. " in response.json()["message"]
-    assert "emulates no batches" in response.json()["message"]
+    assert "emulates nothing of Synapse besides" in response.json()["message"]
     assert (method, f"/{path}", 404) in synapse.recorded_requests
 
 
