@@ -8,11 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_synapse_livy.operators.owning import OwningOperator
+from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
 from airflow_provider_synapse_livy.operators.spark_session import (
     SynapseCancelSparkSessionOperator,
     SynapseCreateSparkSessionOperator,
 )
-from tests.airflow.lives import ENDLESS, LIVES, MODES, NAME, pool_of
+from tests.airflow.lives import BATCH, ENDLESS, LIVES, MODES, NAME, pool_of
 from tests.airflow.recording import recorded
 
 try:
@@ -42,9 +44,9 @@ CREATION: dict[str, Any] = COMMON | {
 }
 
 
-class MortalOperator(SynapseCreateSparkSessionOperator):
+class Mortal(OwningOperator):
     """
-    The operator, which writes down its process and its errors, and whose process can be killed with -9.
+    An operator, which writes down its process and its errors, and whose process can be killed with -9.
 
     :param crash: at which step, the first time that it is taken; at ``failing`` it raises an error instead.
     """
@@ -92,6 +94,22 @@ class MortalOperator(SynapseCreateSparkSessionOperator):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class MortalOperator(Mortal, SynapseCreateSparkSessionOperator):
+    """Creates a session."""
+
+
+class MortalBatchOperator(Mortal, SynapseRunSparkBatchOperator):
+    """Runs a batch job."""
+
+
+def run(task_id: str, mode: str, scenario: str, **options: Any) -> MortalBatchOperator:
+    """Run a batch job in a pool of its own; that of a later try succeeds soon."""
+    tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'succeeds' }}}}"}
+    pool = pool_of(task_id, mode)
+    given = CREATION | MODES[mode] | options
+    return MortalBatchOperator(task_id=task_id, spark_pool_name=pool, tags=tags, file="abfss://c@a/job.py", **given)
+
+
 def create(task_id: str, mode: str, scenario: str, **options: Any) -> MortalOperator:
     """Create a session in a pool of its own; that of a later try is ready soon."""
     tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'becomes_idle' }}}}"}
@@ -109,7 +127,8 @@ for mode in MODES:
     with DAG(f"lives_{mode}", schedule=None):
         for name, life in LIVES.items():
             if mode in life.modes:
-                create(name, mode, life.scenario, crash=life.crash, **life.options)
+                begin = run if life.kind == BATCH else create
+                begin(name, mode, life.scenario, crash=life.crash, **life.options)
 
     with DAG(f"teardown_{mode}", schedule=None):
 
