@@ -892,9 +892,9 @@ def test_nothing_runs(synapse_livy_emulator):
     with pytest.raises(AssertionError) as raised:
         synapse_livy_emulator.assert_nothing_runs()
     event, *named, fix = str(raised.value).splitlines()
-    assert event == "Sessions that run, and that nobody has cancelled:"
+    assert event == "Sessions and batch jobs that run, and that nobody has cancelled:"
     assert named == ["4 in pool etl (idle)", "0 in pool adhoc (not_started)"]
-    assert fix.startswith("Fix: cancel each session ")
+    assert fix.startswith("Fix: cancel each one ")
 
 
 def test_recreated_pool(synapse_livy_emulator):

@@ -24,8 +24,10 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.models import SparkSessionOptions
+from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
 from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
 from tests.support.connections import airflow_connection
+from tests.support.sample_options import SIZES
 from tests.support.scripted_server import ScriptedServer, http
 
 
@@ -63,6 +65,10 @@ def test_connection_of_the_azure_provider(monkeypatch, tls_synapse):
     monkeypatch.setenv("AIRFLOW_CONN_AZURE_SYNAPSE_DEFAULT", json.dumps(fields))
     session_id = tls_synapse.create_session("etl")
     assert SynapseLivyHook("azure_synapse_default").get_spark_session(session_id).id == session_id
+    run = SynapseRunSparkBatchOperator(
+        task_id="run", synapse_livy_conn_id="azure_synapse_default", file="f", wait_for_completion=False, **SIZES
+    )
+    assert run.execute({})["jobType"] == "SparkBatch"
 
 
 def test_pool_and_version_of_the_hook_go_first(connect):
