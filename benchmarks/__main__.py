@@ -2,8 +2,9 @@
 Run the benchmark: one process for each measurement, then the tables and the picture.
 
 The rows are *cost* (CPU, memory and requests of each design at each number of waits), *outage*, *outage-retry-after*,
-*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), and *worker* (a task on a
-worker). Examples of ``make bench ARGS="..."``:
+*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), *worker* (a task on a
+worker), and *batches* (1,000 waits for batch jobs beside as many for sessions, and what one job takes of a worker, here
+and with Airflow's own Azure provider). Examples of ``make bench ARGS="..."``:
 
 .. code-block:: text
 
@@ -37,7 +38,10 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _RATE_LIMIT = 200
 _DESIGNS = ("ours", "azure", "livy", "sdk", "aiohttp", "floor")
 _FAULTS = ("outage", "outage-retry-after", "outage-no-list", "hang")
-_ROWS = ("cost", *_FAULTS, "worker")
+_ROWS = ("cost", *_FAULTS, "worker", "batches")
+
+#: The designs of this package, by what they wait for.
+_KINDS = ("ours", "batches")
 
 #: At this number of waits the other designs are overloaded; they are measured only once, to show that.
 _OVERLOAD = 5000
@@ -142,6 +146,16 @@ def _measure_cost(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"design": design, "n": n, "pools": pools, "runs": runs} | _medians(results)
 
 
+def _measure_batches(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure waits for sessions and for batch jobs in turns, so that both have the same neighbours."""
+    options = {"n": 1000, "pools": 4} | _cost_options(1000)
+    runs = [
+        [_measure("cost", arguments, {"design": design} | options) for design in _KINDS] for _ in range(arguments.runs)
+    ]
+    for design, results in zip(_KINDS, zip(*runs, strict=True), strict=True):
+        yield {"design": design, "n": 1000, "pools": 4, "runs": arguments.runs} | _medians(list(results))
+
+
 def _measure_fault(fault: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure all designs in a fault. In a hang no process has anything to do, so all designs hang at once."""
     seconds = arguments.hang_seconds if fault == "hang" else arguments.outage_seconds
@@ -163,10 +177,13 @@ def main() -> None:
     arguments.output = arguments.output.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
     os.environ |= _environment(arguments.output)
-    report: dict[str, Any] = {"cost": [], "faults": [], "worker": None}
+    report: dict[str, Any] = {"cost": [], "faults": [], "worker": None, "batches": None}
     for row in (row for row in _ROWS if row in arguments.rows):
         if row == "worker":
             report["worker"] = _measure("worker_side", arguments, {})
+            continue
+        if row == "batches":
+            report["batches"] = {"waits": list(_measure_batches(arguments))} | _measure("batches", arguments, {})
             continue
         section = report["cost" if row == "cost" else "faults"]
         for cell in _measure_cost(arguments) if row == "cost" else _measure_fault(row, arguments):
