@@ -6,18 +6,18 @@ Both wait for the same job with the same interval. The seconds of a worker are t
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.designs import POLL_INTERVAL
 from benchmarks.service import SECONDS_IN_NAME
+from benchmarks.worker_side import sdk_client, service_url
 
 #: For how many seconds each job runs, and how many jobs are measured.
 RUN_SECONDS = 60.0
@@ -69,7 +69,7 @@ async def _first_event(trigger: Any) -> Any:
     raise AssertionError("unreachable")
 
 
-def _run_azure(name: str, slot: _Slot) -> None:
+def _run_azure(url: str, name: str, slot: _Slot) -> None:
     from airflow.providers.microsoft.azure.operators.synapse import AzureSynapseRunSparkBatchOperator
     from azure.synapse.spark.models import SparkBatchJobOptions
 
@@ -78,6 +78,7 @@ def _run_azure(name: str, slot: _Slot) -> None:
         task_id="run", azure_synapse_conn_id="azure", spark_pool="pool0", payload=payload,
         check_interval=int(POLL_INTERVAL),
     )  # fmt: skip
+    operator.hook._conn = sdk_client(url)  # noqa: SLF001  (its own asks Microsoft about the service)
     task_instance = SimpleNamespace(xcom_push=lambda **_: None)
     slot.run(lambda: operator.execute({"ti": task_instance}))
 
@@ -103,13 +104,10 @@ def _measured(run: Callable[[str, _Slot], None], url: str) -> dict[str, float]:
 
 def main() -> None:
     """Print the measurements as JSON."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--ca-file", required=True)
-    arguments = parser.parse_args()
-    os.environ["REQUESTS_CA_BUNDLE"] = arguments.ca_file
+    url = service_url()
     logging.disable(logging.WARNING)
-    result = {name: _measured(run, arguments.url) for name, run in (("ours", _run_ours), ("azure", _run_azure))}
+    ways = {"ours": _run_ours, "azure": partial(_run_azure, url)}
+    result = {name: _measured(run, url) for name, run in ways.items()}
     print(json.dumps({"run_seconds": RUN_SECONDS, **result}))
 
 

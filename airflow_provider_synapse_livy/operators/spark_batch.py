@@ -68,37 +68,16 @@ class SynapseRunSparkBatchOperator(CreateJobOperator):
     All parameters are templated but ``wait_for_completion``, ``deferrable``, ``cancel_on_kill`` and OpenLineage's.
 
     :param file: the address of the program: a jar, or a ``.py`` file.
-    :param driver_memory: the driver's memory, such as ``28g``.
-    :param driver_cores: the driver's cores.
-    :param executor_memory: the memory of each executor, such as ``28g``.
-    :param executor_cores: the cores of each executor.
-    :param num_executors: how many executors.
     :param class_name: the jar's main class.
     :param args: the program's arguments. They are in the UI and in XCom: pass secrets in ``conf``, or let the program
         read them from a vault.
-    :param name: the job's name, to which the task's key is added; None for one of DAG and task.
-    :param spark_pool_name: the Spark pool; None for the connection's.
-    :param conf: Spark's settings, texts by their names. They are not logged, and what looks like a secret is masked.
-    :param tags: tags of the job, texts by their names.
-    :param jars: the addresses of jar files in storage.
-    :param py_files: the addresses of Python files in storage.
-    :param files: the addresses of other files in storage.
-    :param archives: the addresses of archives in storage.
-    :param artifact_id: the Synapse artifact that the job belongs to.
     :param wait_for_completion: whether to wait until the job has ended; otherwise the task hands on a job that is just
         being started.
     :param poll_interval: seconds, or how long, between two polls.
     :param timeout: seconds, or how long, to wait until the job has ended; then it is cancelled.
-    :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
-        ``[operators] default_deferrable`` by default.
-    :param cancel_on_kill: whether to cancel the job, too, if the task is killed, or if a user marks or clears it while
-        it waits.
-    :param livy_api_version: the version of the Livy API; None for the connection's.
-    :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
-    :param openlineage_inject_parent_job_info: whether to tell Spark's OpenLineage listener of this task; Airflow's
-        ``[openlineage] spark_inject_parent_job_info`` by default.
-    :param openlineage_inject_transport_info: whether to tell it where to send its events; Airflow's
-        ``[openlineage] spark_inject_transport_info`` by default.
+    :param kwargs: the other parameters are those of ``SynapseCreateSparkSessionOperator``: the five sizes, which are
+        asked for, ``name``, ``conf``, ``tags``, ``jars``, ``py_files``, ``files``, ``archives``, ``artifact_id``, and
+        how to wait.
     :raises SparkBatchJobFailedError: if the job failed, was cancelled, or had not ended in time.
     :raises SynapseLivyError: if it can't be created or read. The kinds are in
         :mod:`airflow_provider_synapse_livy.exceptions`.

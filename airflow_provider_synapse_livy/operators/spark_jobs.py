@@ -92,23 +92,8 @@ class CreateJobOperator(OwningOperator):
     """
     Create a session or a batch job, and wait for what it is created for.
 
-    The other parameters are those of :class:`~airflow_provider_synapse_livy.operators.owning.OwningOperator`.
-
-    :param driver_memory: the driver's memory, such as ``28g``.
-    :param driver_cores: the driver's cores.
-    :param executor_memory: the memory of each executor, such as ``28g``.
-    :param executor_cores: the cores of each executor.
-    :param num_executors: how many executors.
-    :param name: its name, to which the task's key is added; None for one of DAG and task.
-    :param conf: Spark's settings, texts by their names. They are not logged, and what looks like a secret is masked.
-    :param tags: its tags, texts by their names.
-    :param jars: the addresses of jar files in storage.
-    :param py_files: the addresses of Python files in storage.
-    :param files: the addresses of other files in storage.
-    :param archives: the addresses of archives in storage.
-    :param artifact_id: the Synapse artifact that it belongs to.
-    :param openlineage_inject_parent_job_info: whether to tell Spark's OpenLineage listener of this task.
-    :param openlineage_inject_transport_info: whether to tell it where to send its events.
+    The parameters are described at :class:`SynapseCreateSparkSessionOperator
+    <airflow_provider_synapse_livy.operators.spark_session.SynapseCreateSparkSessionOperator>`.
     """
 
     #: What it is created with.

@@ -33,7 +33,6 @@ class SynapseSparkBatchSensor(LivySensor):
     :param spark_pool_name: the Spark pool; None for the one that the job's dict names, or the connection's (templated).
     :param accepted_results: with which results the end is a success: any of ``Succeeded``, ``Failed`` and ``Cancelled``
         (templated).
-    :param livy_api_version: the version of the Livy API; None for the connection's (templated).
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace (templated).
     :param kwargs: the other parameters are those of ``SynapseSparkSessionSensor``, but for what it waits for.
     :raises SparkBatchJobEndedError: if the job ended in another way.

@@ -51,7 +51,8 @@ class LifecycleSynapse(SynapseEmulator):
 
     def _bystander(self, pool: str, options: dict[str, Any]) -> int:
         if pool.startswith(BATCHES):
-            return self.create_batch(pool, "runs_on", **({"tags": {"emulator.scenario": "runs_on"}} | options))
+            tags = {"emulator.scenario": "runs_on", **options.get("tags", {})}
+            return self.create_batch(pool, **options | {"tags": tags})
         return self.create_session(pool, **options)
 
     def created(self, pool: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from local_airflow import wait_for
 
 
 def is_asked(synapse, sessions, kind="sessions"):
-    """Count how often sessions, or batch jobs, were asked for, by themselves or by the first page of their pool's list."""
+    """Count how often sessions, or batch jobs, were asked for, by themselves or by the first page of the list."""
     asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.recorded_requests)
     counts = {
         (pool, number): asked[f"/{pool}/{kind}/{number}"] + asked[f"/{pool}/{kind}"] for number, pool, _ in sessions

@@ -37,6 +37,8 @@ from tests.support.task_runner import TaskInstance, WorkerDied, context_of, dyin
 
 PLACES = {"on a worker": False, "deferred": True}
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 
 @pytest.fixture(params=["newest_first", "oldest_first"])
 def synapse(request, connect):
@@ -52,14 +54,6 @@ def one_synapse(connect):
     with SynapseEmulator(time_scale=0.002) as emulator:
         connect(emulator.airflow_connection("etl"))
         yield emulator
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    """Let the pauses between two searches, and between two looks at an end, be short."""
-    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
-    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
-    monkeypatch.setattr(base, "_END_INTERVAL", 0.05)
 
 
 @pytest.fixture(params=PLACES.values(), ids=PLACES)
