@@ -9,6 +9,7 @@ The exceptions of this package, by what to do about them.
     ├── SynapseLivyAuthenticationError     no token, or Synapse refused it (401): check the identity
     ├── SynapseLivyPermissionError         the identity lacks a role, or the firewall is closed (403)
     ├── SparkSessionNotFoundError          no such session or pool (404)
+    ├── SparkBatchJobNotFoundError         no such batch job or pool (404)
     ├── SparkStatementNotFoundError        no such statement in the session (404)
     ├── SynapseLivyUnavailableError        no response, or a temporary failure: it was retried for minutes
     ├── SynapseLivyResponseError           a response that the Livy API does not document
@@ -16,6 +17,10 @@ The exceptions of this package, by what to do about them.
     ├── SparkSessionCancellationError      the session has not ended in time, and may still cost money
     ├── SparkSessionFailedError            the session failed; also an AirflowFailException
     ├── SparkSessionTimeoutError           the wait timed out; also an AirflowSensorTimeout
+    ├── SparkBatchJobFailedError           the job failed, was cancelled, or took too long: a retry runs another
+    │   └── SparkBatchJobEndedError        the same for a sensor; also an AirflowFailException
+    ├── SparkBatchJobCancellationError     the job has not ended in time, and may still cost money
+    ├── SparkBatchJobTimeoutError          the wait timed out; also an AirflowSensorTimeout
     ├── SparkStatementFailedError          the code failed, or was cancelled: correct the code
     │   └── SparkStatementEndedError       the same for a sensor; also an AirflowFailException
     ├── SparkStatementLostError            whether the code ran can't be known; also an AirflowFailException
@@ -31,6 +36,7 @@ from __future__ import annotations
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
+    SparkBatchJobNotFoundError,
     SparkSessionNotFoundError,
     SparkStatementNotFoundError,
     SynapseLivyAuthenticationError,
@@ -43,6 +49,11 @@ from airflow_provider_synapse_livy.livy.errors import (
 
 __all__ = [
     "InvalidIdError",
+    "SparkBatchJobCancellationError",
+    "SparkBatchJobEndedError",
+    "SparkBatchJobFailedError",
+    "SparkBatchJobNotFoundError",
+    "SparkBatchJobTimeoutError",
     "SparkSessionCancellationError",
     "SparkSessionCreationError",
     "SparkSessionFailedError",
@@ -76,6 +87,22 @@ class SparkSessionFailedError(SynapseLivyError, AirflowFailException):
 
 class SparkSessionTimeoutError(SynapseLivyError, AirflowSensorTimeout):
     """The sensor's ``timeout`` passed before the session had reached what the task waits for."""
+
+
+class SparkBatchJobFailedError(SynapseLivyError):
+    """A batch job failed, was cancelled, or had not ended in time. A retry of the task that ran it runs another."""
+
+
+class SparkBatchJobEndedError(SparkBatchJobFailedError, AirflowFailException):
+    """A batch job ended in a way that a sensor does not accept. It can't recover, so the task is not retried."""
+
+
+class SparkBatchJobCancellationError(SynapseLivyError):
+    """A batch job that was cancelled has not ended in time, and may still cost money."""
+
+
+class SparkBatchJobTimeoutError(SynapseLivyError, AirflowSensorTimeout):
+    """The sensor's ``timeout`` passed before the batch job had ended."""
 
 
 class SparkStatementFailedError(SynapseLivyError):

@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-synapse-livy",
         "name": integration,
-        "description": "Create Livy Spark sessions of Azure Synapse, wait for them, run code in them, cancel them.",
+        "description": "Create Livy Spark sessions and batch jobs of Azure Synapse, await them, run code, cancel them.",
         "versions": [__version__],
         "state": "ready",
         "integrations": [
@@ -48,4 +48,5 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def _modules(folder: str) -> list[str]:
-    return [f"airflow_provider_synapse_livy.{folder}.{name}" for name in ("spark_session", "spark_statement")]
+    names = ("spark_batch", "spark_session", "spark_statement")
+    return [f"airflow_provider_synapse_livy.{folder}.{name}" for name in names]

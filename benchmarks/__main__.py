@@ -3,7 +3,9 @@ Run the benchmark: one process for each measurement, then the tables and the pic
 
 The rows are *cost* (CPU, memory and requests of each design at each number of waits), *outage*, *outage-retry-after*,
 *outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), *statements* (1,000 waits for
-code in 50 sessions), and *worker* (a task on a worker). Examples of ``make bench ARGS="..."``:
+code in 50 sessions), *worker* (a task on a worker), and *batches* (1,000 waits for batch jobs beside as many for
+sessions, and what one job takes of a worker, here and with Airflow's own Azure provider). Examples of
+``make bench ARGS="..."``:
 
 .. code-block:: text
 
@@ -39,11 +41,14 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _RATE_LIMIT = 200
 _DESIGNS = ("ours", "azure", "livy", "sdk", "aiohttp", "floor")
 _FAULTS = ("outage", "outage-retry-after", "outage-no-list", "hang")
-_ROWS = ("cost", *_FAULTS, "statements", "worker")
+_ROWS = ("cost", *_FAULTS, "statements", "worker", "batches")
 
 #: The designs that wait for statements, and how many.
 _STATEMENT_DESIGNS = ("statements", "statements-aiohttp")
 _STATEMENTS = 1000
+
+#: The designs of this package, by what they wait for.
+_KINDS = ("ours", "batches")
 
 #: At this number of waits the other designs are overloaded; they are measured only once, to show that.
 _OVERLOAD = 5000
@@ -154,6 +159,16 @@ def _measure_statements(arguments: argparse.Namespace) -> Iterator[dict[str, Any
         yield {"design": design, "n": _STATEMENTS, "pools": 1} | _measure("statements", arguments, options)
 
 
+def _measure_batches(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure waits for sessions and for batch jobs in turns, so that both have the same neighbours."""
+    options = {"n": 1000, "pools": 4} | _cost_options(1000)
+    runs = [
+        [_measure("cost", arguments, {"design": design} | options) for design in _KINDS] for _ in range(arguments.runs)
+    ]
+    for design, results in zip(_KINDS, zip(*runs, strict=True), strict=True):
+        yield {"design": design, "n": 1000, "pools": 4, "runs": arguments.runs} | _medians(list(results))
+
+
 def _measure_fault(fault: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure all designs in a fault. In a hang no process has anything to do, so all designs hang at once."""
     seconds = arguments.hang_seconds if fault == "hang" else arguments.outage_seconds
@@ -175,11 +190,14 @@ def main() -> None:
     arguments.output = arguments.output.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
     os.environ |= _environment(arguments.output)
-    report: dict[str, Any] = {"cost": [], "faults": [], "statements": [], "worker": None}
+    report: dict[str, Any] = {"cost": [], "faults": [], "statements": [], "worker": None, "batches": None}
     measures = {"cost": _measure_cost, "statements": _measure_statements}
     for row in (row for row in _ROWS if row in arguments.rows):
         if row == "worker":
             report["worker"] = _measure("worker_side", arguments, {})
+            continue
+        if row == "batches":
+            report["batches"] = {"waits": list(_measure_batches(arguments))} | _measure("batches", arguments, {})
             continue
         measure = measures.get(row, partial(_measure_fault, row))
         for cell in measure(arguments):

@@ -75,6 +75,15 @@ def _our_kwargs(_: str, pool: str, session_id: int) -> dict[str, Any]:
     }
 
 
+def _batch_kwargs(url: str, pool: str, batch_id: int) -> dict[str, Any]:
+    kwargs = _our_kwargs(url, pool, batch_id)
+    return {"batch_id": batch_id} | {
+        name: value
+        for name, value in kwargs.items()
+        if name not in ("session_id", "target_states", "accept_idle_timeout")
+    }
+
+
 def _takes_flat_options() -> bool:
     """Return whether the trigger is of the package before it had options of its own, as ``--before`` may name it."""
     module, _, name = _OUR_TRIGGER.rpartition(".")
@@ -230,12 +239,14 @@ def _class_path(trigger: type[BaseTrigger]) -> str:
 
 
 _OUR_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
+_OUR_BATCH_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_batch.SynapseSparkBatchTrigger"
 
 _OUR_STATEMENT_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_statement.SynapseSparkStatementTrigger"
 
 DESIGNS = {
     "before": Design("this package, before", _OUR_TRIGGER, _our_kwargs),
     "ours": Design("this package", _OUR_TRIGGER, _our_kwargs),
+    "batches": Design("this package, batch jobs", _OUR_BATCH_TRIGGER, _batch_kwargs),
     "azure": Design(
         "AzureSynapsePipelineTrigger",
         "airflow.providers.microsoft.azure.triggers.synapse.AzureSynapsePipelineTrigger",

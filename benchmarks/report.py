@@ -80,6 +80,8 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
         lines += ["", f"**{title}**", *_table(_COST_COLUMNS, cells)]
     if report["worker"]:
         lines += _worker_table(report["worker"])
+    if report["batches"]:
+        lines += _batches_table(report["batches"])
     text = "\n".join(lines)
     (folder / "table.md").write_text(text)
     if report["cost"]:
@@ -168,6 +170,32 @@ def _worker_table(worker: dict[str, Any]) -> list[str]:
         _row("import; azure's synapse operators", *_milliseconds(worker["import"], worker["azure_import"])),
         "",
         f"Of azure, aiohttp and requests, the sensor's module imports {loaded}.",
+    ]
+
+
+def _batches_table(batches: dict[str, Any]) -> list[str]:
+    """Compare waits for batch jobs with those for sessions, and what a job takes of a worker with two operators."""
+    jobs, seconds = batches["waits"][0]["n"], batches["run_seconds"]
+    header = (f"a batch job of {seconds:.0f} s", "worker's slot", "CPU of the worker", "requests", f"slots of {jobs:,}")
+    titles = {"ours": "SynapseRunSparkBatchOperator, deferrable", "azure": "AzureSynapseRunSparkBatchOperator"}
+    rows = [
+        _row(
+            title,
+            f"{batches[name]['slot_seconds']:.2f} s",
+            f"{batches[name]['cpu_seconds']:.2f} s",
+            f"{batches[name]['requests']:.1f}",
+            f"{jobs * batches[name]['slot_seconds'] / seconds:.0f}",
+        )
+        for name, title in titles.items()
+    ]
+    return [
+        "",
+        f"**{jobs:,} waits for sessions, and for batch jobs**",
+        *_table(_COST_COLUMNS, batches["waits"]),
+        "",
+        _row(*header),
+        _row(*["---"] * len(header)),
+        *rows,
     ]
 
 

@@ -1,15 +1,16 @@
 """
 A local Azure Synapse workspace and its Microsoft Entra ID, for testing and trying out DAGs.
 
-It answers the Livy API for Spark sessions and their statements with the same status codes, headers and bodies as
-recordings of the live service. Run it as a server with ``python -m airflow_provider_synapse_livy.emulator`` (see
-``--help``), or inside a test with :class:`SynapseEmulator` or the pytest fixture ``synapse_livy_emulator``.
+It answers the Livy API for Spark sessions, their statements, and batch jobs with the same status codes, headers and
+bodies as recordings of the live service. Run it as a server with ``python -m airflow_provider_synapse_livy.emulator``
+(see ``--help``), or inside a test with :class:`SynapseEmulator` or the pytest fixture ``synapse_livy_emulator``.
 
 - ``local``: runs the emulator in a thread, for tests; ``__main__``: runs it as a command.
 - ``server``: the HTTP routes, the checks before them and the rate limit.
 - ``creation``: the checks of the request that creates a session.
 - ``errors``: what the service answers to a request that it refuses; ``faults``: what goes wrong on the way.
 - ``sessions``: the sessions by Spark pool, and the JSON record of a session at a given time.
+- ``batches``: what batch jobs have of their own, and what happens to them.
 - ``scenarios``: what happens to a session, and when; ``statements``: the statements that run in it.
 - ``entra``: issues and checks tokens; ``tls``: the certificate for https.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from airflow_provider_synapse_livy import __version__
+from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO
 from airflow_provider_synapse_livy.emulator.creation import SMALL_POOL_VCORES
 from airflow_provider_synapse_livy.emulator.entra import (
     CLIENT_ID,
@@ -30,7 +31,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
     SMALL_POOL,
 )
 from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, airflow_connection, serve, stop_serving
-from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, SynapseServer
 
 
@@ -41,12 +42,18 @@ class _ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"{message.removeprefix('argument ')}\nFix: see the options with {self.prog} --help\n")
 
 
+def _shown(scenarios: dict[str, Scenario]) -> str:
+    return "\n".join(f"  {name:23} {scenario.description}" for name, scenario in scenarios.items())
+
+
 def _epilog() -> str:
-    scenarios = "\n".join(f"  {name:22} {scenario.description}" for name, scenario in SCENARIOS.items())
     return f"""\
 The tag "{SCENARIO_TAG}" in the request that creates a session chooses its
 scenario, {DEFAULT_SCENARIO} by default. In emulated time, a session with scenario
-{scenarios}
+{_shown(SCENARIOS)}
+
+A batch job has scenarios of its own, {DEFAULT_BATCH_SCENARIO} by default. One with scenario
+{_shown(BATCH_SCENARIOS)}
 
 --time-scale shortens everything that happens to a session, but for the idle
 timeout where a scenario is not about it: that is an hour of real time with any

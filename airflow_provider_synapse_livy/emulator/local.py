@@ -15,6 +15,7 @@ from typing import Any, Self, get_args
 
 from aiohttp import web
 
+from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO, EmulatedBatch
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import NEWEST_FIRST, SCENARIO_TAG, RecordedRequest, SynapseServer
@@ -161,11 +162,20 @@ class SynapseEmulator:
             ``name`` it is "emulated".
         :raises ValueError: if there is no such scenario.
         """
-        # The server checks the scenario as well, but its message is part of an HTTP response, and stays as it is.
-        if "tags" not in options and scenario not in SCENARIOS:
-            fix = f"use one of these scenarios:\n{', '.join(SCENARIOS)}"
-            raise ValueError(f"Scenario {scenario!r}: there is no such scenario.\nFix: {fix}")
-        return self.server.create_session(pool, {"tags": {SCENARIO_TAG: scenario}, **options}, age=age).id
+        return self.server.create_session(pool, _with_scenario(options, scenario, SCENARIOS), age=age).id
+
+    def create_batch(
+        self, pool: str, scenario: str = DEFAULT_BATCH_SCENARIO, *, age: float = 0.0, **options: Any
+    ) -> int:
+        """
+        Create a batch job and return its id, as :meth:`create_session` does a session: ids are counted together.
+
+        :param scenario: a key of ``BATCH_SCENARIOS``.
+        :param age: how long ago it was created, in emulated seconds; 40 for a job that has just begun to run.
+        :param options: other fields of the JSON body that would create it.
+        :raises ValueError: if there is no such scenario.
+        """
+        return self.server.create_batch(pool, _with_scenario(options, scenario, BATCH_SCENARIOS), age=age).id
 
     def fail_next(self, *statuses: int) -> None:
         """
@@ -208,11 +218,20 @@ class SynapseEmulator:
         """
         self._session(pool, session_id).cancel(time.time())
 
-    def _session(self, pool: str, session_id: int) -> EmulatedSession:
+    def cancel_batch(self, pool: str, batch_id: int) -> None:
+        """
+        Cancel a batch job, as a DELETE request does.
+
+        :raises LookupError: if there is no such job.
+        """
+        self._session(pool, batch_id, EmulatedBatch).cancel(time.time())
+
+    def _session(self, pool: str, session_id: int, kind: type[EmulatedSession] = EmulatedSession) -> EmulatedSession:
         session = self.server.pools.find(pool, session_id)
-        if session is None:
-            fix = "pass the pool and the id of a session that create_session() returned."
-            raise LookupError(f"Session {session_id} in pool {pool}: there is no such session.\nFix: {fix}")
+        if session is None or type(session) is not kind:
+            noun, made = ("batch job", "create_batch") if kind is EmulatedBatch else ("session", "create_session")
+            fix = f"pass the pool and the id of a {noun} that {made}() returned."
+            raise LookupError(f"{noun.capitalize()} {session_id} in pool {pool}: there is no such {noun}.\nFix: {fix}")
         return session
 
     def recreate_pool(self, pool: str) -> None:
@@ -221,8 +240,15 @@ class SynapseEmulator:
 
     def sessions(self, pool: str) -> list[dict[str, Any]]:
         """Return the records of all sessions of a pool, oldest first, as ``detailed=true`` shows them."""
+        return self._records(pool, EmulatedSession)
+
+    def batches(self, pool: str) -> list[dict[str, Any]]:
+        """Return the records of all batch jobs of a pool, as :meth:`sessions` does of its sessions."""
+        return self._records(pool, EmulatedBatch)
+
+    def _records(self, pool: str, kind: type[EmulatedSession]) -> list[dict[str, Any]]:
         now = time.time()
-        return [session.record(now) for session in self.server.pools.sessions(pool)]
+        return [one.record(now) for one in self.server.pools.sessions(pool, kind)]
 
     def answer_statement(
         self,
@@ -265,7 +291,7 @@ class SynapseEmulator:
 
     def assert_nothing_runs(self) -> None:
         """
-        Check that no session was left alone: each has ended, or its cancellation was requested.
+        Check that no session and no batch job was left alone: each has ended, or its cancellation was requested.
 
         :raises AssertionError: if there are others; it names their pools and ids.
         """
@@ -273,8 +299,10 @@ class SynapseEmulator:
         left = [session for session in self.server.pools.sessions() if session.is_left_alone(now)]
         if left:
             names = "\n".join(f"{s.id} in pool {s.pool} ({s.record(now)['state']})" for s in left)
-            fix = "cancel each session that the test creates, also when a task fails or is killed."
-            raise AssertionError(f"Sessions that run, and that nobody has cancelled:\n{names}\nFix: {fix}")
+            fix = "cancel each one that the test creates, also when a task fails or is killed."
+            raise AssertionError(
+                f"Sessions and batch jobs that run, and that nobody has cancelled:\n{names}\nFix: {fix}"
+            )
 
     def airflow_connection(self, spark_pool_name: str | None = None, **extra: Any) -> str:
         """
@@ -294,3 +322,12 @@ class SynapseEmulator:
     def recorded_requests(self) -> list[RecordedRequest]:
         """The last 10,000 requests of all kinds, oldest first."""
         return list(self.server.recorded_requests)
+
+
+def _with_scenario(options: dict[str, Any], scenario: str, scenarios: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of what is created, with the tag that chooses its scenario, unless they have tags."""
+    # The server checks the scenario as well, but its message is part of an HTTP response, and stays as it is.
+    if "tags" not in options and scenario not in scenarios:
+        fix = f"use one of these scenarios:\n{', '.join(scenarios)}"
+        raise ValueError(f"Scenario {scenario!r}: there is no such scenario.\nFix: {fix}")
+    return {"tags": {SCENARIO_TAG: scenario}, **options}

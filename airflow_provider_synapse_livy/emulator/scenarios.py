@@ -19,6 +19,7 @@ __all__ = [
     "DEAD_ERROR",
     "DEFAULT_SCENARIO",
     "NOW",
+    "RESULT_SECONDS",
     "SCENARIOS",
     "Scenario",
     "Transition",
@@ -27,6 +28,7 @@ __all__ = [
     "end_transitions",
     "idle_timeout_transitions",
     "livy_change",
+    "queue_transitions",
 ]
 
 #: Placeholder for a value in a change: the timestamp of the transition.
@@ -46,7 +48,7 @@ _REAL_IDLE_TIMEOUT_SECONDS = 3600.0
 #: From Livy's final state to the clean-up.
 _CLEANUP_SECONDS = 2.0
 #: From Livy's final state to the final result.
-_RESULT_SECONDS = 31.0
+RESULT_SECONDS = 31.0
 #: From a DELETE request to Livy's final state, if the Spark application had not started.
 _CANCELLATION_SECONDS = 3.0
 #: From a DELETE request until Livy shuts a running session down, and until its final state: for two to five seconds
@@ -108,7 +110,12 @@ def livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
 _CLEANUP = {"pluginInfo": {"currentState": "Cleanup", "cleanupStartedAt": NOW}}
 
 
-def _queue_transitions(until: float) -> Iterator[Transition]:
+def queue_transitions(until: float) -> Iterator[Transition]:
+    """
+    Yield the transitions from creation to the acquisition of nodes.
+
+    :param until: when the job is scheduled.
+    """
     yield Transition(0.2, {"schedulerInfo": {"queuedAt": NOW}})
     yield Transition(until, {"schedulerInfo": {"currentState": "Scheduled", "scheduledAt": NOW}})
     yield Transition(until + 2.0, {"pluginInfo": {"preparationStartedAt": NOW}})
@@ -120,7 +127,7 @@ def _startup_transitions(
     queue: float = _QUEUE_SECONDS, acquisition: float = _ACQUISITION_SECONDS, startup: float = _STARTUP_SECONDS
 ) -> Iterator[Transition]:
     """Yield the transitions from creation to idle; each parameter is the duration of one phase."""
-    yield from _queue_transitions(queue)
+    yield from queue_transitions(queue)
     submitted = queue + 4.0 + acquisition
     yield Transition(submitted, {"pluginInfo": {"currentState": "Submission", "submissionStartedAt": NOW}})
     yield Transition(submitted + 0.1, livy_change("starting", "startingAt") | {"application": APPLICATION})
@@ -137,6 +144,7 @@ def end_transitions(
     idle_timed_out: bool = False,
     cancelled: bool = False,
     scale: float = 1.0,
+    result_seconds: float = RESULT_SECONDS,
 ) -> Iterator[Transition]:
     """
     Yield the transitions of a session's end: Livy's final state, the clean-up, then the final result.
@@ -148,11 +156,12 @@ def end_transitions(
     :param idle_timed_out: mark the session as ended by its idle timeout.
     :param cancelled: leave the clean-up out, as that of a cancelled session began with the request.
     :param scale: factor for the durations after ``at``.
+    :param result_seconds: from Livy's final state to the final result.
     """
-    # Of the timestamps of final states, the live service sets only deadAt.
-    yield Transition(at, livy_change(state, "deadAt" if state == "dead" else None))
+    # Of the timestamps of final states, the live service sets only deadAt, and of batch jobs successAt.
+    yield Transition(at, livy_change(state, {"dead": "deadAt", "success": "successAt"}.get(state)))
     if not cancelled:
-        yield Transition(at + _CLEANUP_SECONDS * scale, _CLEANUP)
+        yield Transition(at + min(_CLEANUP_SECONDS, result_seconds) * scale, _CLEANUP)
     final: dict[str, Any] = {
         "result": result,
         "schedulerInfo": {"currentState": "Ended", "endedAt": NOW},
@@ -163,7 +172,7 @@ def end_transitions(
         final["errorInfo"] = [{"message": message, "errorCode": code, "source": source}]
     if idle_timed_out:
         final["appInfo"] = {"isSessionTimedOut": "true"}
-    yield Transition(at + _RESULT_SECONDS * scale, final)
+    yield Transition(at + result_seconds * scale, final)
 
 
 def idle_timeout_transitions(at: float, scale: float) -> Iterator[Transition]:
@@ -182,7 +191,9 @@ def cancellation_request(at: float) -> Transition:
     return Transition(at, {"schedulerInfo": {"cancellationRequestedAt": NOW}})
 
 
-def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) -> Iterator[Transition]:
+def cancellation_transitions(
+    at: float, *, started: bool, scale: float = 1.0, result_seconds: float = RESULT_SECONDS
+) -> Iterator[Transition]:
     """
     Yield the transitions of a session's cancellation, from the request to the final result.
 
@@ -192,13 +203,15 @@ def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) ->
     :param at: time of the request.
     :param started: whether the Spark application had started; Livy's final state is then ``killed``, else ``error``.
     :param scale: factor for the durations after ``at``.
+    :param result_seconds: from Livy's final state to the final result.
     """
     yield cancellation_request(at)
     yield Transition(at, _CLEANUP)
     if started:
         yield Transition(at + _SHUTDOWN_SECONDS * scale, livy_change("shutting_down"))
     state, duration = ("killed", _KILL_SECONDS) if started else ("error", _CANCELLATION_SECONDS)
-    yield from end_transitions(at + duration * scale, state, "Cancelled", cancelled=True, scale=scale)
+    ended_at = at + duration * scale
+    yield from end_transitions(ended_at, state, "Cancelled", cancelled=True, scale=scale, result_seconds=result_seconds)
 
 
 _IDLE_AT = _QUEUE_SECONDS + 4.0 + _ACQUISITION_SECONDS + _STARTUP_SECONDS
@@ -237,21 +250,21 @@ SCENARIOS: dict[str, Scenario] = {
     "fails_to_start": Scenario(
         "fails while acquiring nodes, for lack of capacity",
         (
-            *_queue_transitions(_QUEUE_SECONDS),
+            *queue_transitions(_QUEUE_SECONDS),
             *end_transitions(_QUEUE_SECONDS + 30.0, "error", "Failed", error=_CAPACITY_ERROR),
         ),
     ),
     "capacity_exceeded": Scenario(
         "fails once it is scheduled, as all vcores are in use",
         (
-            *_queue_transitions(_QUEUE_SECONDS),
+            *queue_transitions(_QUEUE_SECONDS),
             *end_transitions(_QUEUE_SECONDS + 6.0, "error", "Failed", error=_WORKSPACE_CAPACITY_ERROR),
         ),
     ),
     "cluster_times_out": Scenario(
         "fails after 5 min of acquiring nodes, as no cluster got ready",
         (
-            *_queue_transitions(_QUEUE_SECONDS),
+            *queue_transitions(_QUEUE_SECONDS),
             *end_transitions(_QUEUE_SECONDS + 304.0, "error", "Failed", error=_CLUSTER_ERROR),
         ),
     ),

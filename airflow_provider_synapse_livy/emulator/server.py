@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO, EmulatedBatch
 from airflow_provider_synapse_livy.emulator.creation import (
     DEFAULT_NAME,
     MAX_REQUEST_BYTES,
@@ -33,7 +34,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
     too_many_requests,
 )
 from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
-from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
 from airflow_provider_synapse_livy.emulator.statements import KINDS, UNSCRIPTED, Script, statement_fields
 
@@ -103,11 +104,13 @@ class SynapseServer:
     def application(self) -> web.Application:
         """Build the aiohttp application with the routes and checks."""
         app = web.Application(middlewares=[self._record_request, self._check_request])
-        sessions = "/livyApi/versions/{version}/sparkPools/{pool}/sessions"
-        app.router.add_get(sessions, self._list)
-        app.router.add_post(sessions, self._create)
-        app.router.add_get(sessions + "/{id}", self._get)
-        app.router.add_delete(sessions + "/{id}", self._cancel)
+        pool = "/livyApi/versions/{version}/sparkPools/{pool}"
+        both = pool + "/{kind:sessions|batches}"
+        app.router.add_get(both, self._list)
+        app.router.add_post(both, self._create)
+        app.router.add_get(both + "/{id}", self._get)
+        app.router.add_delete(both + "/{id}", self._cancel)
+        sessions = pool + "/sessions"
         app.router.add_put(sessions + "/{id}/reset-timeout", self._reset_timeout)
         statements = sessions + "/{id}/statements"
         app.router.add_post(statements, self._create_statement)
@@ -127,14 +130,28 @@ class SynapseServer:
         :param age: how long ago it was created, in emulated seconds.
         :raises ValueError: if its tag names a scenario that does not exist.
         """
-        scenario = (options.get("tags") or {}).get(SCENARIO_TAG, DEFAULT_SCENARIO)
-        if scenario not in list(SCENARIOS):  # a list, because the tag's value may be unhashable
-            raise ValueError(f"there is no scenario {scenario!r}, but {', '.join(SCENARIOS)}")
+        return self._new(EmulatedSession, _scenario(options, SCENARIOS, DEFAULT_SCENARIO), pool, options, age)
+
+    def create_batch(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
+        """
+        Create a batch job, as :meth:`create_session` does a session.
+
+        :param options: the JSON body of the request; it is not checked but for the scenario.
+        :param age: how long ago it was created, in emulated seconds.
+        :raises ValueError: if its tag names a scenario that does not exist.
+        """
+        scenario = _scenario(options, BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO)
+        return self._new(EmulatedBatch, scenario, pool, options, age)
+
+    def _new(
+        self, kind: type[EmulatedSession], scenario: Scenario, pool: str, options: dict[str, Any], age: float
+    ) -> EmulatedSession:
         return self.pools.create(
             pool,
+            kind,
             workspace=WORKSPACE,
             options={"name": DEFAULT_NAME} | options,
-            scenario=SCENARIOS[scenario],
+            scenario=scenario,
             created_at=time.time() - age * self.time_scale,
             time_scale=self.time_scale,
             submitter_id=OBJECT_ID,
@@ -191,10 +208,12 @@ class SynapseServer:
             return request_too_large(MAX_REQUEST_BYTES)
         pool = request.match_info["pool"]
         try:
-            options = creation_options(body)
+            is_batch = _kind(request) is EmulatedBatch
+            options = creation_options(body, ("name", "file") if is_batch else ("name",))
             if (error := size_error(pool, options, self.vcore_limit)) is not None:
                 return error
-            return _session_response(self.create_session(pool, options), request)
+            create = self.create_batch if is_batch else self.create_session
+            return _session_response(create(pool, options), request)
         except ValueError as refused:
             return bad_request(str(refused))
 
@@ -215,7 +234,9 @@ class SynapseServer:
         if size > _MAX_PAGE_SIZE:
             return bad_request(f"The size {size} is larger than {_MAX_PAGE_SIZE}.")
         newest_first = self.list_order == NEWEST_FIRST
-        page = self.pools.page(request.match_info["pool"], max(start, 0), max(size, 0), newest_first=newest_first)
+        page = self.pools.page(
+            request.match_info["pool"], max(start, 0), max(size, 0), newest_first=newest_first, kind=_kind(request)
+        )
         now, detailed = time.time(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
         return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})
@@ -265,7 +286,10 @@ class SynapseServer:
 
     def _find(self, request: web.Request) -> EmulatedSession | None:
         number = request.match_info["id"]
-        return self.pools.find(request.match_info["pool"], int(number)) if number.isdecimal() else None
+        if not number.isdecimal():
+            return None
+        found = self.pools.find(request.match_info["pool"], int(number))
+        return found if type(found) is _kind(request) else None
 
     async def _openid_configuration(self, request: web.Request) -> web.Response:
         base_url = f"{request.scheme}://{request.host}"
@@ -275,6 +299,14 @@ class SynapseServer:
     async def _token(self, request: web.Request) -> web.Response:
         status, body = self.entra.token(request.match_info["tenant"], dict(await request.post()))
         return web.json_response(body, status=status)
+
+
+def _scenario(options: dict[str, Any], scenarios: dict[str, Scenario], default: str) -> Scenario:
+    """Return the scenario that a tag chooses."""
+    name = (options.get("tags") or {}).get(SCENARIO_TAG, default)
+    if name not in list(scenarios):  # a list, because the tag's value may be unhashable
+        raise ValueError(f"there is no scenario {name!r}, but {', '.join(scenarios)}")
+    return scenarios[name]
 
 
 async def _body(request: web.Request) -> bytes | None:
@@ -305,6 +337,11 @@ def _cancel_statement(request: web.Request, session: EmulatedSession, now: float
     return web.json_response({"msg": "canceled"})
 
 
+def _kind(request: web.Request) -> type[EmulatedSession]:
+    """Return the class of what a request is about."""
+    return EmulatedBatch if request.match_info.get("kind") == "batches" else EmulatedSession
+
+
 def _is_detailed(request: web.Request) -> bool:
     return request.query.get("detailed", "").lower() == "true"
 
@@ -319,7 +356,7 @@ def _job_headers(record: dict[str, Any]) -> dict[str, str]:
     """Return the headers that the service adds to the response for a single session."""
     scheduler, plugin = record["schedulerInfo"], record["pluginInfo"]
     return {
-        "x-ms-job-type": "SparkServiceSession",
+        "x-ms-job-type": "SparkServiceBatch" if record["jobType"] == "SparkBatch" else "SparkServiceSession",
         "x-ms-job-internal-id": str(record["id"]),
         "x-ms-job-result": record["result"],
         "x-ms-job-scheduler-state": scheduler["currentState"],

@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow_provider_synapse_livy.emulator.scenarios import (
     APPLICATION,
     NOW,
+    RESULT_SECONDS,
     Scenario,
     Transition,
     cancellation_request,
@@ -31,8 +32,6 @@ from airflow_provider_synapse_livy.emulator.statements import (
 
 __all__ = ["EmulatedSession", "Pools", "timestamp"]
 
-#: The fields of a record without ``detailed=true``.
-_BASIC_FIELDS = ("id", "appId", "appInfo", "state", "log", "registeredSources")
 #: The fields of a request to create a session that its record repeats.
 _REQUEST_FIELDS = ("name", "file", "className", "args", "jars", "files", "pyFiles", "archives", "conf")
 _SIZE_FIELDS = ("driverMemory", "driverCores", "executorMemory", "executorCores", "numExecutors")
@@ -65,6 +64,16 @@ class EmulatedSession:
     :param read_count: number of GET requests for this session.
     :param statements: all its statements, oldest first.
     """
+
+    #: What the record calls it, and the times that Livy notes of it.
+    job_type: ClassVar[str] = "SparkSession"
+    livy_stamps: ClassVar[tuple[str, ...]] = (
+        "notStarted", "starting", "idle", "dead", "shuttingDown", "killed", "recovering", "busy", "error"
+    )  # fmt: skip
+    #: The fields of a record without ``detailed=true``.
+    basic_fields: ClassVar[tuple[str, ...]] = ("id", "appId", "appInfo", "state", "log", "registeredSources")
+    #: From Livy's final state to the final result of what was cancelled.
+    result_seconds: ClassVar[float] = RESULT_SECONDS
 
     id: int
     pool: str
@@ -134,7 +143,7 @@ class EmulatedSession:
         for transition in self._transitions():
             if transition.at <= now:
                 self._apply(transition, record)
-        return record if detailed else {name: record[name] for name in _BASIC_FIELDS}
+        return record if detailed else {name: record[name] for name in self.basic_fields}
 
     def _transitions(self) -> list[Transition]:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""
@@ -150,7 +159,9 @@ class EmulatedSession:
         elif self.cancelled_at is not None:
             transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
             started = any(transition.changes.get("application") for transition in transitions)
-            transitions += cancellation_transitions(self.cancelled_at, started=started, scale=scale)
+            transitions += cancellation_transitions(
+                self.cancelled_at, started=started, scale=scale, result_seconds=self.result_seconds
+            )
         return transitions
 
     def _apply(self, transition: Transition, record: dict[str, Any]) -> None:
@@ -187,11 +198,10 @@ class EmulatedSession:
         requested = {
             name: self.options[name] for name in (*_REQUEST_FIELDS, *_SIZE_FIELDS) if self.options.get(name) is not None
         }
-        stamps = ("notStarted", "starting", "idle", "dead", "shuttingDown", "killed", "recovering", "busy", "error")
         steps = ("preparation", "resourceAcquisition", "submission", "monitoring", "cleanup")
         return {
             "livyInfo": {
-                **{f"{stamp}At": None for stamp in stamps},
+                **{f"{stamp}At": None for stamp in self.livy_stamps},
                 "currentState": "not_started",
                 "jobCreationRequest": {"conf": {}} | requested,
             },
@@ -201,7 +211,7 @@ class EmulatedSession:
             "sparkPoolName": self.pool,
             "submitterId": self.submitter_id,
             "artifactId": self.options.get("artifactId") or "Livy",
-            "jobType": "SparkSession",
+            "jobType": self.job_type,
             "result": "Uncertain",
             "schedulerInfo": {
                 "submittedAt": timestamp(self.created_at),
@@ -253,48 +263,63 @@ def _until_first_end(planned: list[Transition], caused: list[Transition]) -> lis
 
 
 class Pools:
-    """The sessions of a workspace by Spark pool. A pool exists as soon as it is named, and counts ids from 0."""
+    """
+    The sessions and batch jobs of a workspace by Spark pool.
+
+    A pool exists as soon as it is named, and counts ids from 0, of sessions and batch jobs together.
+    """
 
     def __init__(self) -> None:
         self._sessions: dict[str, dict[int, EmulatedSession]] = defaultdict(dict)
         self._next_ids: dict[str, itertools.count[int]] = defaultdict(itertools.count)
         self._lock = threading.Lock()
 
-    def create(self, pool: str, **details: Any) -> EmulatedSession:
+    def create(self, pool: str, kind: type[EmulatedSession] = EmulatedSession, **details: Any) -> EmulatedSession:
         """
-        Create a session in a pool.
+        Create a session, or a batch job, in a pool.
 
+        :param kind: the class of what is created.
         :param details: all other fields of :class:`EmulatedSession` but ``id``.
         """
         with self._lock:
-            session = EmulatedSession(id=next(self._next_ids[pool]), pool=pool, **details)
+            session = kind(id=next(self._next_ids[pool]), pool=pool, **details)
             self._sessions[pool][session.id] = session
         return session
 
-    def find(self, pool: str, session_id: int) -> EmulatedSession | None:
-        """Return a session, or None if it does not exist; sessions that have ended are kept."""
+    def find(self, pool: str, number: int) -> EmulatedSession | None:
+        """Return a session, or a batch job, or None if it does not exist; those that have ended are kept."""
         with self._lock:
-            return self._sessions[pool].get(session_id)
+            return self._sessions[pool].get(number)
 
-    def sessions(self, pool: str | None = None) -> list[EmulatedSession]:
+    def sessions(self, pool: str | None = None, kind: type[EmulatedSession] | None = None) -> list[EmulatedSession]:
         """
-        Return all sessions, oldest first in each pool.
+        Return all sessions and batch jobs, oldest first in each pool.
 
-        :param pool: return the sessions of this pool only.
+        :param pool: return those of this pool only.
+        :param kind: return those of this class only.
         """
         with self._lock:
             pools = self._sessions.values() if pool is None else [self._sessions[pool]]
-            return [session for sessions in pools for session in sessions.values()]
+            return [one for sessions in pools for one in sessions.values() if kind in (None, type(one))]
 
-    def page(self, pool: str, start: int, size: int, *, newest_first: bool) -> list[EmulatedSession]:
+    def page(
+        self,
+        pool: str,
+        start: int,
+        size: int,
+        *,
+        newest_first: bool,
+        kind: type[EmulatedSession] = EmulatedSession,
+    ) -> list[EmulatedSession]:
         """
-        Return one page of a pool's sessions.
+        Return one page of a pool's sessions, or of its batch jobs.
 
         :param start: number of sessions to skip.
         :param size: maximum number of sessions to return.
         :param newest_first: whether to begin with the newest session or with the oldest.
+        :param kind: the class of what is listed.
         """
-        sessions = self.sessions(pool)
+        sessions = self.sessions(pool, kind)
         return sessions[:: -1 if newest_first else 1][start : start + size]
 
     def recreate(self, pool: str) -> None:

@@ -14,6 +14,7 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowNotFoundExce
 from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.hooks.batch_jobs import BatchJobsMixin, in_states
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
 from airflow_provider_synapse_livy.hooks.statement_methods import StatementMethods
 from airflow_provider_synapse_livy.links import session_links
@@ -39,7 +40,7 @@ from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_synapse_livy.models import SparkSession, SparkSessionOptions
+    from airflow_provider_synapse_livy.models import SparkJob, SparkSession, SparkSessionOptions
     from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 __all__ = ["SynapseLivyHook"]
@@ -48,9 +49,9 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class SynapseLivyHook(StatementMethods, BaseHook):
+class SynapseLivyHook(BatchJobsMixin, StatementMethods, BaseHook):
     """
-    Creates, reads and cancels the Livy Spark sessions of an Azure Synapse workspace.
+    Creates, reads and cancels the Livy Spark sessions and batch jobs of an Azure Synapse workspace.
 
     Source: `Spark Session - Get Spark Session
     <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__
@@ -109,8 +110,7 @@ class SynapseLivyHook(StatementMethods, BaseHook):
         :param detailed: as for :meth:`get_spark_session`.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
-        for page in self.pages(SPARK_SESSION, detailed=detailed):
-            yield from (session for session in page.records() if states is None or session.state in states)
+        yield from in_states(self.pages(SPARK_SESSION, detailed=detailed), states)
 
     def create_spark_session(self, options: SparkSessionOptions) -> SparkSession:
         """
@@ -230,7 +230,21 @@ class SynapseLivyHook(StatementMethods, BaseHook):
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
         times = (retry_timeout, longest_announced)
-        return self._send(ids, lambda pool: resource.get(pool, *ids, detailed=detailed), times)  # type: ignore[arg-type]
+        try:
+            return self._send(ids, lambda pool: resource.get(pool, *ids, detailed=detailed), times)  # type: ignore[arg-type]
+        except resource.not_found as error:
+            raise self._not_found(resource, ids, error) from None
+
+    def _not_found(self, resource: Resource[R], ids: Sequence[object], error: SynapseLivyError) -> SynapseLivyError:
+        """Return the error for an id that is nobody's, or one that says whose it is: ids of siblings get mixed up."""
+        sibling = resource.sibling and resource.sibling()
+        if sibling is None:
+            return error
+        try:
+            record = self._send(ids, lambda pool: sibling.get(pool, *ids), (0.0, 0.0)).record  # type: ignore[arg-type]
+        except SynapseLivyError:  # which says less than the first
+            return error
+        return resource.mistaken_for(sibling, error, record)
 
     def _send(
         self,
@@ -293,11 +307,11 @@ class SynapseLivyHook(StatementMethods, BaseHook):
             twin._connection = self._connection
         return twin
 
-    def links(self, session: SparkSession) -> dict[str, str]:
+    def links(self, session: SparkJob) -> dict[str, str]:
         """
-        Return the addresses of the links from a task to its session, by the links' names.
+        Return the addresses of the links from a task to its session or batch job, by the links' names.
 
-        :param session: the session.
+        :param session: the session or batch job.
         :raises SynapseLivyConfigurationError: if the connection can't work.
         """
         return session_links(session, self._connection)

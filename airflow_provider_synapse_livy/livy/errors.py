@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "InvalidIdError",
+    "SparkBatchJobNotFoundError",
     "SparkSessionNotFoundError",
     "SparkStatementNotFoundError",
     "SynapseLivyAuthenticationError",
@@ -116,6 +117,10 @@ class SynapseLivyPermissionError(SynapseLivyError):
 
 class SparkSessionNotFoundError(SynapseLivyError):
     """The pool has no such session, or the workspace no such pool (404)."""
+
+
+class SparkBatchJobNotFoundError(SynapseLivyError):
+    """The pool has no such batch job, or the workspace no such pool (404)."""
 
 
 class SparkStatementNotFoundError(SynapseLivyError):

@@ -1,8 +1,8 @@
 """
 What there is to ask Livy for, as data: a row says what a kind of thing is called, where it is, how it is read.
 
-Sources: `Spark Session <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session>`__, and recordings of
-the live service.
+Sources: `Spark Session <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session>`__, `Spark Batch
+<https://learn.microsoft.com/rest/api/synapse/data-plane/spark-batch>`__, and recordings of the live service.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
+    SparkBatchJobNotFoundError,
     SparkSessionNotFoundError,
     SparkStatementNotFoundError,
     SynapseLivyConfigurationError,
@@ -34,11 +35,19 @@ from airflow_provider_synapse_livy.livy.responses import (
     read_page,
     read_record,
 )
-from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType, SparkStatement
+from airflow_provider_synapse_livy.models import (
+    SparkBatchJob,
+    SparkJob,
+    SparkJobType,
+    SparkSession,
+    SparkSessionResultType,
+    SparkStatement,
+)
 
 __all__ = [
     "CREATION_TIMEOUT",
     "MAX_PAGE_SIZE",
+    "SPARK_BATCH",
     "SPARK_SESSION",
     "SPARK_STATEMENT",
     "Listing",
@@ -97,6 +106,9 @@ class Resource(Generic[R]):
     :param harm_fix: what to do about that.
     :param max_body_bytes: how many bytes of a record, or of a list that is searched, are read.
     :param numbers_as_text: whether numbers that Airflow can't store are part of a record, and are kept as text.
+    :param runs_once: whether one runs to an end by itself, so that one that has succeeded is not created again.
+    :param sibling: returns the resource whose ids may be taken for its own; None if there is none.
+    :param reader: what waits for one, in words, for those who have taken its id for another thing's.
     """
 
     noun: str
@@ -113,6 +125,9 @@ class Resource(Generic[R]):
     harm_fix: str = "cancel it in Synapse Studio > Monitor > Apache Spark applications."
     max_body_bytes: int = MAX_BODY_BYTES
     numbers_as_text: bool = False
+    runs_once: bool = False
+    sibling: Callable[[], Resource[Any]] | None = None
+    reader: str = ""
 
     def name(self, *ids: object) -> str:
         """Return the name of one in messages, by the ids that lead to it."""
@@ -193,6 +208,20 @@ class Resource(Generic[R]):
             record_id=record_id,
             numbers_as_text=self.numbers_as_text,
         )
+
+    def mistaken_for(self, sibling: Resource[Any], error: SynapseLivyError, record: SparkJob) -> SynapseLivyError:
+        """
+        Return the error for an id that is a sibling's, with all that the error for an id that is nobody's tells.
+
+        :param sibling: the resource that has the id.
+        :param error: the error for an id that is nobody's.
+        :param record: the sibling's record.
+        """
+        event = f"{self.name(record.id)}: there is none, {record.id} is the id of a {sibling.noun}."
+        fix = f"wait for it with {sibling.reader}, or pass the id of a {self.noun}."
+        words = str(error).splitlines()[2:]
+        message = error_message(event, fix, f"{record} is {record.phase}.", *words)
+        return type(error)(message, status=error.status, code=error.code, activity_id=error.activity_id)
 
     @property
     def _list(self) -> Listing[R]:
@@ -299,36 +328,57 @@ def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in eff
             return "use digits only."
 
 
-def _is_complete(session: SparkSession) -> bool:
-    """Return whether an item of a list can stand for the session's own record; if in doubt, it can't."""
-    if session.job_type == SparkJobType.SPARK_BATCH or None in (session.state, session.result):
+def _is_complete(job: SparkJob) -> bool:
+    """Return whether an item of a list can stand for the job's own record; if in doubt, it can't."""
+    if _is_of_sibling(job) or None in (job.state, job.result):
         return False
-    if session.outcome is SparkSessionResultType.FAILED and not session.is_settling and not session.error_info:
+    if job.outcome is SparkSessionResultType.FAILED and not job.is_settling and not job.error_info:
         return False
-    return session.scheduler_info is not None and session.plugin_info is not None
+    return job.scheduler_info is not None and job.plugin_info is not None
 
 
-#: Whose id it may be instead, and what reads that. The hook is that of apache-airflow-providers-microsoft-azure.
-_BATCH_FIX = "pass the id of a session. AzureSynapseHook, of Airflow's provider for Microsoft Azure, reads batch jobs."
+def _is_of_sibling(job: SparkJob) -> bool:
+    """Return whether a record says that it describes a batch job where a session was asked for, or the reverse."""
+    return job.job_type == (SparkJobType.SPARK_SESSION if isinstance(job, SparkBatchJob) else SparkJobType.SPARK_BATCH)
 
 
-def _is_batch_job(session: SparkSession) -> Problem | None:
-    is_batch = session.job_type == SparkJobType.SPARK_BATCH
-    return Problem("describes a Spark batch job, not a session", _BATCH_FIX) if is_batch else None
+def _kind_problem(job: SparkJob) -> Problem | None:
+    """Return what is wrong with a record that describes the sibling of what was asked for."""
+    if not _is_of_sibling(job):
+        return None
+    asked, found = (SPARK_BATCH, SPARK_SESSION) if isinstance(job, SparkBatchJob) else (SPARK_SESSION, SPARK_BATCH)
+    fix = f"wait for it with {found.reader}, or pass the id of a {asked.noun}."
+    return Problem(f"describes a {found.noun}, not a {asked.noun}", fix)
 
 
-SPARK_SESSION = Resource(
+_NOT_FOUND_FIX = "check the id, and that the pool exists (Synapse Studio > Manage > Apache Spark pools). "
+
+SPARK_SESSION: Resource[SparkSession] = Resource(
     noun="Spark session",
     title="Spark session {}",
     path="sessions/{}",
     model=SparkSession,
     not_found=SparkSessionNotFoundError,
-    not_found_fix=(
-        "check the id, and that the pool exists (Synapse Studio > Manage > Apache Spark pools). "
-        "Batch jobs have other ids."
-    ),
+    not_found_fix=f"{_NOT_FOUND_FIX}Batch jobs have other ids.",
     listing=Listing("sessions", "sessions", _is_complete),
-    problem=_is_batch_job,
+    problem=_kind_problem,
+    sibling=lambda: SPARK_BATCH,
+    reader="SynapseSparkSessionSensor",
+)
+
+SPARK_BATCH: Resource[SparkBatchJob] = Resource(
+    noun="Spark batch job",
+    title="Spark batch job {}",
+    path="batches/{}",
+    model=SparkBatchJob,
+    not_found=SparkBatchJobNotFoundError,
+    not_found_fix=f"{_NOT_FOUND_FIX}Sessions have other ids.",
+    # The items are under "sessions" here, too.
+    listing=Listing("batches", "sessions", _is_complete),
+    problem=_kind_problem,
+    runs_once=True,
+    sibling=lambda: SPARK_SESSION,
+    reader="SynapseSparkBatchSensor",
 )
 
 SPARK_STATEMENT = Resource(
@@ -345,4 +395,5 @@ SPARK_STATEMENT = Resource(
     harm_fix="cancel its session if the code must not run on.",
     max_body_bytes=_MAX_STATEMENT_BYTES,
     numbers_as_text=True,
+    runs_once=True,
 )

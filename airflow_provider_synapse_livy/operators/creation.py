@@ -78,11 +78,14 @@ class Creation:
 
     def is_wanted(self, record: Any) -> bool:
         """
-        Return whether to go on with what an earlier try has created.
+        Return whether to go on with what an earlier try has created: it is active, or has done what it was to do.
+
+        What runs once, and has failed, is run again by a retry.
 
         :param record: what it has created.
         """
-        return _is_active(record)
+        has_run = self.resource.runs_once and (record.has_succeeded or record.is_settling)
+        return has_run or _is_active(record)
 
     def send(self, body: Mapping[str, Any]) -> Any:
         """
@@ -156,13 +159,13 @@ class Creation:
 
     def take_up(self) -> None:
         """
-        Go on with what an earlier run of this task has created, if there is any that is active.
+        Go on with what an earlier run of this task has created, if there is any to go on with.
 
         :raises SynapseLivyError: if the list can't be read.
         """
         self.may_exist = True
-        if active := list(filter(_is_active, self._search_twice())):
-            self._adopt(active)
+        if wanted := list(filter(self.is_wanted, self._search_twice())):
+            self._adopt(wanted)
 
     def end_other_lives(self) -> None:
         """

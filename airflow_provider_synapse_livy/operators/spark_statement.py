@@ -25,7 +25,6 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
-from airflow_provider_synapse_livy.models import SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
@@ -175,10 +174,6 @@ class _StatementCreation(Creation):
     def key_of(self, item: Mapping[str, Any]) -> str | None:
         found = key_in_code(item.get("code"))
         return found[0] if found and found[1] <= self.try_number else None
-
-    def is_wanted(self, record: SparkStatement) -> bool:
-        """Return whether the code runs, or has run without an error: what failed is run again by a retry."""
-        return record.has_succeeded or record.is_settling or super().is_wanted(record)
 
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
         """Send the code, unless an earlier try has, or may have, so long ago that the session has forgotten it."""

@@ -139,6 +139,21 @@ class Watch(Generic[R]):
         with suppress(self._resource.not_found):
             await self.send(self._resource.cancel, retry_timeout=retry_timeout)
 
+    async def not_found(self, error: SynapseLivyError) -> SynapseLivyError:
+        """
+        Return the error for an id that is nobody's, or one that says whose it is: ids of siblings get mixed up.
+
+        :param error: the error for an id that is nobody's.
+        """
+        sibling = self._resource.sibling and self._resource.sibling()
+        if sibling is None:
+            return error
+        try:
+            snapshot = await self.send(sibling.get)
+        except SynapseLivyError:  # which says less than the first
+            return error
+        return self._resource.mistaken_for(sibling, error, snapshot.record)
+
     async def send(self, make: Callable[..., LivyRequest[T]], *, retry_timeout: float = 0.0) -> T:
         """
         Send a request about the record, and return what its response means.

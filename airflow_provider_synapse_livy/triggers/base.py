@@ -131,6 +131,8 @@ class LivyTrigger(BaseTrigger):
             if not TRIGGERS_ARE_KILLED:
                 await self.on_kill()
             raise
+        except self.resource.not_found as error:
+            event = self._event({"error": (await watch.not_found(error)).to_dict()})
         except SynapseLivyError as error:
             event = self._event(self._error(error))
         except Exception as error:  # whatever it is, the task must learn of it

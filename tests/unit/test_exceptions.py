@@ -14,6 +14,8 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import (
     AirflowSensorTimeout,
 )
 from airflow_provider_synapse_livy.exceptions import (
+    SparkBatchJobEndedError,
+    SparkBatchJobTimeoutError,
     SparkSessionFailedError,
     SparkSessionTimeoutError,
     SparkStatementEndedError,
@@ -27,6 +29,8 @@ from tests.support import sample_sessions as samples
 
 KINDS = [getattr(exceptions, name) for name in exceptions.__all__]
 AIRFLOWS = {
+    SparkBatchJobEndedError: AirflowFailException,
+    SparkBatchJobTimeoutError: AirflowSensorTimeout,
     SparkSessionFailedError: AirflowFailException,
     SparkSessionTimeoutError: AirflowSensorTimeout,
     SparkStatementEndedError: AirflowFailException,
