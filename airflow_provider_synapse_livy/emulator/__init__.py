@@ -20,7 +20,21 @@ seconds each one lasts; an *injected fault* is an HTTP status, or a closed conne
 
 from __future__ import annotations
 
-from airflow_provider_synapse_livy.emulator.local import SynapseEmulator
-from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_synapse_livy.emulator.local import SynapseEmulator
+    from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
 
 __all__ = ["SCENARIOS", "SynapseEmulator"]
+
+_MODULES = {"SCENARIOS": "scenarios", "SynapseEmulator": "local"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is used: Spark's interpreters, which are in this folder too, need no web server."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

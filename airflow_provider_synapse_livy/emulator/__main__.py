@@ -32,6 +32,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
 from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, airflow_connection, serve, stop_serving
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
 from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, SynapseServer
+from airflow_provider_synapse_livy.emulator.spark.requirements import MissingRequirementError
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -113,6 +114,9 @@ def _parse_arguments() -> argparse.Namespace:
         default=3600,
         help="real seconds until an issued token expires (default: %(default)s)",
     )
+    parser.add_argument(
+        "--spark", action="store_true", help="run statements in a real Spark; needs Java and the extra [spark]"
+    )
     parser.add_argument("--log-requests", action="store_true", help="print a line for each request")
     parser.add_argument("--version", action="version", version=f"synapse-livy-emulator {__version__}")
     arguments = parser.parse_args()
@@ -146,6 +150,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         time_scale=arguments.time_scale,
         rate_limit=arguments.rate_limit,
         token_lifetime=arguments.token_lifetime,
+        spark=arguments.spark,
     )
     ca_file = arguments.ca_file.absolute() if arguments.tls else None
     runner, url = await serve(server, arguments.host, arguments.port, ca_file=ca_file)
@@ -179,6 +184,8 @@ def main() -> None:
         logging.getLogger("airflow_provider_synapse_livy.emulator").setLevel(logging.DEBUG)
     try:
         asyncio.run(_run(arguments))
+    except MissingRequirementError as error:
+        sys.exit(f"Synapse emulator: {error}")
     except (OSError, OverflowError) as error:  # asyncio raises OverflowError for a port outside 0 to 65535
         sys.exit(_start_failure(error, arguments))
 

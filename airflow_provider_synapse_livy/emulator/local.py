@@ -7,7 +7,6 @@ import contextlib
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -100,7 +99,9 @@ class SynapseEmulator:
     :param token_lifetime: real seconds until an issued token expires.
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
+    :param spark: run statements that have no script in a real Spark, which needs Java and the extra ``[spark]``.
     :raises ValueError: if there is no such order.
+    :raises MissingRequirementError: with ``spark``, if Java or pyspark is not installed.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class SynapseEmulator:
         token_lifetime: float = 3600.0,
         vcore_limit: int | None = None,
         list_order: str = NEWEST_FIRST,
+        spark: bool = False,
     ) -> None:
         self.server = SynapseServer(
             time_scale=time_scale,
@@ -119,6 +121,7 @@ class SynapseEmulator:
             token_lifetime=token_lifetime,
             vcore_limit=vcore_limit,
             list_order=list_order,
+            spark=spark,
         )
         self.url = ""
         self._temp_dir = tempfile.TemporaryDirectory(prefix="synapse-livy-emulator-") if tls else None
@@ -206,7 +209,7 @@ class SynapseEmulator:
 
         :raises LookupError: if there is no such session.
         """
-        self._session(pool, session_id).cancel(time.time())
+        self._session(pool, session_id).cancel(self.server.clock.now())
 
     def _session(self, pool: str, session_id: int) -> EmulatedSession:
         session = self.server.pools.find(pool, session_id)
@@ -221,7 +224,7 @@ class SynapseEmulator:
 
     def sessions(self, pool: str) -> list[dict[str, Any]]:
         """Return the records of all sessions of a pool, oldest first, as ``detailed=true`` shows them."""
-        now = time.time()
+        now = self.server.clock.now()
         return [session.record(now) for session in self.server.pools.sessions(pool)]
 
     def answer_statement(
@@ -261,7 +264,7 @@ class SynapseEmulator:
 
         :raises LookupError: if there is no such session.
         """
-        return self._session(pool, session_id).statement_records(time.time())
+        return self._session(pool, session_id).statement_records(self.server.clock.now())
 
     def assert_nothing_runs(self) -> None:
         """
@@ -269,7 +272,7 @@ class SynapseEmulator:
 
         :raises AssertionError: if there are others; it names their pools and ids.
         """
-        now = time.time()
+        now = self.server.clock.now()
         left = [session for session in self.server.pools.sessions() if session.is_left_alone(now)]
         if left:
             names = "\n".join(f"{s.id} in pool {s.pool} ({s.record(now)['state']})" for s in left)

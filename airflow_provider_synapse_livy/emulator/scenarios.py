@@ -18,6 +18,7 @@ __all__ = [
     "APPLICATION",
     "DEAD_ERROR",
     "DEFAULT_SCENARIO",
+    "INTERPRETER_ERROR",
     "NOW",
     "SCENARIOS",
     "Scenario",
@@ -219,6 +220,8 @@ _CLUSTER_ERROR = (
     "Attempt=[1]/[3]Cluster was in terminal state=[Cancelled] before it reached 'Ready' state.",
 )
 DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
+# Made like DEAD_ERROR, as no recording has a session whose interpreter died.
+INTERPRETER_ERROR = ("Dependency", "LIVY_JOB_STATE_ERROR", "Job failed during run time with state=[error].")
 
 DEFAULT_SCENARIO = "becomes_idle"
 

@@ -8,23 +8,29 @@ import math
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from airflow_provider_synapse_livy.emulator.scenarios import (
     APPLICATION,
+    DEAD_ERROR,
+    INTERPRETER_ERROR,
     NOW,
     Scenario,
     Transition,
     cancellation_request,
     cancellation_transitions,
+    end_transitions,
     idle_timeout_transitions,
 )
 from airflow_provider_synapse_livy.emulator.statements import (
+    LiveRun,
     Script,
     Statement,
+    cancellation_seconds,
+    free_times,
     statement_records,
     statement_transitions,
 )
@@ -49,6 +55,19 @@ def timestamp(at: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{digits}+00:00"
 
 
+class StatementRunner(Protocol):
+    """Runs the statements of a session that no script answers."""
+
+    def pump(self) -> None:
+        """Run the next statement, if it is time for that."""
+
+    def cancel(self, statement: Statement, seconds: float) -> None:
+        """Cancel a statement, and for some real seconds what it has started."""
+
+    def close(self) -> None:
+        """End what runs."""
+
+
 @dataclass
 class EmulatedSession:
     """
@@ -64,6 +83,8 @@ class EmulatedSession:
     :param timeout_reset_at: time of the last request to reset the idle timeout.
     :param read_count: number of GET requests for this session.
     :param statements: all its statements, oldest first.
+    :param interventions: what became of it that its scenario did not plan; what was planned for later is void.
+    :param runner: runs its statements; None if scripts answer all of them.
     """
 
     id: int
@@ -78,6 +99,8 @@ class EmulatedSession:
     timeout_reset_at: float = 0.0
     read_count: int = field(default=0)
     statements: list[Statement] = field(default_factory=list)
+    interventions: list[Transition] = field(default_factory=list)
+    runner: StatementRunner | None = None
 
     def cancel(self, now: float) -> None:
         """Cancel the session, unless it has ended or its cancellation was requested before."""
@@ -96,20 +119,47 @@ class EmulatedSession:
     def _has_ended(self, now: float) -> bool:
         return self.record(now)["state"] in _FINAL_STATES
 
+    def is_shut_down(self, now: float) -> bool:
+        """Return whether the session has ended, or is shutting down, so that nothing runs in it."""
+        return self.record(now)["state"] in ("shutting_down", *_FINAL_STATES)
+
+    def intervene(self, now: float, transitions: Iterable[Transition]) -> None:
+        """Let something happen to the session, instead of what was planned for later."""
+        self.interventions = [*(t for t in self.interventions if t.at <= now), *transitions]
+
+    def die(self, state: Literal["dead", "error"], now: float) -> None:
+        """End the session as when its driver or its interpreter died, unless it has ended before."""
+        if not self.is_shut_down(now):
+            error = DEAD_ERROR if state == "dead" else INTERPRETER_ERROR
+            self.intervene(now, end_transitions(now, state, "Failed", error=error, scale=self.time_scale))
+
     def takes_statements(self, now: float) -> bool:
         """Return whether the session runs, and its cancellation, which begins with the clean-up, was not requested."""
         record = self.record(now)
         return record["state"] in ("idle", "busy") and record["pluginInfo"]["currentState"] == "Monitoring"
 
-    def add_statement(self, code: str, script: Script, now: float) -> dict[str, Any]:
-        """Put a statement at the end of the queue, and return its record."""
-        self.statements.append(Statement(len(self.statements), code, script, posted_at=now))
+    def add_statement(self, code: str, script: Script, now: float, *, live_kind: str | None = None) -> dict[str, Any]:
+        """
+        Put a statement at the end of the queue, and return its record.
+
+        :param live_kind: the kind of its code, if the session's runner is to run it instead of the script.
+        """
+        live = LiveRun(live_kind) if live_kind and self.runner else None
+        self.statements.append(Statement(len(self.statements), code, script, posted_at=now, live=live))
         return self.statement_records(now)[-1]
 
     def cancel_statement(self, number: int, now: float) -> None:
         """Cancel a statement, unless it does not exist, has ended or was cancelled before."""
-        if any(r["id"] == number and r["state"] in ("waiting", "running") for r in self.statement_records(now)):
+        if not any(r["id"] == number and r["state"] in ("waiting", "running") for r in self.statement_records(now)):
+            return
+        if self.runner:
+            self.runner.cancel(self.statements[number], cancellation_seconds(self.time_scale))
+        else:
             self.statements[number].cancelled_at = now
+
+    def statement_ends(self) -> Iterator[tuple[Statement, float]]:
+        """Yield each statement with the time from which on the next one may run."""
+        return free_times(self.statements, self.time_scale)
 
     def statement_records(self, now: float) -> list[dict[str, Any]]:
         """Return the records of the last 100 statements at the time ``now``, or at the end of the session before it."""
@@ -138,20 +188,34 @@ class EmulatedSession:
 
     def _transitions(self) -> list[Transition]:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""
-        scale = self.time_scale
-        planned = [Transition(self.created_at + t.at * scale, t.changes) for t in self.scenario.transitions]
-        transitions = _until_first_end(planned, list(statement_transitions(self.statements, scale)))
-        idle_timeout = self.scenario.idle_timeout_in_real_seconds(scale)
-        if idle_timeout is not None and _end(transitions) == math.inf:
-            idle_since = max(transitions[-1].at, self.timeout_reset_at)
-            transitions += idle_timeout_transitions(idle_since + idle_timeout, scale)
-        if self.cancelled_at is not None and self.scenario.refuses_to_end:
-            transitions = sorted([*transitions, cancellation_request(self.cancelled_at)], key=lambda t: t.at)
-        elif self.cancelled_at is not None:
-            transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
-            started = any(transition.changes.get("application") for transition in transitions)
-            transitions += cancellation_transitions(self.cancelled_at, started=started, scale=scale)
-        return transitions
+        transitions = _until_first_end(self._planned(), list(statement_transitions(self.statements, self.time_scale)))
+        transitions += self._idle_timeout(transitions)
+        return transitions if self.cancelled_at is None else self._cancelled(transitions, self.cancelled_at)
+
+    def _planned(self) -> list[Transition]:
+        """Return what the scenario plans, up to the first intervention, and the interventions."""
+        planned = [Transition(self.created_at + t.at * self.time_scale, t.changes) for t in self.scenario.transitions]
+        if not self.interventions:
+            return planned
+        return [t for t in planned if t.at < self.interventions[0].at] + self.interventions
+
+    def _idle_timeout(self, transitions: list[Transition]) -> Iterable[Transition]:
+        """Return the end by the idle timeout; none where there is no timeout, an earlier end or an intervention."""
+        timeout = self.scenario.idle_timeout_in_real_seconds(self.time_scale)
+        if timeout is None or self.interventions or _end(transitions) != math.inf:
+            return ()
+        idle_since = max(transitions[-1].at, self.timeout_reset_at)
+        return idle_timeout_transitions(idle_since + timeout, self.time_scale)
+
+    def _cancelled(self, transitions: list[Transition], cancelled_at: float) -> list[Transition]:
+        """Return what becomes of a session that was cancelled; what intervenes later has the last word."""
+        if self.scenario.refuses_to_end:
+            return sorted([*transitions, cancellation_request(cancelled_at)], key=lambda t: t.at)
+        kept = [transition for transition in transitions if transition.at <= cancelled_at]
+        started = any(transition.changes.get("application") for transition in kept)
+        kept += cancellation_transitions(cancelled_at, started=started, scale=self.time_scale)
+        later = [transition for transition in self.interventions if transition.at > cancelled_at]
+        return [t for t in kept if not later or t.at < later[0].at] + later
 
     def _apply(self, transition: Transition, record: dict[str, Any]) -> None:
         for name, change in transition.changes.items():
@@ -275,6 +339,10 @@ class Pools:
         """Return a session, or None if it does not exist; sessions that have ended are kept."""
         with self._lock:
             return self._sessions[pool].get(session_id)
+
+    def has(self, session: EmulatedSession) -> bool:
+        """Return whether this very session exists, and not another one of its number in a pool that was made anew."""
+        return self.find(session.pool, session.id) is session
 
     def sessions(self, pool: str | None = None) -> list[EmulatedSession]:
         """
