@@ -11,6 +11,7 @@ recordings of the live service. Run it as a server with ``python -m airflow_prov
 - ``errors``: what the service answers to a request that it refuses; ``faults``: what goes wrong on the way.
 - ``sessions``: the sessions by Spark pool, and the JSON record of a session at a given time.
 - ``scenarios``: what happens to a session, and when; ``statements``: the statements that run in it.
+- ``spark``: a real Spark that runs statements; ``clock``: the time, which a test may put forward.
 - ``entra``: issues and checks tokens; ``tls``: the certificate for https.
 
 Terms: a *scenario* is the list of *transitions* that a session goes through; a *transition* changes fields of the
@@ -24,17 +25,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.emulator.local import SynapseEmulator
-    from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
+    from airflow_provider_synapse_livy.emulator.scenarios import (
+        NOW,
+        SCENARIOS,
+        Scenario,
+        Transition,
+        end_transitions,
+        livy_change,
+        startup_transitions,
+    )
 
-__all__ = ["SCENARIOS", "SynapseEmulator"]
-
-_MODULES = {"SCENARIOS": "scenarios", "SynapseEmulator": "local"}
+__all__ = [
+    "NOW",
+    "SCENARIOS",
+    "Scenario",
+    "SynapseEmulator",
+    "Transition",
+    "end_transitions",
+    "livy_change",
+    "startup_transitions",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is public when it is used: Spark's interpreters, which are in this folder too, need no web server."""
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{'local' if name == 'SynapseEmulator' else 'scenarios'}"), name)

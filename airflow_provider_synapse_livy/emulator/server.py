@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
     too_many_requests,
 )
 from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
-from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
 from airflow_provider_synapse_livy.emulator.spark.supervisor import SparkSupervisor
 from airflow_provider_synapse_livy.emulator.statements import KINDS, UNSCRIPTED, Script, statement_fields
@@ -78,6 +78,7 @@ class SynapseServer:
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
     :param spark: run statements that have no script in a real Spark; each session has its own.
+    :param scenarios: further scenarios by name.
     :raises MissingRequirementError: with ``spark``, if Java or pyspark is not installed.
     """
 
@@ -90,6 +91,7 @@ class SynapseServer:
         vcore_limit: int | None = None,
         list_order: str = NEWEST_FIRST,
         spark: bool = False,
+        scenarios: Mapping[str, Scenario] | None = None,
     ) -> None:
         if list_order not in LIST_ORDERS:
             fix = f"use one of these orders: {', '.join(LIST_ORDERS)}."
@@ -105,6 +107,7 @@ class SynapseServer:
         self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
         self.faults = Faults()
         self.scripts: tuple[Script, ...] = ()
+        self.scenarios = SCENARIOS | dict(scenarios or {})
         self._recent_times: deque[float] = deque()
 
     def application(self) -> web.Application:
@@ -137,13 +140,13 @@ class SynapseServer:
         :raises ValueError: if its tag names a scenario that does not exist.
         """
         scenario = (options.get("tags") or {}).get(SCENARIO_TAG, DEFAULT_SCENARIO)
-        if scenario not in list(SCENARIOS):  # a list, because the tag's value may be unhashable
-            raise ValueError(f"there is no scenario {scenario!r}, but {', '.join(SCENARIOS)}")
+        if scenario not in list(self.scenarios):  # a list, because the tag's value may be unhashable
+            raise ValueError(f"there is no scenario {scenario!r}, but {', '.join(self.scenarios)}")
         session = self.pools.create(
             pool,
             workspace=WORKSPACE,
             options={"name": DEFAULT_NAME} | options,
-            scenario=SCENARIOS[scenario],
+            scenario=self.scenarios[scenario],
             created_at=self.clock.now() - age * self.time_scale,
             time_scale=self.time_scale,
             submitter_id=OBJECT_ID,

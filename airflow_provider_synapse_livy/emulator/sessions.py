@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 from airflow_provider_synapse_livy.emulator.scenarios import (
     APPLICATION,
-    DEAD_ERROR,
-    INTERPRETER_ERROR,
+    DEATHS,
+    FINAL_STATES,
     NOW,
     Scenario,
     Transition,
@@ -24,6 +24,7 @@ from airflow_provider_synapse_livy.emulator.scenarios import (
     cancellation_transitions,
     end_transitions,
     idle_timeout_transitions,
+    state_transitions,
 )
 from airflow_provider_synapse_livy.emulator.statements import (
     LiveRun,
@@ -117,20 +118,32 @@ class EmulatedSession:
         return self.record(now)["schedulerInfo"]["cancellationRequestedAt"] is None and not self._has_ended(now)
 
     def _has_ended(self, now: float) -> bool:
-        return self.record(now)["state"] in _FINAL_STATES
+        return self.record(now)["state"] in FINAL_STATES
 
     def is_shut_down(self, now: float) -> bool:
         """Return whether the session has ended, or is shutting down, so that nothing runs in it."""
-        return self.record(now)["state"] in ("shutting_down", *_FINAL_STATES)
+        return self.record(now)["state"] in ("shutting_down", *FINAL_STATES)
 
     def intervene(self, now: float, transitions: Iterable[Transition]) -> None:
         """Let something happen to the session, instead of what was planned for later."""
         self.interventions = [*(t for t in self.interventions if t.at <= now), *transitions]
 
+    def hold(self, state: str, now: float) -> None:
+        """Set Livy's state, which stays until the session is cancelled or ended, or a statement runs."""
+        self.intervene(now, state_transitions(now, state, started=self.record(now)["appId"] is not None))
+
+    def finish(self, state: str, result: str, error: tuple[str, str, str] | None, now: float) -> None:
+        """
+        End the session, with its result at once.
+
+        :param error: source, code and message of the error, if any.
+        """
+        self.intervene(now, end_transitions(now, state, result, error=error, scale=0.0))
+
     def die(self, state: Literal["dead", "error"], now: float) -> None:
-        """End the session as when its driver or its interpreter died, unless it has ended before."""
+        """End the session as when its driver or its interpreter has died, unless it has ended before."""
         if not self.is_shut_down(now):
-            error = DEAD_ERROR if state == "dead" else INTERPRETER_ERROR
+            error = DEATHS[state]
             self.intervene(now, end_transitions(now, state, "Failed", error=error, scale=self.time_scale))
 
     def takes_statements(self, now: float) -> bool:
@@ -286,11 +299,8 @@ class EmulatedSession:
         }
 
 
-_FINAL_STATES = ("dead", "killed", "error", "success")
-
-
 def _is_end(transition: Transition, *states: str) -> bool:
-    return transition.changes.get("state") in (states or ("shutting_down", *_FINAL_STATES))
+    return transition.changes.get("state") in (states or ("shutting_down", *FINAL_STATES))
 
 
 def _is_result(transition: Transition) -> bool:
@@ -311,7 +321,7 @@ def _until_first_end(planned: list[Transition], caused: list[Transition]) -> lis
     """
     if _end(caused) < _end(planned):
         planned = [transition for transition in planned if transition.at < _end(caused)]
-    else:
+    elif _end(planned) < math.inf:
         caused = [transition for transition in caused if transition.at < _end(planned)]
     return sorted([*planned, *caused], key=lambda transition: transition.at)
 

@@ -135,9 +135,9 @@ class SparkRunner:
                 self._die(log)
             else:
                 self._fail_to_start(self._failure or log)
+            self.pump()  # before others learn that the session has ended, and close this
         if process:
             process.close()
-        self.pump()
 
     def _die(self, log: str) -> None:
         """End with the interpreter: the statement that runs answers so, and so do all that wait."""
