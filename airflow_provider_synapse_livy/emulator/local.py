@@ -268,10 +268,10 @@ class SynapseEmulator:
         if state not in FINAL_STATES:
             raise ValueError(f"state {state!r}: no session ends so.\nFix: use one of {', '.join(FINAL_STATES)}.")
         result = result or _RESULTS[state]
-        told = tuple(error.get(name, "") for name in ("source", "errorCode", "message")) if error else None
-        if result == "Failed" and error is None:
-            told = DEATHS.get(state)
-        self._session(pool, session_id).finish(state, result, told, self.server.clock.now())  # type: ignore[arg-type]
+        told = DEATHS.get(state) if result == "Failed" else None
+        if error is not None:
+            told = error.get("source", "User"), error.get("errorCode", ""), error.get("message", "")
+        self._session(pool, session_id).finish(state, result, told, self.server.clock.now())
 
     def recreate_pool(self, pool: str) -> None:
         """Delete a pool and create it again: it forgets its sessions, and numbers new ones from 0."""

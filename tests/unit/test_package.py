@@ -243,7 +243,17 @@ SURFACE = {
     ],
     "sensors.spark_session": ["SynapseSparkSessionSensor"],
     "triggers.spark_session": ["SynapseSparkSessionTrigger"],
-    "emulator": ["SCENARIOS", "SynapseEmulator"],
+    "emulator": [
+        "NOW",
+        "SCENARIOS",
+        "Scenario",
+        "SynapseEmulator",
+        "Transition",
+        "end_transitions",
+        "livy_change",
+        "startup_transitions",
+    ],
+    "testing": ["POLL_INTERVAL", "FakeTaskInstance", "run_task", "short_intervals"],
     "models": [
         "LivyState",
         "PluginCurrentState",
