@@ -2,8 +2,8 @@
 Run the benchmark: one process for each measurement, then the tables and the picture.
 
 The rows are *cost* (CPU, memory and requests of each design at each number of waits), *outage*, *outage-retry-after*,
-*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), and *worker* (a task on a
-worker). Examples of ``make bench ARGS="..."``:
+*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), *worker* (a task on a
+worker), and *emulator* (how fast the local Synapse answers). Examples of ``make bench ARGS="..."``:
 
 .. code-block:: text
 
@@ -37,7 +37,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _RATE_LIMIT = 200
 _DESIGNS = ("ours", "azure", "livy", "sdk", "aiohttp", "floor")
 _FAULTS = ("outage", "outage-retry-after", "outage-no-list", "hang")
-_ROWS = ("cost", *_FAULTS, "worker")
+_ROWS = ("cost", *_FAULTS, "worker", "emulator")
 
 #: At this number of waits the other designs are overloaded; they are measured only once, to show that.
 _OVERLOAD = 5000
@@ -122,8 +122,13 @@ def _measure(module: str, arguments: argparse.Namespace, options: dict[str, Any]
             environment[PACKAGE_FOLDER_VARIABLE] = str(arguments.before)
         options = options | {"url": url, "ca-file": ca_file}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", f"benchmarks.{module}", *words]
-        run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
+        return _run(module, words, environment)
+
+
+def _run(module: str, words: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Run a measurement in a process of its own, and return its result."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *words]
+    run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -163,10 +168,13 @@ def main() -> None:
     arguments.output = arguments.output.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
     os.environ |= _environment(arguments.output)
-    report: dict[str, Any] = {"cost": [], "faults": [], "worker": None}
+    report: dict[str, Any] = {"cost": [], "faults": [], "worker": None, "emulator": None}
     for row in (row for row in _ROWS if row in arguments.rows):
         if row == "worker":
             report["worker"] = _measure("worker_side", arguments, {})
+            continue
+        if row == "emulator":
+            report["emulator"] = _run("emulator", [], dict(os.environ))
             continue
         section = report["cost" if row == "cost" else "faults"]
         for cell in _measure_cost(arguments) if row == "cost" else _measure_fault(row, arguments):

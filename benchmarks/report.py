@@ -77,6 +77,8 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
     lines += _fault_tables(report["faults"])
     if report["worker"]:
         lines += _worker_table(report["worker"])
+    if report["emulator"]:
+        lines += _emulator_table(report["emulator"])
     text = "\n".join(lines)
     (folder / "table.md").write_text(text)
     if report["cost"]:
@@ -165,6 +167,23 @@ def _worker_table(worker: dict[str, Any]) -> list[str]:
         _row("import; azure's synapse operators", *_milliseconds(worker["import"], worker["azure_import"])),
         "",
         f"Of azure, aiohttp and requests, the sensor's module imports {loaded}.",
+    ]
+
+
+def _emulator_table(emulator: dict[str, Any]) -> list[str]:
+    from benchmarks.emulator import REQUESTS_PER_SECOND, SESSIONS, STATEMENTS
+
+    load = f"{SESSIONS} sessions, {STATEMENTS:,} statements, {REQUESTS_PER_SECOND} requests/s"
+    rows = {"all": emulator["p99"], **emulator["by_kind"]}
+    return [
+        "",
+        f"**The local Synapse on one core; {load}**",
+        "",
+        _row("requests", "p99"),
+        _row("---", "---"),
+        *(_row(kind, f"{latency:.1f} ms") for kind, latency in rows.items()),
+        "",
+        f"Half of the answers took less than {emulator['p50']:.1f} ms, and none more than {emulator['most']:.0f} ms.",
     ]
 
 

@@ -35,7 +35,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
 )
 from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
-from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
+from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools, basic_record
 from airflow_provider_synapse_livy.emulator.spark.supervisor import SparkSupervisor
 from airflow_provider_synapse_livy.emulator.statements import KINDS, UNSCRIPTED, Script, statement_fields
 
@@ -283,9 +283,9 @@ class SynapseServer:
         return handle
 
     def _session_response(self, session: EmulatedSession, request: web.Request) -> web.Response:
-        now = self.clock.now()
-        body = session.record(now, detailed=_is_detailed(request))
-        return web.json_response(body, headers=_job_headers(session.record(now)))
+        record = session.record(self.clock.now())
+        body = record if _is_detailed(request) else basic_record(record)
+        return web.json_response(body, headers=_job_headers(record))
 
     def _find(self, request: web.Request) -> EmulatedSession | None:
         number = request.match_info["id"]
@@ -316,10 +316,9 @@ def _list_statements(_: web.Request, session: EmulatedSession, now: float) -> we
 
 
 def _get_statement(request: web.Request, session: EmulatedSession, now: float) -> web.Response:
-    for record in session.statement_records(now):
-        if str(record["id"]) == request.match_info["number"]:
-            return web.json_response(record)
-    return statement_not_found(request)
+    number = request.match_info["number"]
+    records = session.statement_records(now, only=int(number)) if number.isdecimal() else []
+    return web.json_response(records[0]) if records else statement_not_found(request)
 
 
 def _cancel_statement(request: web.Request, session: EmulatedSession, now: float) -> web.Response:

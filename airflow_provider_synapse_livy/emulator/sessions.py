@@ -36,7 +36,7 @@ from airflow_provider_synapse_livy.emulator.statements import (
     statement_transitions,
 )
 
-__all__ = ["EmulatedSession", "Pools", "timestamp"]
+__all__ = ["EmulatedSession", "Pools", "basic_record", "timestamp"]
 
 #: The fields of a record without ``detailed=true``.
 _BASIC_FIELDS = ("id", "appId", "appInfo", "state", "log", "registeredSources")
@@ -67,6 +67,11 @@ class StatementRunner(Protocol):
 
     def close(self) -> None:
         """End what runs."""
+
+
+def basic_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a session's record is shown without ``detailed=true``."""
+    return {name: record[name] for name in _BASIC_FIELDS}
 
 
 @dataclass
@@ -159,11 +164,11 @@ class EmulatedSession:
         """
         live = LiveRun(live_kind) if live_kind and self.runner else None
         self.statements.append(Statement(len(self.statements), code, script, posted_at=now, live=live))
-        return self.statement_records(now)[-1]
+        return self.statement_records(now, only=len(self.statements) - 1)[0]
 
     def cancel_statement(self, number: int, now: float) -> None:
         """Cancel a statement, unless it does not exist, has ended or was cancelled before."""
-        if not any(r["id"] == number and r["state"] in ("waiting", "running") for r in self.statement_records(now)):
+        if not any(r["state"] in ("waiting", "running") for r in self.statement_records(now, only=number)):
             return
         if self.runner:
             self.runner.cancel(self.statements[number], cancellation_seconds(self.time_scale))
@@ -174,9 +179,13 @@ class EmulatedSession:
         """Yield each statement with the time from which on the next one may run."""
         return free_times(self.statements, self.time_scale)
 
-    def statement_records(self, now: float) -> list[dict[str, Any]]:
-        """Return the records of the last 100 statements at the time ``now``, or at the end of the session before it."""
-        return statement_records(self.statements, min(now, self._statements_lost_at()), self.time_scale)
+    def statement_records(self, now: float, *, only: int | None = None) -> list[dict[str, Any]]:
+        """
+        Return the records of the last 100 statements at the time ``now``, or at the end of the session before it.
+
+        :param only: the number of the one statement whose record is wanted.
+        """
+        return statement_records(self.statements, min(now, self._statements_lost_at()), self.time_scale, only=only)
 
     def has_lost_statements(self, now: float) -> bool:
         """Return whether nobody can read the statements any more, because the session has ended."""
@@ -197,7 +206,7 @@ class EmulatedSession:
         for transition in self._transitions():
             if transition.at <= now:
                 self._apply(transition, record)
-        return record if detailed else {name: record[name] for name in _BASIC_FIELDS}
+        return record if detailed else basic_record(record)
 
     def _transitions(self) -> list[Transition]:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""

@@ -173,14 +173,18 @@ def statement_fields(body: bytes) -> tuple[str, str | None]:
     return code, kind
 
 
-def statement_records(statements: Iterable[Statement], now: float, scale: float) -> list[dict[str, Any]]:
+def statement_records(
+    statements: Iterable[Statement], now: float, scale: float, *, only: int | None = None
+) -> list[dict[str, Any]]:
     """
     Return the JSON records of the last 100 statements at the time ``now``, oldest first.
 
     :param statements: all statements of a session, oldest first.
     :param scale: real seconds per emulated second.
+    :param only: the number of the one statement whose record is wanted.
     """
-    return [_record(statement, run, now) for statement, run in list(_runs(statements, scale))[-_KEPT:]]
+    kept = list(_runs(statements, scale))[-_KEPT:]
+    return [_record(statement, run, now) for statement, run in kept if only in (None, statement.id)]
 
 
 def statement_transitions(statements: Iterable[Statement], scale: float) -> Iterator[Transition]:
