@@ -160,7 +160,7 @@ def _failure(error: BaseException, own_frames: int | None = None) -> Output:
     if own_frames is None:
         return error_output(type(error).__name__, str(error), traceback.format_exception_only(error))
     frames = error.__traceback__
-    for _ in range(own_frames):
-        frames = frames.tb_next if frames else None
+    while frames and own_frames:
+        frames, own_frames = frames.tb_next, own_frames - 1
     lines = [*traceback.format_tb(frames), *traceback.format_exception_only(error)]
     return error_output(type(error).__name__, str(error), ["Traceback (most recent call last):\n", *lines])
