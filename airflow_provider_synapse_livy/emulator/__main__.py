@@ -126,13 +126,19 @@ def _parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _first_steps(url: str, ca_file: Path | None) -> str:
-    """Return how to use the emulator from a shell: the connection for Airflow, and how to create a session."""
+def _first_steps(url: str, ca_file: Path | None, *, spark: bool) -> str:
+    """Return how to use the emulator from a shell: the connection for Airflow, and how to create a session and use it."""
     connection = shlex.quote(airflow_connection(url, ca_file=ca_file, spark_pool_name=DEFAULT_POOL))
     sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{DEFAULT_POOL}/sessions"
     trust = f" --cacert {shlex.quote(str(ca_file))}" if ca_file else ""
     header = shlex.quote(f"Authorization: Bearer {STATIC_TOKEN}")
     body = shlex.quote(json.dumps({"name": "first", "tags": {SCENARIO_TAG: DEFAULT_SCENARIO}}))
+    statement = shlex.quote(json.dumps({"kind": "pyspark", "code": "spark.range(5).count()"}))
+    how = f"""
+When it is idle, run code in it with a real Spark, and read what came of it:
+curl{trust} -H {header} -d {statement} {sessions}/0/statements
+curl{trust} -H {header} {sessions}/0/statements/0
+"""
     return f"""\
 
 For the shell that starts Airflow, the connection to it:
@@ -140,7 +146,7 @@ export AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT={connection}
 
 Create a session; "id" in the response is its number, which the task waits for:
 curl{trust} -H {header} -d {body} {sessions}
-
+{how if spark else ""}
 Ctrl-C stops the emulator.
 """
 
@@ -158,7 +164,10 @@ async def _run(arguments: argparse.Namespace) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     certificate = f", certificate to trust: {ca_file}" if ca_file else ""
-    print(f"The Synapse emulator is ready at {url}{certificate}\n{_first_steps(url, ca_file)}", flush=True)
+    print(
+        f"The Synapse emulator is ready at {url}{certificate}\n{_first_steps(url, ca_file, spark=arguments.spark)}",
+        flush=True,
+    )
     await stop.wait()
     await stop_serving(runner)
 
