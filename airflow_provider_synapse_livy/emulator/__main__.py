@@ -127,7 +127,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _first_steps(url: str, ca_file: Path | None, *, spark: bool) -> str:
-    """Return how to use the emulator from a shell: the connection for Airflow, and how to create a session and use it."""
+    """Return how to use the emulator from a shell: the connection for Airflow, and how to create and use a session."""
     connection = shlex.quote(airflow_connection(url, ca_file=ca_file, spark_pool_name=DEFAULT_POOL))
     sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{DEFAULT_POOL}/sessions"
     trust = f" --cacert {shlex.quote(str(ca_file))}" if ca_file else ""
@@ -164,10 +164,8 @@ async def _run(arguments: argparse.Namespace) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     certificate = f", certificate to trust: {ca_file}" if ca_file else ""
-    print(
-        f"The Synapse emulator is ready at {url}{certificate}\n{_first_steps(url, ca_file, spark=arguments.spark)}",
-        flush=True,
-    )
+    print(f"The Synapse emulator is ready at {url}{certificate}")
+    print(_first_steps(url, ca_file, spark=arguments.spark), flush=True)
     await stop.wait()
     await stop_serving(runner)
 
