@@ -36,7 +36,7 @@ def test_readme_in_a_project_of_its_own(tmp_path):
     write_project(project)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTEST"))}
     env |= {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
-    assert "2 passed" in run(python.with_name("pytest"), "-q", cwd=project, env=env)
+    assert "3 passed" in run(python.with_name("pytest"), "-q", cwd=project, env=env)
     # pyproject.toml declares the command.
     version = run(python.with_name("synapse-livy-emulator"), "--version", cwd=project, env=env)
     assert version.startswith("synapse-livy-emulator ")

@@ -31,7 +31,13 @@ def shown_dag() -> str:
 
 def shown_test() -> str:
     """Return the test of the DAG that the README shows."""
-    (test,) = (block for block in code("python") if "def test_" in block)
+    (test,) = (block for block in code("python") if "def test_" in block and "dag.test()" in block)
+    return test
+
+
+def shown_test_of_a_task() -> str:
+    """Return the test of one task that the README shows."""
+    (test,) = (block for block in code("python") if "run_task" in block)
     return test
 
 
@@ -40,4 +46,5 @@ def write_project(folder: Path) -> dict[str, str]:
     (folder / "dags").mkdir(parents=True)
     (folder / "dags" / "spark_session.py").write_text(shown_dag())
     (folder / "test_spark_session.py").write_text(shown_test())
+    (folder / "test_one_task.py").write_text(shown_test_of_a_task())
     return {"AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}

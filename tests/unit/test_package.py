@@ -246,7 +246,17 @@ SURFACE = {
     "operators.spark_statement": ["SynapseRunSparkStatementOperator"],
     "sensors.spark_statement": ["SynapseSparkStatementSensor"],
     "triggers.spark_statement": ["SynapseSparkStatementTrigger"],
-    "emulator": ["SCENARIOS", "SynapseEmulator"],
+    "emulator": [
+        "NOW",
+        "SCENARIOS",
+        "Scenario",
+        "SynapseEmulator",
+        "Transition",
+        "end_transitions",
+        "livy_change",
+        "startup_transitions",
+    ],
+    "testing": ["POLL_INTERVAL", "FakeTaskInstance", "run_task", "short_intervals"],
     "models": [
         "LivyState",
         "LivyStatementState",
