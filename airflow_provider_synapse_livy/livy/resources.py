@@ -354,6 +354,7 @@ SPARK_BATCH: Resource[SparkBatchJob] = Resource(
     # The items are under "sessions" here, too.
     listing=Listing("batches", "sessions", _is_complete),
     problem=_kind_problem,
+    runs_once=True,
     sibling=lambda: SPARK_SESSION,
     reader="SynapseSparkBatchSensor",
 )
