@@ -31,6 +31,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": integration, "python-modules": _modules("operators")}],
         "sensors": [{"integration-name": integration, "python-modules": _modules("sensors")}],
         "triggers": [{"integration-name": integration, "python-modules": _modules("triggers")}],
+        "task-decorators": [
+            {"name": "synapse_pyspark", "class-name": f"{package}.decorators.synapse_pyspark.synapse_pyspark_task"}
+        ],
         "extra-links": [f"{package}.links.{name}" for name in ("SparkUiLink", "DriverLogLink", "SynapseStudioLink")],
         "connection-types": [
             {

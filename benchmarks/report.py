@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.designs import DESIGNS
+from benchmarks.designs import DESIGNS, STATEMENT_SESSIONS
 from benchmarks.fault import FAULTS, MAX_RECOVERY_SECONDS
 
 _Cell = dict[str, Any]
@@ -75,6 +75,9 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
     """
     lines = [_machine(), *_cost_tables(report["cost"]), *_scaling_table(report["cost"])]
     lines += _fault_tables(report["faults"])
+    if cells := report["statements"]:
+        title = f"{cells[0]['n']:,} waits for statements in {STATEMENT_SESSIONS} sessions of one pool"
+        lines += ["", f"**{title}**", *_table(_COST_COLUMNS, cells)]
     if report["worker"]:
         lines += _worker_table(report["worker"])
     if report["batches"]:

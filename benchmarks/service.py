@@ -44,6 +44,8 @@ _POOL = "/livyApi/versions/{version}/sparkPools/{pool}"
 _MAX_PAGE_SIZE = 20
 _TOKEN_SECONDS = 3600
 
+_STATEMENTS = "/livyApi/versions/{version}/sparkPools/{pool}/sessions/{id}/statements"
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -85,6 +87,7 @@ class FakeService:
         self._recent_requests: deque[float] = deque()
         self._sessions: dict[str, list[FakeSession]] = {}
         self._lists_sessions = True
+        self._statements: dict[int, list[float]] = {}  # when each of a session's ends
         self._tokens = {STATIC_TOKEN}
         self._connections: set[object] = set()  # kept, so that no address in memory is used twice
         self._counters: Counter[str] = Counter()
@@ -101,11 +104,15 @@ class FakeService:
                 web.post("/bench/sessions", self._create_sessions),
                 web.post("/bench/idle", self._make_idle),
                 web.post("/bench/fault", self._set_fault),
+                web.post("/bench/statements", self._create_statements),
+                web.post("/bench/available", self._end_statements),
                 web.get("/bench/counters", self._report_counters),
                 web.get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration),
                 web.post("/{tenant}/oauth2/v2.0/token", self._issue_token),
                 web.get(f"{_POOL}/{{kind:sessions|batches}}", self._list_sessions),
                 web.get(f"{_POOL}/{{kind:sessions|batches}}/{{id}}", self._get_session),
+                web.get(f"{_POOL}/sessions/{{id}}/statements", self._list_statements),
+                web.get(f"{_POOL}/sessions/{{id}}/statements/{{number}}", self._get_statement),
                 web.post(f"{_POOL}/batches", self._create_batch),
                 web.get("/pipelineruns/{name}", self._get_pipeline_run),
                 web.post("/pipelineruns/{name}/cancel", self._get_pipeline_run),
@@ -177,6 +184,43 @@ class FakeService:
             sessions = self._sessions.setdefault(pool, [])
             sessions.append(FakeSession(pool, len(sessions)))
         return web.json_response({})
+
+    async def _create_statements(self, request: web.Request) -> web.Response:
+        """Create sessions with statements that run until they are told to end."""
+        wanted = await request.json()
+        for number in range(wanted["n"]):
+            self._statements.setdefault(number % wanted["sessions"], []).append(float("inf"))
+        self._sessions["pool0"] = [FakeSession("pool0", number) for number in range(wanted["sessions"])]
+        for session in self._sessions["pool0"]:
+            session.idle_at = 0.0
+        return web.json_response({})
+
+    async def _end_statements(self, request: web.Request) -> web.Response:
+        for name, at in (await request.json()).items():
+            session, number = map(int, name.split("-"))
+            self._statements[session][number] = at
+        return web.json_response({})
+
+    async def _list_statements(self, request: web.Request) -> web.Response:
+        """Return all statements of a session, of which it keeps the last 100."""
+        session = int(request.match_info["id"])
+        numbers = range(len(self._statements[session]))[-100:]
+        statements = [self._statement(session, number) for number in numbers]
+        return web.json_response({"total_statements": len(statements), "statements": statements})
+
+    async def _get_statement(self, request: web.Request) -> web.Response:
+        return web.json_response(self._statement(int(request.match_info["id"]), int(request.match_info["number"])))
+
+    def _statement(self, session: int, number: int) -> dict[str, Any]:
+        has_ended = self._statements[session][number] <= time.time()
+        output = {"status": "ok", "execution_count": number, "data": {"text/plain": "42"}}
+        return {
+            "id": number,
+            "code": "spark.table('orders').count()",
+            "state": "available" if has_ended else "running",
+            "sourceId": "default",
+            "output": output if has_ended else None,
+        }
 
     async def _create_batch(self, request: web.Request) -> web.Response:
         """Create a batch job, which succeeds after as many seconds as its name says."""

@@ -16,6 +16,7 @@ from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.hooks.batch_jobs import BatchJobsMixin, in_states
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
+from airflow_provider_synapse_livy.hooks.statement_methods import StatementMethods
 from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyAuthenticationError,
@@ -28,10 +29,8 @@ from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool, any_r
 from airflow_provider_synapse_livy.livy.resources import (
     MAX_PAGE_SIZE,
     SPARK_SESSION,
-    SPARK_STATEMENT,
     Resource,
     pool_name,
-    validated_id,
 )
 from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.watch import Watch
@@ -41,7 +40,7 @@ from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_synapse_livy.models import SparkJob, SparkSession, SparkSessionOptions, SparkStatement
+    from airflow_provider_synapse_livy.models import SparkJob, SparkSession, SparkSessionOptions
     from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 __all__ = ["SynapseLivyHook"]
@@ -50,7 +49,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class SynapseLivyHook(BatchJobsMixin, BaseHook):
+class SynapseLivyHook(BatchJobsMixin, StatementMethods, BaseHook):
     """
     Creates, reads and cancels the Livy Spark sessions and batch jobs of an Azure Synapse workspace.
 
@@ -153,56 +152,6 @@ class SynapseLivyHook(BatchJobsMixin, BaseHook):
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
         self._send((session_id,), lambda pool: SPARK_SESSION.reset_timeout(pool, session_id))  # type: ignore[arg-type]
-
-    def create_spark_statement(self, session_id: object, code: str, kind: str = "pyspark") -> SparkStatement:
-        """
-        Run code in a session, and return its statement as it is then: waiting for its turn.
-
-        A refusal that may pass is retried for up to three minutes. An error whose ``may_have_been_processed`` is true
-        may have started the code, so it is not sent again.
-
-        Source: `Spark Session - Create Spark Statement
-        <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/create-spark-statement>`__
-
-        :param session_id: the session's id in the pool: a number, digits, or its dict.
-        :param code: the code.
-        :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` or ``dotnetspark``.
-        :raises SynapseLivyError: if it is refused, or it is not known whether it was started.
-        """
-        parent = validated_id(session_id, SPARK_SESSION.noun)
-        body = {"code": code, "kind": kind}
-        return self._send((session_id,), lambda pool: SPARK_STATEMENT.create(pool, parent, body=body)).record
-
-    def get_spark_statement(self, session_id: object, statement_id: object) -> SparkStatement:
-        """
-        Return a statement of a session, with its output if it has run.
-
-        :param session_id: the session's id in the pool: a number, digits, or its dict.
-        :param statement_id: the statement's id in the session, from 0 up.
-        :raises SparkStatementNotFoundError: if there is none: a session keeps its last 100 statements.
-        :raises SynapseLivyError: as for :meth:`get_spark_session`.
-        """
-        return self.read(SPARK_STATEMENT, session_id, statement_id).record
-
-    def get_spark_statements(self, session_id: object) -> Iterator[SparkStatement]:
-        """
-        Return the statements that a session has kept, with their outputs.
-
-        :param session_id: the session's id in the pool: a number, digits, or its dict.
-        :raises SynapseLivyError: as for :meth:`get_spark_session`.
-        """
-        parent = validated_id(session_id, SPARK_SESSION.noun)
-        yield from self._send((session_id,), lambda pool: SPARK_STATEMENT.page(pool, parent)).records()
-
-    def cancel_spark_statement(self, session_id: object, statement_id: object) -> None:
-        """
-        Cancel a statement. Spark's jobs end at once; Python between two of them runs on, and keeps the session busy.
-
-        :param session_id: the session's id in the pool: a number, digits, or its dict.
-        :param statement_id: the statement's id in the session, from 0 up.
-        :raises SynapseLivyError: as for :meth:`get_spark_session`.
-        """
-        self.cancel(SPARK_STATEMENT, session_id, statement_id)
 
     def request(self, method: str, path: str, json: Any = None) -> Any:
         """

@@ -25,6 +25,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
 from airflow_provider_synapse_livy.livy.responses import (
+    MAX_BODY_BYTES,
     Page,
     Problem,
     Record,
@@ -63,6 +64,9 @@ MAX_PAGE_SIZE = 20
 #: How many seconds the response to a creation may take, at the least; six were seen.
 CREATION_TIMEOUT = 60.0
 
+#: How many bytes of a statement, or of a session's statements, are read: Livy itself sends an output of up to 50 MB.
+_MAX_STATEMENT_BYTES = 64 * 2**20
+
 _MAX_ID = 2**31 - 1
 
 
@@ -98,6 +102,10 @@ class Resource(Generic[R]):
     :param problem: returns what is wrong with a record that could be read, None if nothing is.
     :param has_details: whether the service tells more of it when asked with ``detailed``.
     :param cancellation: the method that ends one, and the path below its own.
+    :param harm: what one does that is left behind, in words that follow "it may still" and "it may still run, and".
+    :param harm_fix: what to do about that.
+    :param max_body_bytes: how many bytes of a record, or of a list that is searched, are read.
+    :param numbers_as_text: whether numbers that Airflow can't store are part of a record, and are kept as text.
     :param runs_once: whether one runs to an end by itself, so that one that has succeeded is not created again.
     :param sibling: returns the resource whose ids may be taken for its own; None if there is none.
     :param reader: what waits for one, in words, for those who have taken its id for another thing's.
@@ -113,6 +121,10 @@ class Resource(Generic[R]):
     problem: Callable[[R], Problem | None] = lambda _: None
     has_details: bool = True
     cancellation: tuple[str, str] = ("DELETE", "")
+    harm: str = "cost money"
+    harm_fix: str = "cancel it in Synapse Studio > Monitor > Apache Spark applications."
+    max_body_bytes: int = MAX_BODY_BYTES
+    numbers_as_text: bool = False
     runs_once: bool = False
     sibling: Callable[[], Resource[Any]] | None = None
     reader: str = ""
@@ -131,7 +143,8 @@ class Resource(Generic[R]):
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
         numbers, url, subject = self._located(pool, ids)
-        return LivyRequest("GET", url + self._query(detailed), subject, self._reader(subject, numbers[-1]))
+        read = self._reader(subject, numbers[-1])
+        return LivyRequest("GET", url + self._query(detailed), subject, read, max_body_bytes=self.max_body_bytes)
 
     def create(self, pool: Pool, *parent_ids: int, body: Mapping[str, Any]) -> LivyRequest[Snapshot[R]]:
         """
@@ -193,6 +206,7 @@ class Resource(Generic[R]):
             not_found=self.not_found,
             not_found_fix=self.not_found_fix,
             record_id=record_id,
+            numbers_as_text=self.numbers_as_text,
         )
 
     def mistaken_for(self, sibling: Resource[Any], error: SynapseLivyError, record: SparkJob) -> SynapseLivyError:
@@ -216,7 +230,13 @@ class Resource(Generic[R]):
         return self.listing
 
     def page(
-        self, pool: Pool, *parent_ids: int, start: int = 0, size: int | None = None, detailed: bool = True
+        self,
+        pool: Pool,
+        *parent_ids: int,
+        start: int = 0,
+        size: int | None = None,
+        detailed: bool = True,
+        max_body_bytes: int | None = None,
     ) -> LivyRequest[Page[R]]:
         """
         Return the request for one page of the list.
@@ -226,6 +246,7 @@ class Resource(Generic[R]):
         :param start: how many items to pass over.
         :param size: how many items at the most; None for as many as a page may have.
         :param detailed: whether to ask for everything.
+        :param max_body_bytes: how many bytes of it are read; None for as many as of a record.
         :raises SynapseLivyConfigurationError: if the pool can't stand in a path.
         :raises ValueError: if there is no list.
         """
@@ -245,7 +266,8 @@ class Resource(Generic[R]):
             not_found=self.not_found,
         )
         url = f"{pool.url}/{listing.path.format(*parent_ids)}"
-        return LivyRequest("GET", f"{url}?{query}" if query else url, subject, read)
+        longest = max_body_bytes or self.max_body_bytes
+        return LivyRequest("GET", f"{url}?{query}" if query else url, subject, read, max_body_bytes=longest)
 
 
 def validated_id(value: object, noun: str) -> int:
@@ -369,5 +391,9 @@ SPARK_STATEMENT = Resource(
     listing=Listing("sessions/{}/statements", "statements", lambda _: True, page_size=None),
     has_details=False,
     cancellation=("POST", "/cancel"),
+    harm="keep its session busy",
+    harm_fix="cancel its session if the code must not run on.",
+    max_body_bytes=_MAX_STATEMENT_BYTES,
+    numbers_as_text=True,
     runs_once=True,
 )

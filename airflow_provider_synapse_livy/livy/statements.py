@@ -9,7 +9,7 @@ Source: `Spark Session - Get Spark Statement
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Self
@@ -17,15 +17,22 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from airflow_provider_synapse_livy.livy.documented import Documented, JsonObject, Lenient, Number, Text, Texts
-from airflow_provider_synapse_livy.livy.strict_json import storable
+from airflow_provider_synapse_livy.livy.strict_json import storable, storable_number
 
-__all__ = ["LivyStatementState", "SparkStatement", "SparkStatementOutput"]
+__all__ = ["LivyStatementState", "SparkStatement", "SparkStatementOutput", "count_ahead"]
 
 #: How many characters of the error's name and message stand in the first line of a message.
 _MAX_WORDS = 40
 
-#: How many of the last lines of a traceback a message shows.
+#: How many of the last lines of a traceback a message shows, and how many characters of each.
 _MAX_TRACEBACK = 20
+_MAX_LINE = 500
+
+#: How many characters of the error's message stand in the lines below the first.
+_MAX_EVALUE = 2000
+
+#: In how many steps of its progress a statement is told to run on.
+_STEPS = 4
 
 
 class LivyStatementState(StrEnum):
@@ -64,6 +71,23 @@ class SparkStatementOutput(Documented):
     evalue: Text = None
     traceback: Texts = None
 
+    @property
+    def is_ok(self) -> bool:
+        """Whether the code ran without an error. A magic that failed was seen with its error within an ``ok``."""
+        return self.status == "ok" and not self._magic_error
+
+    @property
+    def error(self) -> SparkStatementOutput | None:
+        """The error: this output itself, or the one that is within it."""
+        if inner := self._magic_error:
+            return SparkStatementOutput.model_validate(inner)
+        return self if self.status == "error" else None
+
+    @property
+    def _magic_error(self) -> dict[str, Any]:
+        content = self.data.get("content") if isinstance(self.data, dict) else None
+        return content if isinstance(content, dict) and content.get("status") == "error" else {}
+
 
 class SparkStatement(Documented):
     """
@@ -96,7 +120,7 @@ class SparkStatement(Documented):
         :param fields: the dict.
         :raises ValueError: if it is not a statement.
         """
-        return cls.model_validate(storable(fields))
+        return cls.model_validate(storable(fields, storable_number))
 
     def __str__(self) -> str:
         """Return the statement's name in logs and messages."""
@@ -105,6 +129,22 @@ class SparkStatement(Documented):
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of JSON values: all documented names, and the unknown ones as they came."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def without_output(self) -> SparkStatement:
+        """Return the statement with as much of its output as verdict and message need, and without the code."""
+        output = self.output
+        if output is None or output.is_ok:
+            kept = output and SparkStatementOutput(status="ok")
+            return self.model_copy(update={"code": None, "output": kept})
+        error = output.error or output
+        traceback = error.traceback[-_MAX_TRACEBACK:] if isinstance(error.traceback, tuple) else ()
+        kept = SparkStatementOutput(
+            status=output.status and "error",
+            ename=error.ename and _cut(str(error.ename), _MAX_LINE),
+            evalue=error.evalue and _cut(str(error.evalue), _MAX_EVALUE + 1),
+            traceback=tuple(_cut(line.rstrip("\n"), _MAX_LINE + 1) + "\n" for line in traceback),
+        )
+        return self.model_copy(update={"code": None, "output": kept})
 
     @property
     def is_finished(self) -> bool:
@@ -122,14 +162,21 @@ class SparkStatement(Documented):
         return self.state == LivyStatementState.CANCELLING
 
     @property
+    def may_run_on(self) -> bool:
+        """Whether the code may run on though the statement was cancelled: Livy has given up waiting for its end."""
+        return self.state == LivyStatementState.CANCELLED and self.output is None
+
+    @property
     def has_succeeded(self) -> bool:
         """Whether there is proof that the code has run to its end without an error."""
-        return self.state == LivyStatementState.AVAILABLE and self.output is not None and self.output.status == "ok"
+        return self.state == LivyStatementState.AVAILABLE and self.output is not None and self.output.is_ok
 
     @property
     def phase(self) -> str:
-        """What the statement is doing: waiting, running, available, ..."""
-        return str(self.state)
+        """What the statement is doing: waiting, running, running (25 %), available, ..."""
+        progress = self.progress if isinstance(self.progress, float) else 0.0
+        step = int(progress * _STEPS) * 100 // _STEPS
+        return f"running ({step} %)" if self.state == LivyStatementState.RUNNING and 0 < step < 100 else str(self.state)
 
     @property
     def ending(self) -> str:
@@ -138,8 +185,8 @@ class SparkStatement(Documented):
             return "was cancelled"
         if self.has_succeeded:
             return "succeeded"
-        if self.output is not None and self.output.status == "error":
-            return f"failed with {_short(self.output.ename) or 'an error'}: {_short(self.output.evalue)}".rstrip(": ")
+        if error := self.output and self.output.error:
+            return f"failed with {_short(error.ename) or 'an error'}: {_short(error.evalue)}".rstrip(": ")
         return "failed" if self.state == LivyStatementState.ERROR else "ended without a known output"
 
     @property
@@ -163,18 +210,31 @@ class SparkStatement(Documented):
     def details(self) -> Iterator[str]:
         """Return the lines of a failure message that say what the interpreter told: the error, and its traceback."""
         yield f"State {self.state}."
-        output = self.output
-        if output is None:
+        error = self.output and (self.output.error or self.output)
+        if not error:
             return
-        if output.ename or output.evalue:
-            yield f"Error: {output.ename}: {' '.join(str(output.evalue or '').split())}"
-        text = "".join(output.traceback) if isinstance(output.traceback, tuple) else ""
-        lines = [line for line in text.splitlines() if line.strip()]
+        if error.ename or error.evalue:
+            yield f"Error: {error.ename}: {_cut(' '.join(str(error.evalue or '').split()), _MAX_EVALUE)}"
+        text = "".join(error.traceback) if isinstance(error.traceback, tuple) else ""
+        lines = [_cut(line, _MAX_LINE) for line in text.splitlines() if line.strip()]
         if lines:
             yield "\n".join(("Traceback (last lines):", *(f"  {line}" for line in lines[-_MAX_TRACEBACK:])))
 
 
+def count_ahead(statements: Iterable[SparkStatement], statement_id: int) -> int:
+    """
+    Return how many statements have to end before one is run: a session runs one at a time, in their order.
+
+    :param statements: the statements of the session.
+    :param statement_id: the id of the one that waits.
+    """
+    return sum(statement.id < statement_id and not statement.is_finished for statement in statements)
+
+
 def _short(text: Any) -> str:
     """Return the first line of a text, short enough for the first line of a message."""
-    line = str(text or "").strip().partition("\n")[0]
-    return line if len(line) <= _MAX_WORDS else line[:_MAX_WORDS] + "..."
+    return _cut(str(text or "").strip().partition("\n")[0], _MAX_WORDS)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + "..."

@@ -36,9 +36,6 @@ class OwningOperator(WaitingOperator):
     :param cancel_on_kill: whether to cancel what was created when the task is killed, or marked by a user.
     """
 
-    #: What is said of what may still run: the harm in it, and what to do.
-    leftover_harm: ClassVar[str] = ", and cost money"
-    leftover_fix: ClassVar[str] = "cancel it in Synapse Studio > Monitor > Apache Spark applications."
     #: Whether to cancel what earlier lives of the task have left before it was ready.
     ends_other_lives: ClassVar[bool] = True
 
@@ -115,7 +112,8 @@ class OwningOperator(WaitingOperator):
             twin = dataclasses.replace(creation, hook=creation.hook.twin())
             twin.cancel(creation.own_id, retry_timeout=_KILL_TIMEOUT)
         except Exception:
-            self.log.exception("The task was killed, and %s could not be cancelled. It may still cost money.", name)
+            harm = creation.resource.harm
+            self.log.exception("The task was killed, and %s could not be cancelled. It may still %s.", name, harm)
         else:
             self.log.info("The task was killed, so %s is cancelled.", name)
 
@@ -168,14 +166,14 @@ class OwningOperator(WaitingOperator):
         try:
             alive = creation.end_own()
         except Exception as problem:
-            noun = self.trigger_class.resource.noun
+            noun = creation.resource.noun
             own_id = creation.own_id
             what = f"A {noun} that this task may have created" if own_id is None else creation.name(own_id)
             self.log.exception("%s could not be cancelled.", what)
             alive = [f"{what} ({type(problem).__name__})"]
         if alive:
-            event = f"{', '.join(alive)} may still run{self.leftover_harm}."
-            message = error_message(event, self.leftover_fix)
+            event = f"{', '.join(alive)} may still run, and {creation.resource.harm}."
+            message = error_message(event, creation.resource.harm_fix)
             self.log.error("%s", message)
             error.add_note(message)
 

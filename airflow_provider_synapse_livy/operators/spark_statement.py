@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_synapse_livy.airflow_compat.task_state import run_started_at
+from airflow_provider_synapse_livy.airflow_compat.task_state import is_first_of_life, run_started_at
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkStatementFailedError,
@@ -19,18 +19,19 @@ from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 from airflow_provider_synapse_livy.livy.code_keys import key_in_code, with_key_in_code
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyConfigurationError,
+    SynapseLivyError,
     SynapseLivyResponseError,
     error_message,
 )
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
-from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
-from airflow_provider_synapse_livy.operators.statements import OUTPUT_LIMIT, StatementMixin
-from airflow_provider_synapse_livy.waiting.goals import Verdict
-from airflow_provider_synapse_livy.waiting.lost_statement import may_mean_loss
+from airflow_provider_synapse_livy.operators.statements import StatementMixin
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_forgotten, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
+from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
@@ -82,8 +83,6 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
 
     failed_error = SparkStatementFailedError
     ends_other_lives = False
-    leftover_harm = ""
-    leftover_fix = "cancel its session if the code must not run on."
 
     #: The id of the statement, once it is known.
     statement_id: int | None = None
@@ -142,15 +141,15 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             self.log,
             parent_ids=(validated_id(self.session_id, SPARK_SESSION.noun),),
             try_number=getattr(task_instance, "try_number", 1),
+            is_first_of_life=is_first_of_life(context),
             ready_within=self._wait_options.timeout,
             interval=self._wait_options.poke_interval,
         )
 
-    def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
-        if verdict is Verdict.FAILURE and snapshot and snapshot.record.is_settling:  # it has run, but how is not known
-            self._push_record(context, snapshot)
-            raise SparkStatementLostError(describe_failure(snapshot, self._goal), record=snapshot.record)
-        return super()._finish(context, verdict, snapshot)
+    def _end_own(self, creation: Creation, error: BaseException) -> None:
+        """Cancel the code, unless its session has ended, or has forgotten it."""
+        if not isinstance(error, SparkStatementLostError):
+            super()._end_own(creation, error)
 
 
 @dataclass
@@ -159,11 +158,13 @@ class _StatementCreation(Creation):
     The creation of a statement, whose key stands in its code, with the number of the try.
 
     :param try_number: the number of the task's try.
+    :param is_first_of_life: whether no earlier try can have sent the code.
     :param ready_within: for how many seconds to wait until the session takes code.
     :param interval: seconds between two looks at a session that does not.
     """
 
     try_number: int = 1
+    is_first_of_life: bool = True
     ready_within: float = 0.0
     interval: float = 5.0
 
@@ -173,6 +174,18 @@ class _StatementCreation(Creation):
     def key_of(self, item: Mapping[str, Any]) -> str | None:
         found = key_in_code(item.get("code"))
         return found[0] if found and found[1] <= self.try_number else None
+
+    def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
+        """Send the code, unless an earlier try has, or may have, so long ago that the session has forgotten it."""
+        if may_exist and not self.is_first_of_life:
+            self._raise_if_forgotten()
+        return super().find_or_create(body, may_exist=may_exist)
+
+    def _raise_if_forgotten(self) -> None:
+        items = [item for page in self.hook.pages(self.resource, *self.parent_ids) for item in page.items.values()]
+        first = min((item["id"] for item in items), default=0)
+        if first > 0 and not any(self.key_of(item) == self.key for item in items):
+            raise SparkStatementLostError(describe_forgotten(SPARK_SESSION.name(*self.parent_ids), first))
 
     def send(self, body: Mapping[str, Any]) -> Any:
         """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""
@@ -188,13 +201,22 @@ class _StatementCreation(Creation):
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel the statement, and return whether it has ended; it has if its session has."""
         try:
-            return super()._end(record_id, timeout)
+            has_ended = super()._end(record_id, timeout)
+            if has_ended and self._read(record_id).may_run_on and self._is_busy():
+                self.log.warning(STAYS_BUSY, self.name(record_id))
         except SynapseLivyResponseError as error:
             if not may_mean_loss(error):
                 raise
             return True
+        else:
+            return has_ended
+
+    def _is_busy(self) -> bool:
+        return bool(self.hook.read(SPARK_SESSION, *self.parent_ids).record.phase == "busy")
 
     def _wait_until_ready(self, deadline: float) -> None:
+        if self.is_stopped:
+            raise SynapseLivyError(error_message("No code was sent: the task was killed."))
         session = self.hook.read(SPARK_SESSION, *self.parent_ids)
         goal = ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)
         if session.record.is_finished or session.record.is_cancelling:

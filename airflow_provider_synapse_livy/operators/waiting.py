@@ -32,7 +32,13 @@ from airflow_provider_synapse_livy.livy.errors import (
 from airflow_provider_synapse_livy.livy.resources import pool_name, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
-from airflow_provider_synapse_livy.triggers.base import BACKSTOP, BEGIN_ON_WORKER, LivyTrigger, read_event
+from airflow_provider_synapse_livy.triggers.base import (
+    BACKSTOP,
+    BEGIN_ON_WORKER,
+    LivyTrigger,
+    links_of_event,
+    read_event,
+)
 from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
@@ -120,6 +126,7 @@ class WaitingMixin:
             self.log.info("The wait begins on a worker.")
             delete_xcom(context, RETURN_VALUE)
             return self._begin_on_worker(context)
+        self._links = links_of_event(event)  # also of one that is about an error
         verdict, snapshot, self._links = read_event(event, self.trigger_class.resource)
         if not self._is_proved(verdict, snapshot):
             what = f"The trigger's event says {verdict}, but its {self.trigger_class.resource.noun} does not."

@@ -121,6 +121,14 @@ class Watch(Generic[R]):
             raise
         return snapshot
 
+    def claim(self, interval: float) -> bool:
+        """
+        Return whether to do now what is to be done for the record every so many seconds, by one of all its watches.
+
+        :param interval: how many seconds.
+        """
+        return self._poller is not None and self._record.claim(asyncio.get_running_loop().time(), interval)
+
     async def cancel(self, *, retry_timeout: float = 20.0) -> None:
         """
         Cancel the record; that it is gone is no error.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkStatementEndedError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
-from airflow_provider_synapse_livy.operators.statements import OUTPUT_LIMIT, StatementMixin
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
+from airflow_provider_synapse_livy.operators.statements import StatementMixin
 from airflow_provider_synapse_livy.sensors.base import LivySensor
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
-__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "read_event"]
+__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "links_of_event", "read_event"]
 
 #: The event of a task that was started in the triggerer, but has to begin on a worker.
 BEGIN_ON_WORKER = {"begin": "on a worker"}
@@ -40,8 +40,7 @@ _RACE_SECONDS = 5.0
 #: Seconds to find out whether a record is ready whose task is no longer deferred.
 _LAST_POLL_SECONDS = 5.0
 
-#: For how many seconds the end of what was cancelled is waited for, and how many are between two polls.
-_END_TIMEOUT = 25.0
+#: Seconds between two polls of what was cancelled.
 _END_INTERVAL = 2.0
 
 
@@ -71,6 +70,10 @@ class LivyTrigger(BaseTrigger):
     id_fields: ClassVar[Sequence[str]]
     #: The parameters that say what the goal is.
     goal_fields: ClassVar[Sequence[str]]
+    #: Further parameters.
+    more_fields: ClassVar[Sequence[str]] = ()
+    #: For how many seconds the end of what was cancelled is waited for.
+    _end_timeout: ClassVar[float] = 25.0
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class LivyTrigger(BaseTrigger):
             "synapse_livy_conn_id", "spark_pool_name", "livy_api_version", "deadline", "options", "first_poll_at",
             "links", "end_from_trigger", "history", "cancel_on_kill",
         )  # fmt: skip
-        fields = (*self.id_fields, *self.goal_fields, *common)
+        fields = (*self.id_fields, *self.goal_fields, *self.more_fields, *common)
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {name: getattr(self, name) for name in fields}
 
@@ -131,13 +134,13 @@ class LivyTrigger(BaseTrigger):
         except self.resource.not_found as error:
             event = self._event({"error": (await watch.not_found(error)).to_dict()})
         except SynapseLivyError as error:
-            event = self._event({"error": error.to_dict()})
+            event = self._event(self._error(error))
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait broke off.")
             what = f"The wait for {self.resource.noun} {one_line(str(self._ids()[-1]), 40)} broke off."
             why = one_line(f"{type(error).__name__}: {error}")
             message = error_message(what, "see the traceback in the triggerer's log.", why)
-            event = self._event({"error": SynapseLivyError(message).to_dict()})
+            event = self._event(self._error(SynapseLivyError(message)))
         finally:
             await watch.close()
         yield event
@@ -158,17 +161,21 @@ class LivyTrigger(BaseTrigger):
             if await self._goes_on_elsewhere():
                 self.log.info("The task of %s goes on without this triggerer. Nothing is cancelled.", name)
                 return
-            async with asyncio.timeout(_END_TIMEOUT), self._watch() as watch:
+            async with asyncio.timeout(self._end_timeout), self._watch() as watch:
                 await watch.cancel()
                 self.log.info("A user has ended the task, so %s is cancelled.", name)
-                while not (await watch.poll(after=_END_INTERVAL)).record.is_finished:
+                while not (snapshot := await watch.poll(after=_END_INTERVAL)).record.is_finished:
                     pass
+                await self._log_what_goes_on(snapshot.record)
         except self.resource.not_found:
             self.log.info("%s is gone.", name)
         except TimeoutError:
-            self.log.warning("%s was not seen to end. It may still cost money.", name)
+            self.log.warning("%s was not seen to end. It may still %s.", name, self.resource.harm)
         except Exception:
-            self.log.exception("%s could not be cancelled. It may still cost money.", name)
+            self.log.exception("%s could not be cancelled. It may still %s.", name, self.resource.harm)
+
+    async def _log_what_goes_on(self, record: Any) -> None:
+        """Log what a cancellation has not ended: nothing, usually."""
 
     async def _goes_on_elsewhere(self) -> bool:
         """Return whether this trigger was cancelled though no user has ended its task."""
@@ -270,6 +277,9 @@ class LivyTrigger(BaseTrigger):
         instance: Any = self.task_instance
         return self._is_rendered and self.task is not None and bool(instance.try_number == 1)
 
+    def _error(self, error: SynapseLivyError) -> dict[str, Any]:
+        return {"error": error.to_dict(), "links": dict(self.links)}
+
     def _event(self, payload: dict[str, Any]) -> TriggerEvent:
         return TriggerEvent(payload | {"try_number": getattr(self.task_instance, "try_number", None)})
 
@@ -328,12 +338,16 @@ class LivyTrigger(BaseTrigger):
     async def _push_end(self, snapshot: Snapshot[Any]) -> bool:
         """Push all XComs of a task that ends here; return whether that worked, else the task ends on a worker."""
         try:
-            xcoms = {RETURN_VALUE: without_secrets(snapshot.record.to_dict()), **link_xcoms(self.links)}
+            xcoms = {RETURN_VALUE: self._xcom(snapshot.record), **link_xcoms(self.links)}
             await run_in_airflow_thread(self._push_xcoms, xcoms)
         except Exception:
             self.log.exception("The task can't be ended from the triggerer. It ends on a worker.")
             return False
         return True
+
+    def _xcom(self, record: Any) -> dict[str, Any]:
+        """Return what a task that ends here tells of a record in XCom."""
+        return without_secrets(record.to_dict())
 
     def _push_xcoms(self, xcoms: Mapping[str, Any]) -> None:
         """Push XComs. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
@@ -371,6 +385,17 @@ class TriggerResult(NamedTuple):
             "activity_id": self.snapshot.activity_id if self.snapshot else None,
             "links": dict(self.links),
         }
+
+
+def links_of_event(event: Any) -> Mapping[str, str]:
+    """
+    Return the addresses of the links that a trigger has found, whatever it ended with.
+
+    :param event: the event's payload; anything can stand in it.
+    """
+    links = event.get("links") if isinstance(event, Mapping) else None
+    known = links.items() if isinstance(links, Mapping) else ()
+    return {name: url for name, url in known if isinstance(name, str) and isinstance(url, str)}
 
 
 def read_event(event: Any, resource: Resource[Any]) -> TriggerResult:

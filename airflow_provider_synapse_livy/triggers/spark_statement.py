@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import TriggerEvent
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
-from airflow_provider_synapse_livy.livy.errors import SparkStatementNotFoundError, SynapseLivyError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
+from airflow_provider_synapse_livy.livy.outputs import LOG_LIMIT, OUTPUT_LIMIT, bounded, shortened_text
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.triggers.base import LivyTrigger
-from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, may_mean_loss
-from airflow_provider_synapse_livy.waiting.statement_goal import StatementGoal
+from airflow_provider_synapse_livy.waiting.keep_alive import KEEP_ALIVE_INTERVAL
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
+from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY, StatementGoal
 from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT, Wait
 
 __all__ = ["SynapseSparkStatementTrigger"]
-
-#: Seconds between two resets of the session's idle timeout, which was seen to be ten minutes at the least.
-_KEEP_ALIVE_INTERVAL = 240.0
 
 
 class SynapseSparkStatementTrigger(LivyTrigger):
@@ -32,19 +30,23 @@ class SynapseSparkStatementTrigger(LivyTrigger):
 
     :param session_id: the session's id in the pool.
     :param statement_id: the statement's id in the session.
+    :param output_limit: how many characters of the output go to XCom, if the task ends here.
     :param kwargs: the other parameters are those of :class:`~airflow_provider_synapse_livy.triggers.base.LivyTrigger`.
     """
 
     resource = SPARK_STATEMENT
     id_fields = ("session_id", "statement_id")
     goal_fields = ()
+    more_fields = ("output_limit",)
+    #: Livy waits for half a minute for Python that was cancelled to end.
+    _end_timeout = 45.0
 
-    def __init__(self, *, session_id: int, statement_id: int, **kwargs: Any) -> None:
+    def __init__(self, *, session_id: int, statement_id: int, output_limit: int = OUTPUT_LIMIT, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.session_id = session_id
         self.statement_id = statement_id
+        self.output_limit = output_limit
         self._end_of_session: asyncio.Task[Snapshot[Any]] | None = None
-        self._keep_alive_at = time.monotonic() + _KEEP_ALIVE_INTERVAL
 
     @classmethod
     def goal(cls, **fields: Any) -> StatementGoal:  # noqa: ARG003  (there is one goal)
@@ -71,8 +73,8 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         try:
             await asyncio.wait({poll, session} if session else {poll}, return_when=asyncio.FIRST_COMPLETED)
             if poll.done() and not (poll.exception() and may_mean_loss(poll.exception())):
-                return poll.result()
-            return await self._last_word(watch, poll, session)
+                return self._as_needed(poll.result())
+            return self._as_needed(await self._last_word(watch, poll, session))
         finally:
             await _stop(poll)
 
@@ -87,33 +89,37 @@ class SynapseSparkStatementTrigger(LivyTrigger):
                 snapshot: Snapshot[Any] = await watch.poll()
                 if snapshot.record.is_finished and not snapshot.record.is_settling:
                     return snapshot
-        ended = await self._ended_session() if error or session is None else session.result()
-        if error and ended is None and not isinstance(error, SparkStatementNotFoundError):
+        last = await self._read_session() if error or session is None else session.result()
+        if error and not is_lost(error, last):
             raise error
-        name = self.resource.name(*self._ids())
-        raise SparkStatementLostError(describe_loss(name, ended), activity_id=ended.activity_id if ended else None)
+        words = describe_loss(self.resource.name(*self._ids()), last, error)  # type: ignore[arg-type]
+        raise SparkStatementLostError(words, activity_id=last.activity_id if last else None)
 
-    async def _ended_session(self) -> Snapshot[Any] | None:
-        """Return the session if it has ended, None if it lives or is not known."""
+    async def _read_session(self) -> Snapshot[Any] | None:
+        """Return the session; None if it can't be read."""
         async with self._hook().watch(SPARK_SESSION, self.session_id) as watch:
             with suppress(SynapseLivyError):
-                snapshot = await watch.poll(retry_timeout=RETRY_TIMEOUT)
-                return snapshot if snapshot.record.is_finished else None
+                return await watch.poll(retry_timeout=RETRY_TIMEOUT)
         return None
+
+    def _as_needed(self, snapshot: Snapshot[Any]) -> Snapshot[Any]:
+        """Return a snapshot without output and code, which only a task that ends here has use for."""
+        if self.end_from_trigger:
+            return snapshot
+        return snapshot._replace(record=snapshot.record.without_output())
 
     async def _watch_session(self) -> Snapshot[Any]:
         """Return the session when it has ended, and keep it from idling out until then."""
         async with self._hook().watch(SPARK_SESSION, self.session_id) as watch:
+            interval = float(self.options["poke_interval"])
             while True:
                 try:
                     snapshot = await watch.poll(
-                        after=float(self.options["poke_interval"]),
-                        retry_timeout=RETRY_TIMEOUT,
-                        only_changes_for=_KEEP_ALIVE_INTERVAL,
+                        after=interval, retry_timeout=RETRY_TIMEOUT, only_changes_for=KEEP_ALIVE_INTERVAL
                     )
                 except SynapseLivyError as error:  # the statement's own poll says what is to be done about it
                     self.logger().info("%s.", error.event)
-                    await asyncio.sleep(_KEEP_ALIVE_INTERVAL)
+                    await asyncio.sleep(interval)
                     continue
                 if snapshot.record.is_finished and not snapshot.record.is_settling:
                     return snapshot
@@ -121,11 +127,9 @@ class SynapseSparkStatementTrigger(LivyTrigger):
                 await self._keep_alive(watch)
 
     async def _keep_alive(self, watch: Watch[Any]) -> None:
-        """Begin the session's idle timeout anew, every few minutes, which is worth no failure."""
-        now = time.monotonic()
-        if now < self._keep_alive_at:
+        """Begin the session's idle timeout anew, every few minutes, once for all of its statements."""
+        if not watch.claim(KEEP_ALIVE_INTERVAL):
             return
-        self._keep_alive_at = now + _KEEP_ALIVE_INTERVAL
         try:
             await watch.send(SPARK_SESSION.reset_timeout)
         except SynapseLivyError as error:
@@ -135,10 +139,23 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         if isinstance(record, SparkSession):  # a statement has no links of its own
             await super()._show_links(record, watch, is_over=is_over)
 
+    async def _log_what_goes_on(self, record: Any) -> None:
+        """Log that the session stays busy, if the code could not be interrupted."""
+        session = await self._read_session() if record.may_run_on else None
+        if session and session.record.phase == "busy":
+            self.log.warning(STAYS_BUSY, self.resource.name(*self._ids()))
+
+    def _xcom(self, record: Any) -> dict[str, Any]:
+        if record.text:
+            self.log.info("The code has printed:\n%s", shortened_text(record.text, LOG_LIMIT))
+        return bounded(record.to_dict(), self.output_limit)[0]
+
     def _fields(self, record: Any) -> dict[str, Any]:
-        """Return what proves the end alone: neither code nor output, since Airflow logs the event."""
-        status = record.output.status if record.output is not None else None
-        return {"id": record.id, "state": record.state, "output": {"status": status} if record.output else None}
+        """Return proof of the end, and the error: neither code nor what was printed, since Airflow logs the event."""
+        fields = record.without_output().to_dict()
+        kept = {name: fields[name] for name in ("id", "state", "output", "started", "completed")}
+        output = {name: value for name, value in (kept["output"] or {}).items() if value is not None}
+        return kept | {"output": output or None}
 
 
 async def _stop(task: asyncio.Future[Any]) -> None:

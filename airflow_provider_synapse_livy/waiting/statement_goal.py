@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 
-__all__ = ["StatementGoal"]
+__all__ = ["STAYS_BUSY", "StatementGoal"]
+
+#: What is logged of a statement that is cancelled, but for its code.
+STAYS_BUSY = (
+    "%s is cancelled, but its code runs on: Python between two Spark jobs can't be interrupted. "
+    "The session stays busy until it has ended."
+)
 
 
 @dataclass(frozen=True, slots=True)

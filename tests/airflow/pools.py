@@ -19,6 +19,7 @@ from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS, Scenario
 from airflow_provider_synapse_livy.emulator.server import RecordedRequest
 from tests.airflow.lives import ENDLESS, HELD_BACK, KILLED, NAME, OVERLOADED
+from tests.airflow.statement_lives import CODE
 
 #: Real seconds per emulated second: a session is ready after five seconds.
 TIME_SCALE = 0.1
@@ -78,6 +79,31 @@ class LifecycleSynapse(SynapseEmulator):
         session = self.server.pools.find(pool, session_id)
         assert session is not None
         session.scenario = SCENARIOS["becomes_idle"]
+
+
+class StatementSynapse(SynapseEmulator):
+    """
+    The emulator, with one idle session in each pool from the start.
+
+    :param answers: what becomes of the answer to the first request that sends code, by pool.
+    :param pools: the pools.
+    :param notes: the folder with the processes of the tasks.
+    """
+
+    def __init__(self, answers: Mapping[str, int | str], pools: list[str], notes: Path) -> None:
+        super().__init__(time_scale=TIME_SCALE)
+        self.faults = self.server.faults = _PoolFaults(answers, notes)
+        for pool in pools:
+            self.create_session(pool, age=100)
+        for code, script in CODE.items():
+            self.answer_statement(contains=f"{code}(", **script)
+
+    def post(self, pool: str, code: str) -> None:
+        """Run code in the session of a pool, as somebody else does."""
+        session = self.server.pools.find(pool, 0)
+        assert session is not None
+        script = next(script for script in self.server.scripts if script.contains in code)
+        session.add_statement(code, script, time.time())
 
 
 class _PoolFaults(Faults):

@@ -6,9 +6,11 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import web
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
     SparkStatementEndedError,
@@ -21,6 +23,8 @@ from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
+from airflow_provider_synapse_livy.triggers import spark_statement as spark_statement_trigger
+from airflow_provider_synapse_livy.waiting import keep_alive
 from tests.support import sample_statements as samples
 from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
 
@@ -141,6 +145,42 @@ def test_retry_of_code_that_failed(synapse, run):
     assert run("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
 
 
+def fill(synapse, count):
+    """Have the session run so much other code that it has forgotten what was before."""
+    synapse.answer_statement(contains="other", seconds=0)
+    for _ in range(count):
+        SynapseLivyHook().create_spark_statement(0, "other()")
+
+
+def test_code_that_the_session_has_forgotten(synapse, run):
+    """Where a lost worker may have sent code, and the session has forgotten so much, it is not sent again."""
+    with pytest.raises(WorkerDied):
+        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+    fill(synapse, 101)
+    with pytest.raises(SparkStatementLostError, match="has forgotten its first 2 statements, and the code may be"):
+        run("df.count()", TaskInstance("run", try_number=2))
+    assert len(states(synapse)) == 100
+    cleared = TaskInstance("run", try_number=3, max_tries=3)  # a user who has checked that clears it
+    assert run("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
+
+
+def test_output_that_does_not_come(synapse, run):
+    """Where a statement is available and stays without an output, whether the code ran well can't be known."""
+    synapse.server.faults = NoOutputs()
+    with pytest.raises(SparkStatementLostError, match=r"^Statement 0 ended without a known output\."):
+        run("df.count()", timeout=1.0)
+
+
+class NoOutputs(Faults):
+    """The service leaves the output out."""
+
+    def after_work(self, request, response, rate_limit):
+        """Answer without it."""
+        if request.method == "GET" and request.path.endswith("/statements/0"):
+            return web.json_response(json.loads(response.text) | {"output": None})
+        return response
+
+
 def test_session_that_is_not_ready(synapse, run):
     """Code waits until its session takes it: that it does not yet is a definite refusal."""
     number = synapse.create_session("etl")
@@ -183,6 +223,43 @@ def test_killed_task_cancels_the_statement(synapse):
     assert SynapseLivyHook().get_spark_session(0).is_ready
 
 
+def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
+    """Where a cancellation leaves Python running, the log says that the session stays busy."""
+    synapse.answer_statement(contains="stubborn", seconds=500, ignores_cancel=True)
+    with pytest.raises(SparkStatementTimeoutError):
+        run("stubborn()", timeout=0.3)
+    assert states(synapse) == ["cancelled"]
+    assert "Statement 0 of Spark session 0 is cancelled, but its code runs on" in caplog.text + capsys.readouterr().out
+
+
+def test_queue(synapse, run, caplog, capsys):
+    """Code that waits for its turn says behind how many others."""
+    for code in ("never()", "df.count()"):
+        SynapseLivyHook().create_spark_statement(0, code)
+    with pytest.raises(SparkStatementTimeoutError, match="waits for its turn"):
+        run("df.count()", timeout=0.5)
+    assert "Statement 2 of Spark session 0 waits behind 2 others." in caplog.text + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [None, 503])
+def test_session_is_kept_alive(synapse, run, monkeypatch, fault):
+    """While code waits or runs, the session's idle timeout is begun anew, and a failure of that does no harm."""
+    for module in (keep_alive, spark_statement_trigger):
+        monkeypatch.setattr(module, "KEEP_ALIVE_INTERVAL", 0.3)
+    synapse.server.faults = ResetsFail() if fault else synapse.server.faults
+    synapse.answer_statement(contains="long", output=samples.ok("42"), seconds=200)
+    assert run("long()")["output"]["data"] == {"text/plain": "42"}
+    assert [request for request in synapse.recorded_requests if request.path.endswith("/reset-timeout")]
+
+
+class ResetsFail(Faults):
+    """The service refuses to begin an idle timeout anew."""
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for that."""
+        return web.Response(status=403) if request.path.endswith("/reset-timeout") else None
+
+
 def test_output_is_cut_for_xcom(synapse, run, caplog, capsys):
     """More output than output_limit is cut, which the log says; what was printed is there."""
     synapse.answer_statement(contains="long", output=samples.ok("x" * 100), seconds=1)
@@ -198,7 +275,24 @@ def test_event_has_neither_code_nor_output(synapse):
     with pytest.raises(TaskDeferred) as caught:
         operator(code="df.count() # s3cr3t", deferrable=True).execute(context_of(TaskInstance("run")))
     event = asyncio.run(event_of(made_again(caught.value)))
-    assert event["record"] == {"id": 0, "state": "available", "output": {"status": "ok"}}
+    assert {name: value for name, value in event["record"].items() if value is not None} == {
+        "id": 0,
+        "state": "available",
+        "output": {"status": "ok"},
+    }
+    assert "s3cr3t" not in json.dumps(event)
+
+
+def test_event_of_an_error_has_its_words(synapse):
+    """The event of code that failed has the error, so that the task can tell it though its session is gone by then."""
+    context = context_of(TaskInstance("run"))
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="boom() # s3cr3t", deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    synapse.cancel_session("etl", 0)
+    with pytest.raises(SparkStatementFailedError, match="failed with ValueError: boom") as failure:
+        operator(code="boom()").resume_execution("execute_complete", {"event": event}, context)
+    assert "Traceback (most recent call last):\n  ValueError: boom" in str(failure.value)
     assert "s3cr3t" not in json.dumps(event)
 
 

@@ -13,7 +13,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession, SparkStatement
 from airflow_provider_synapse_livy.waiting.goals import Verdict
-from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, may_mean_loss
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.statement_goal import StatementGoal
 from tests.support import sample_sessions
@@ -69,12 +69,14 @@ def test_timeout_in_words(state, fix):
         (SparkSessionNotFoundError("x"), True),
         (SynapseLivyResponseError("x", status=400), True),
         (SynapseLivyResponseError("x", status=200), False),
-        (SynapseLivyUnavailableError("x", status=500), False),
+        (SynapseLivyUnavailableError("x", status=500), True),
+        (SynapseLivyUnavailableError("x", status=503), False),
+        (SynapseLivyUnavailableError("x"), False),
         (None, False),
     ],
 )
 def test_what_may_mean_a_loss(error, is_loss):
-    """Livy answers 400, and later 404, for a statement of a session that has ended."""
+    """Livy answers 400, and later 404, for a statement of a session that has ended, and 500 for an odd output."""
     assert may_mean_loss(error) is is_loss
 
 
@@ -88,3 +90,24 @@ def test_loss_in_words():
     assert second == "Fix: check what the code has written before you run it again: it may have run."
     assert any("LIVY_JOB_STATE_DEAD" in line for line in rest)
     assert describe_loss("Statement 3", None).startswith("Statement 3 is gone, and with it what came of it.")
+    error = SynapseLivyUnavailableError("Statement 3: Synapse answered 500.\nFix: wait.", status=500)
+    words = describe_loss("Statement 3", Snapshot(SparkSession.from_dict(sample_sessions.IDLE), None), error)
+    assert words.startswith("Statement 3 can't be read, and its session can.\nFix: check what the code has written")
+    assert words.endswith("Statement 3: Synapse answered 500.\nFix: wait.")
+
+
+@pytest.mark.parametrize(
+    ("error", "session", "lost"),
+    [
+        (SparkStatementNotFoundError("x"), None, True),
+        (SparkSessionNotFoundError("x"), None, False),
+        (SynapseLivyResponseError("x", status=400), sample_sessions.IDLE, False),
+        (SynapseLivyResponseError("x", status=400), sample_sessions.DEAD, True),
+        (SynapseLivyUnavailableError("x", status=500), sample_sessions.IDLE, True),
+        (SynapseLivyUnavailableError("x", status=500), None, False),
+    ],
+)
+def test_what_is_lost(error, session, lost):
+    """Code is lost with its session, if it is forgotten, or if it alone can't be read; not if nothing can be read."""
+    snapshot = Snapshot(SparkSession.from_dict(session), None) if session else None
+    assert is_lost(error, snapshot) is lost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_synapse_livy.operators.statements import bounded
+from airflow_provider_synapse_livy.livy.outputs import bounded, shortened_text
 from tests.support import sample_statements as samples
 
 
@@ -32,8 +32,23 @@ def test_output_is_bounded(data, limit, kept):
     assert record["output"]["data"] == data
 
 
-@pytest.mark.parametrize("output", [None, samples.error("E", "e"), {"status": "ok", "data": None}])
+@pytest.mark.parametrize("output", [None, samples.error("E", ""), {"status": "ok", "data": None}])
 def test_what_has_no_data(output):
     """An output without data stays as it is."""
     record = samples.statement(output=output)
-    assert bounded(record, 0) == (record, False)
+    assert bounded(record, 1) == (record, False)
+
+
+def test_error_is_bounded():
+    """A long message keeps its beginning, and a long traceback its last lines."""
+    output = samples.error("E", "message", "first\n", "second\n", "third\n")
+    kept, is_cut = bounded(samples.statement(output=output), 19)
+    assert is_cut
+    assert kept["output"] == output | {"traceback": ["third\n"]}
+    assert bounded(samples.statement(output=output), 3)[0]["output"]["evalue"] == "mes\n... (4 more characters)"
+
+
+def test_text_that_is_shortened():
+    """A text that is too long says how much of it was left out."""
+    assert shortened_text("12345", 5) == "12345"
+    assert shortened_text("123456", 5) == "12345\n... (1 more characters)"
