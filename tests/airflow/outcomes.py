@@ -1,5 +1,5 @@
 """
-How a wait for a Spark session can end, and what Airflow has to make of it: the same in every mode.
+How a wait for a Spark session, or for a batch job, can end, and what Airflow has to make of it: the same in every mode.
 
 The DAGs of this folder, the server that they ask and the test all read this table. It needs no Airflow.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.support import sample_batches as batches
 from tests.support import sample_sessions as samples
 
 #: The options of the sensor that each mode is given. What starts in the triggerer defers from a worker before 3.3.
@@ -53,6 +54,7 @@ class Ending:
     :param options: further options of the sensor.
     :param error: the name of the error's class, None for a success.
     :param words: a part of its message.
+    :param is_batch: whether a batch job is waited for.
     """
 
     answers: tuple[Answer, ...]
@@ -60,6 +62,7 @@ class Ending:
     options: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     words: str = ""
+    is_batch: bool = False
 
     def expected(self, reaction: str) -> str:
         """Return the state and the number of tries that the task ends with."""
@@ -104,6 +107,18 @@ ENDINGS = {
     "not_found": Ending(_fails(404), _ERROR, {}, "SparkSessionNotFoundError", "Synapse answered 404"),
     "unavailable": Ending(
         _fails(503, **{"Retry-After": "100000"}), _ERROR, {}, "SynapseLivyUnavailableError", "Synapse answered 503"
+    ),
+    "batch_succeeded": Ending(
+        _shows((5, batches.RUNNING), (11, batches.SETTLING), (16, batches.SUCCEEDED)), _SUCCESS, is_batch=True
+    ),
+    "batch_failed": Ending(
+        _shows((5, batches.FAILED)), _BAD_END, {}, "SparkBatchJobEndedError", "LIVY_JOB_FAILED", is_batch=True
+    ),
+    "batch_timeout": Ending(
+        _shows((5, batches.RUNNING)), _BAD_END, {"timeout": 15.0}, "SparkBatchJobTimeoutError", "15 s", is_batch=True
+    ),
+    "batch_not_found": Ending(
+        _fails(404), _ERROR, {}, "SparkBatchJobNotFoundError", "Synapse answered 404", is_batch=True
     ),
     "malformed": Ending(_fails(200, b"[]"), _ERROR, {}, "SynapseLivyResponseError", "is not a Spark session"),
 }

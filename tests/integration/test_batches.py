@@ -10,13 +10,22 @@ import asyncio
 import dataclasses
 import inspect
 import threading
+from datetime import timedelta
 
 import pytest
+import requests
 
 from airflow_provider_synapse_livy.airflow_compat.kills import TaskStanding
-from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
+from airflow_provider_synapse_livy.airflow_compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    TaskDeferred,
+)
+from airflow_provider_synapse_livy.airflow_compat.versions import STARTS_FROM_TRIGGER
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
+from airflow_provider_synapse_livy.emulator.entra import STATIC_TOKEN
 from airflow_provider_synapse_livy.exceptions import (
     SparkBatchJobCancellationError,
     SparkBatchJobEndedError,
@@ -28,7 +37,7 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.task_keys import KEY_TAG
-from airflow_provider_synapse_livy.models import SparkBatchJobOptions
+from airflow_provider_synapse_livy.models import SparkBatchJob, SparkBatchJobOptions
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_batch import (
     SynapseCancelSparkBatchOperator,
@@ -39,6 +48,7 @@ from airflow_provider_synapse_livy.operators.spark_session import SynapseCancelS
 from airflow_provider_synapse_livy.sensors.spark_batch import SynapseSparkBatchSensor
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.triggers import base
+from airflow_provider_synapse_livy.triggers.spark_batch import SynapseSparkBatchTrigger
 from tests.support.sample_options import SIZES
 from tests.support.task_runner import TaskInstance, WorkerDied, context_of, dying, event_of, made_again, run_task
 
@@ -303,6 +313,19 @@ def test_sensor(synapse, mode):
     assert results(synapse) == ["Succeeded", "Failed", "Uncertain"]
 
 
+def test_sensor_that_leaves_its_worker(synapse):
+    """In reschedule mode a job that runs frees the worker; to start in the triggerer, the sensor names its trigger."""
+    synapse.create_batch("etl", "runs_on")
+    with pytest.raises(AirflowRescheduleException):
+        sensor("reschedule", batch_id=0).execute(context_of(TaskInstance("wait")))
+    if not STARTS_FROM_TRIGGER:
+        return
+    starts = SynapseSparkBatchSensor(task_id="wait", batch_id="{{ params.id }}", start_from_trigger=True)
+    trigger = starts.start_trigger_args
+    assert trigger.trigger_cls.endswith(".triggers.spark_batch.SynapseSparkBatchTrigger")
+    assert SynapseSparkBatchTrigger(**trigger.trigger_kwargs).batch_id == "{{ params.id }}"
+
+
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
 def test_ids_that_are_mixed_up(synapse, mode):
     """A batch job's id given to a session's sensor is told as such, and the other way round."""
@@ -370,6 +393,47 @@ def test_reading(synapse):
     assert hook.get_spark_batch_job("2").is_cancelling or hook.get_spark_batch_job(2).is_finished
     assert hook.get_spark_batch_job(1, detailed=False).result is None
     assert SynapseGetSparkBatchOperator(task_id="get", batch_id=1).execute({})["state"] == "running"
+
+
+#: The fields of a batch job's record, and of Livy's part of it, as the live service sent them in 2021.
+RECORD = {
+    "livyInfo", "name", "workspaceName", "computeName", "sparkPoolName", "submitterId", "artifactId", "jobType",
+    "result", "schedulerInfo", "pluginInfo", "tags", "id", "appId", "appInfo", "state", "log",
+}  # fmt: skip
+LIVY = {"notStartedAt", "startingAt", "runningAt", "deadAt", "successAt", "killedAt", "recoveringAt"}
+
+
+def call(synapse, method, path, **body):
+    """Send a request to the local Synapse, and return its response."""
+    url = f"{synapse.url}/livyApi/versions/2020-12-01/sparkPools/etl/{path}"
+    headers = {"Authorization": f"Bearer {STATIC_TOKEN}"}
+    return requests.request(method, url, json=body or None, headers=headers, timeout=10)
+
+
+def test_emulated_records(synapse):
+    """The local Synapse answers with the fields, the order of ids, and the times of the recordings."""
+    assert call(synapse, "POST", "batches", name="n").json()["Message"].endswith("The field 'file' is required.")
+    plain = call(synapse, "POST", "batches", name="n", file=FILE)
+    assert plain.json() == {"id": 0, "appId": None, "appInfo": None, "state": "not_started", "log": None}
+    assert plain.headers["x-ms-job-type"] == "SparkServiceBatch"
+    assert call(synapse, "POST", "sessions", name="n").json()["id"] == 1
+    synapse.create_batch("etl", "fails", age=1000)
+    synapse.create_batch("etl", "succeeds", age=1000)
+    failed, succeeded = (call(synapse, "GET", f"batches/{number}?detailed=true").json() for number in (2, 3))
+    assert set(succeeded) == RECORD
+    assert set(succeeded["livyInfo"]) == LIVY | {"currentState", "jobCreationRequest"}
+    assert (failed["state"], failed["result"], set(failed)) == ("dead", "Failed", RECORD | {"errorInfo"})
+    assert failed["log"][-1].startswith("No YARN application is found")
+    job = SparkBatchJob.from_dict(succeeded)
+    assert job.durations()["running"] / 0.002 == pytest.approx(timedelta(seconds=24.2), rel=0.05)
+    listed = call(synapse, "GET", "batches").json()
+    assert [item["id"] for item in listed["sessions"]] == [3, 2, 0]
+    assert (call(synapse, "GET", "sessions/3").status_code, call(synapse, "GET", "batches/1").status_code) == (404, 404)
+    for pool, number in (("etl", 1), ("adhoc", 0)):
+        with pytest.raises(LookupError, match=f"Batch job {number} in pool {pool}: there is no such batch job"):
+            synapse.cancel_batch(pool, number)
+    with pytest.raises(ValueError, match="Scenario 'becomes_idle': there is no such scenario"):
+        synapse.create_batch("etl", "becomes_idle")
 
 
 def test_secret_settings_stay_with_the_service(synapse, run):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from airflow_provider_synapse_livy.sensors.base import LivySensor
+from airflow_provider_synapse_livy.sensors.spark_batch import SynapseSparkBatchSensor
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.airflow.outcomes import ENDINGS, LOST_AND_FOUND_TIMEOUT, MODES, POKE_INTERVAL, REACTIONS
 from tests.airflow.recording import recorded
@@ -17,8 +19,8 @@ except ImportError:  # Airflow 2
     from airflow.models.dag import DAG
 
 
-class RecordedSensor(SynapseSparkSessionSensor):
-    """The sensor, which writes down the error that it ends with."""
+class Recorded(LivySensor):
+    """A sensor, which writes down the error that it ends with."""
 
     def execute(self, context: Any) -> Any:
         """Record the error."""
@@ -31,20 +33,32 @@ class RecordedSensor(SynapseSparkSessionSensor):
             return super().resume_execution(next_method, next_kwargs, context)
 
 
+class RecordedSensor(Recorded, SynapseSparkSessionSensor):
+    """Waits for a session."""
+
+
+class RecordedBatchSensor(Recorded, SynapseSparkBatchSensor):
+    """Waits for a batch job."""
+
+
 COMMON: dict[str, Any] = {"poke_interval": POKE_INTERVAL, "timeout": 300.0, "retry_delay": timedelta(seconds=1)}
 
 
-def wait(task_id: str, pool: str, *options: Mapping[str, Any]) -> None:
-    """Wait for the session of a pool; of the options, the last ones count."""
+def wait(task_id: str, pool: str, *options: Mapping[str, Any], is_batch: bool = False) -> None:
+    """Wait for the session, or the batch job, of a pool; of the options, the last ones count."""
     merged = {name: value for some in (COMMON, *options) for name, value in some.items()}
-    RecordedSensor(task_id=task_id, session_id=12, spark_pool_name=pool, **merged)
+    if is_batch:
+        RecordedBatchSensor(task_id=task_id, batch_id=12, spark_pool_name=pool, **merged)
+    else:
+        RecordedSensor(task_id=task_id, session_id=12, spark_pool_name=pool, **merged)
 
 
 for mode, where in MODES.items():
     with DAG(f"waits_{mode}", schedule=None):
         for name, ending in ENDINGS.items():
             for reaction, options in REACTIONS.items():
-                wait(f"{name}.{reaction}", f"{name}.{reaction}.{mode}", where, ending.options, options)
+                pool = f"{name}.{reaction}.{mode}"
+                wait(f"{name}.{reaction}", pool, where, ending.options, options, is_batch=ending.is_batch)
         lost = {"timeout": LOST_AND_FOUND_TIMEOUT, "retries": 20, "retry_delay": timedelta(seconds=5)}
         wait("lost_and_found", f"lost_and_found.{mode}", where, lost)
 
