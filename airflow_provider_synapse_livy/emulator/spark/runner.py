@@ -91,8 +91,7 @@ class SparkRunner:
         elif live.kind not in _OFFERED_KINDS:
             live.end(self._clock(), _not_offered(live.kind))
         elif self._process is None:
-            self._start_interpreter()
-            return False
+            return not self._start_interpreter()
         elif not self._is_ready:
             return False
         else:
@@ -101,13 +100,18 @@ class SparkRunner:
             self._process.run(statement.id, live.kind, statement.code)
         return True
 
-    def _start_interpreter(self) -> None:
+    def _start_interpreter(self) -> bool:
+        """Start the interpreter; if the system does not let us, let the statement that waits for it fail."""
         from airflow_provider_synapse_livy.emulator.spark.process import InterpreterProcess
 
         options = self._session.options
-        self._process = InterpreterProcess(
-            str(options.get("name")), options.get("conf") or {}, on_event=self._on_event, on_end=self._on_end
-        )
+        try:
+            self._process = InterpreterProcess(
+                str(options.get("name")), options.get("conf") or {}, on_event=self._on_event, on_end=self._on_end
+            )
+        except OSError as error:
+            self._fail_to_start(str(error))
+        return self._process is not None
 
     def _on_event(self, event: dict[str, Any]) -> None:
         with self._lock:
