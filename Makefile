@@ -35,13 +35,17 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
+# Where Java is installed, the demo runs its code in a real Spark. SPARK=1 installs Java, and SPARK= does without it.
+SPARK ?= $(shell command -v java >/dev/null && echo 1)
+DEMO := $(if $(SPARK),$(SPARK_INSTALLED) java,$(INSTALLED))
+
 .PHONY: demo
-demo: $(INSTALLED)  ## Let a real Airflow wait for a Spark session of the local Synapse
-	@$(BIN)/python dev/demo.py
+demo: $(DEMO)  ## Let a real Airflow create a Spark session of the local Synapse, run code in it, and cancel it
+	@$(BIN)/python dev/demo.py $(if $(SPARK),--spark)
 
 .PHONY: ui
-ui: $(INSTALLED)  ## The same, and leave Airflow's UI open to click through
-	@$(BIN)/python dev/demo.py --ui
+ui: $(DEMO)  ## The same, and leave Airflow's UI open to click through
+	@$(BIN)/python dev/demo.py --ui $(if $(SPARK),--spark)
 
 .PHONY: test
 test: $(INSTALLED)  ## Run all tests; AIRFLOW=2.11 uses another version
