@@ -20,10 +20,13 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Create, wait for, read and cancel Livy Spark sessions of Azure Synapse Analytics.",
         "versions": [__version__],
         "state": "ready",
+        "build-system": "hatchling",
         "integrations": [
             {
                 "integration-name": integration,
                 "external-doc-url": "https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session",
+                # This stands in the sources alone, as for Airflow's own providers.
+                "logo": "/integration-logos/synapse-livy.svg",
                 "tags": ["azure"],
             }
         ],
