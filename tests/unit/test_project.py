@@ -74,7 +74,8 @@ def test_only_the_publication_may_sign():
 
 def test_no_registry_is_named():
     """Neither workflows nor documents name a package registry's host: whoever builds may use another."""
-    for path in [*WORKFLOWS, PROJECT / "CONTRIBUTING.md", PROJECT / "pyproject.toml", *(PROJECT / "docs").rglob("*.md")]:
+    written = [PROJECT / "CONTRIBUTING.md", PROJECT / "pyproject.toml", *(PROJECT / "docs").rglob("*.md")]
+    for path in [*WORKFLOWS, *written]:
         assert not re.search(r"pypi\.org|pythonhosted|--index-url", path.read_text()), path
 
 
@@ -99,7 +100,7 @@ def project(tmp_path):
 
 
 def test_release_needs_tag_changelog_and_links(project):
-    """A tag is released if it is the version, the changelog has it with a date, and the links lead to the repository."""
+    """A tag is released if it is the version, the changelog dates it, and the links lead to the repository."""
     assert list(check_release.problems(project, "v1.2.3", "https://host.example/us/it")) == []
     (wrong_tag,) = check_release.problems(project, "v1.2.4")
     assert "The tag is v1.2.4, but the version is 1.2.3" in wrong_tag
