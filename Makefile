@@ -112,8 +112,7 @@ build: $(INSTALLED)  ## Build wheel and sdist into dist/
 
 .PHONY: docs
 docs: docs-html  ## Build the documentation, with warnings as errors, and run its examples
-	$(BIN)/python -m pytest -m "docs or not wheel and not distributed" tests/unit/test_readme.py \
-		tests/integration/test_readme_runs.py $(ARGS)
+	$(BIN)/python -m pytest -m docs --numprocesses $$(nproc) $(ARGS)
 
 .PHONY: docs-html
 docs-html: $(DOCS_INSTALLED)  ## Build the documentation alone

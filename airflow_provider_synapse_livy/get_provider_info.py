@@ -25,7 +25,8 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": integration,
                 "external-doc-url": "https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session",
-                # This stands in the sources alone, as for Airflow's own providers.
+                # These two stand in the sources alone, as for Airflow's own providers.
+                "how-to-guide": [f"/docs/{page}.md" for page in ("sessions", "sensor", "hook")],
                 "logo": "/integration-logos/synapse-livy.svg",
                 "tags": ["azure"],
             }

@@ -124,5 +124,5 @@ def test_metadata_leads_to_the_documentation():
 def test_pages_that_the_provider_info_names_exist():
     """The guides and the logo that the provider info names are in the project."""
     (integration,) = get_provider_info()["integrations"]
-    for path in [*integration.get("how-to-guide", []), f"/docs{integration['logo']}"]:
+    for path in [*integration["how-to-guide"], f"/docs{integration['logo']}"]:
         assert (PROJECT / path.lstrip("/")).is_file(), path
