@@ -83,7 +83,8 @@ def picture_log(page: Page, airflow: LocalAirflow) -> None:
     first, last_box = page.get_by_text("Creating a session").first.bounding_box(), last.bounding_box()
     assert first
     assert last_box
-    area = {"x": first["x"] - 20, "y": first["y"] - 14, "width": 1180, "height": last_box["y"] - first["y"] + 44}
+    left, top = first["x"] - 255, first["y"] - 12
+    area = {"x": left, "y": top, "width": 1130, "height": last_box["y"] - top + 24}
     page.screenshot(path=PICTURES / "log.png", clip=area)  # type: ignore[arg-type]
     print("docs/pictures/log.png")
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
 from airflow_provider_synapse_livy import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "airflow-provider-synapse-livy"
 author = "The maintainers of airflow-provider-synapse-livy"
@@ -10,8 +17,7 @@ release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["integration-logos"]
-# Pages that come with later features are listed by pattern, and may not be there yet.
-suppress_warnings = ["toc.empty_glob"]
+autodoc_default_options = {"exclude-members": "model_config"}
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -33,5 +39,18 @@ html_theme_options = {
     "source_branch": "main",
     "source_directory": "docs/",
 }
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_copy_source = False
+html_show_copyright = False
 copybutton_exclude = ".linenos, .gp"
+
+
+def short_signature(_app: Sphinx, _what: str, _name: str, documented: Any, *_: Any) -> tuple[str, None] | None:
+    """Return an empty signature for a model: its parameters stand below, and pydantic's types would fill the page."""
+    return ("", None) if isinstance(documented, type) and issubclass(documented, BaseModel) else None
+
+
+def setup(app: Sphinx) -> None:
+    """Have Sphinx ask for signatures."""
+    app.connect("autodoc-process-signature", short_signature)
