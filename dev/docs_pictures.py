@@ -83,8 +83,8 @@ def picture_log(page: Page, airflow: LocalAirflow) -> None:
     first, last_box = page.get_by_text("Creating a session").first.bounding_box(), last.bounding_box()
     assert first
     assert last_box
-    left, top = first["x"] - 255, first["y"] - 12
-    area = {"x": left, "y": top, "width": 1130, "height": last_box["y"] - top + 24}
+    left, top = first["x"] - 255, first["y"] - 2
+    area = {"x": left, "y": top, "width": 1130, "height": last_box["y"] + last_box["height"] - top + 1}
     page.screenshot(path=PICTURES / "log.png", clip=area)  # type: ignore[arg-type]
     print("docs/pictures/log.png")
 
