@@ -63,48 +63,52 @@ def test_test_of_a_dag_is_short():
     assert len([line for line in shown_test().splitlines() if line]) <= 18
 
 
-#: Runs a DAG file in this process, with polls as often as a fast local Synapse makes sense of.
+#: Runs DAG files one after the other, with polls as often as a fast local Synapse makes sense of.
 RUN = """
 import importlib.util, sys
 
-spec = importlib.util.spec_from_file_location("shown", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["shown"] = module
-spec.loader.exec_module(module)
-for task in module.dag.tasks:
-    kwargs = getattr(task, "partial_kwargs", None)
-    kwargs.update(poll_interval=0.5) if kwargs is not None else setattr(task, "poll_interval", 0.5)
-run = module.dag.test()
-print("ended as", run.state)
+for path in sys.argv[1:]:
+    print("begin", path)
+    spec = importlib.util.spec_from_file_location("shown", path)
+    module = sys.modules["shown"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for task in module.dag.tasks:
+        kwargs = getattr(task, "partial_kwargs", None)
+        kwargs.update(poll_interval=0.5) if kwargs is not None else setattr(task, "poll_interval", 0.5)
+    print("ended as", module.dag.test().state, flush=True)
 """
 
 
 @pytest.fixture(scope="module")
-def airflow_home(tmp_path_factory):
-    """Return the home of an Airflow with a database."""
-    home = tmp_path_factory.mktemp("home")
-    migrated = airflow("db", "migrate", env=environment(AIRFLOW_HOME=str(home)))
-    assert migrated.returncode == 0, migrated.stderr
-    return home
+def outputs(tmp_path_factory):
+    """Run all DAGs that are shown, in one process as Airflow takes long to start; return what each has printed."""
+    folder = tmp_path_factory.mktemp("dags")
+    paths = [folder / f"{number}.py" for number, _ in enumerate(shown("DAG"))]
+    for path, (_, block) in zip(paths, shown("DAG"), strict=True):
+        path.write_text(block)
+    with SynapseEmulator(time_scale=0.01) as synapse:
+        env = environment(
+            AIRFLOW_HOME=str(folder / "home"),
+            AIRFLOW__CORE__DAGS_FOLDER=str(folder),
+            AIRFLOW__CORE__LOAD_EXAMPLES="False",
+            AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT=synapse.airflow_connection("sparkpool"),
+        )
+        assert airflow("db", "migrate", env=env).returncode == 0
+        command = [sys.executable, "-c", RUN, *map(str, paths)]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        run = subprocess.run(command, env=env, check=False, timeout=480, **streams)
+        assert run.returncode == 0, run.stdout
+        synapse.assert_nothing_runs()
+    return dict(zip((block for _, block in shown("DAG")), run.stdout.split("begin ")[1:], strict=True))
 
 
 @pytest.mark.docs
-@pytest.mark.parametrize(("page", "block"), shown("DAG"), ids=lambda text: text[:1] + str(len(text)))
-def test_dags_run(tmp_path, airflow_home, page, block):
+@pytest.mark.parametrize(
+    "block", [block for _, block in shown("DAG")], ids=lambda block: re.search(r'DAG\("(\w+)', block)[1]
+)
+def test_dags_run(outputs, block):
     """Each DAG that a page shows runs to its end in Airflow, and leaves no session behind."""
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    (folder / "shown.py").write_text(block)
-    with SynapseEmulator(time_scale=0.01) as synapse:
-        env = environment(
-            AIRFLOW_HOME=str(airflow_home),
-            AIRFLOW__CORE__DAGS_FOLDER=str(folder),
-            AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT=synapse.airflow_connection("sparkpool"),
-        )
-        command = [sys.executable, "-c", RUN, str(folder / "shown.py")]
-        run = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
-        synapse.assert_nothing_runs()
-    output = run.stdout + run.stderr
+    output = outputs[block]
     if "alert" in block:
         assert "ended as failed" in output
         assert re.search(r"ALERT: Spark session 404404 .* Fix: .* \(activity id [0-9a-f-]{36}\)", output), output
