@@ -39,7 +39,7 @@ def kind(block: str) -> str:
         return "test"
     if "with DAG(" in block:
         return "DAG"
-    return "parameters" if re.match(r"Synapse\w+\(", block) else "piece"
+    return "parameters" if re.match(r"Synapse\w+\(|@task\.", block) else "piece"
 
 
 def shown(wanted: str) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
+from airflow import DAG
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_synapse_livy import exceptions
@@ -207,11 +208,15 @@ PUBLIC_MODULES = [
 
 @pytest.mark.parametrize(("page", "block"), shown("parameters"), ids=lambda text: text.split("(")[0])
 def test_tasks_take_what_is_shown(page, block):
-    """A task can be made with the parameters that are shown."""
-    classes = {
-        name: value for module in PUBLIC_MODULES for name, value in vars(importlib.import_module(module)).items()
-    }
-    assert eval(block, classes | {"create": SimpleNamespace(output=4)}).task_id
+    """The tasks that are shown with their parameters can be made."""
+    names = {name: value for module in PUBLIC_MODULES for name, value in vars(importlib.import_module(module)).items()}
+    try:
+        from airflow.sdk import task
+    except ImportError:  # Airflow 2
+        from airflow.decorators import task
+    with DAG("shown", schedule=None) as dag:
+        exec(compile(block, page, "exec"), names | {"create": SimpleNamespace(output=4), "task": task})
+    assert dag.tasks
 
 
 def test_dag_is_the_same_everywhere():
