@@ -17,6 +17,7 @@ INSTALLED := $(VENV)/.installed
 LINT_INSTALLED := $(VENV)/.installed-lint
 UI_INSTALLED := $(VENV)/.installed-ui
 DOCS_INSTALLED := $(VENV)/.installed-docs
+SPARK_INSTALLED := $(VENV)/.installed-spark
 CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
 
@@ -89,6 +90,14 @@ test-wheel: $(INSTALLED)  ## Run the README's test of a DAG with the built wheel
 test-distributed: .venv/distributed/.installed services  ## Test a distributed Airflow with PostgreSQL, Redis and Celery
 	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
 
+.PHONY: test-spark
+test-spark: $(SPARK_INSTALLED) java  ## Test the local Synapse with a real Spark, which needs Java (Debian's): 4 minutes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/spark $(ARGS)
+
+.PHONY: java
+java:
+	@command -v java >/dev/null || (apt-get update && apt-get install --yes --no-install-recommends default-jre-headless)
+
 .PHONY: services
 services:
 	@command -v redis-server >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null || \
@@ -131,7 +140,8 @@ bench: $(BENCH)/.installed  ## Measure waits beside other designs; takes more th
 constraints:  ## Update the pinned versions for AIRFLOW, within the versions it allows
 	$(MAKE) SET=airflow-3.3 .venv/airflow-3.3/.installed
 	.venv/airflow-3.3/bin/uv pip compile pyproject.toml --quiet --group dev --extra emulator \
-		$(if $(filter airflow-%,$(SET)),--group lint --group ui) $(if $(filter airflow-3.3,$(SET)),--group distributed --group docs) \
+		$(if $(filter airflow-%,$(SET)),--extra spark --group lint --group ui) \
+		$(if $(filter airflow-3.3,$(SET)),--group distributed --group docs) \
 		$(shell sed -n 's/^# --/--/p' $(CONSTRAINTS:.txt=.in)) --constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
 
@@ -174,6 +184,11 @@ $(UI_INSTALLED): $(INSTALLED)
 
 $(DOCS_INSTALLED): $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --group docs
+	touch $@
+
+$(SPARK_INSTALLED): $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) \
+		--editable '.[emulator,spark]'
 	touch $@
 
 $(CHROMIUM):  # Debian's

@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-synapse-livy",
         "name": integration,
-        "description": "Create, wait for, read and cancel Livy Spark sessions of Azure Synapse Analytics.",
+        "description": "Create Livy Spark sessions and batch jobs of Azure Synapse, await them, run code, cancel them.",
         "versions": [__version__],
         "state": "ready",
         "build-system": "hatchling",
@@ -26,15 +26,20 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": integration,
                 "external-doc-url": "https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session",
                 # These two stand in the sources alone, as for Airflow's own providers.
-                "how-to-guide": [f"/docs/{page}.md" for page in ("sessions", "sensor", "hook")],
+                "how-to-guide": [
+                    f"/docs/{page}.md" for page in ("sessions", "sensor", "statements", "batches", "hook")
+                ],
                 "logo": "/integration-logos/synapse-livy.svg",
                 "tags": ["azure"],
             }
         ],
         "hooks": [{"integration-name": integration, "python-modules": [f"{package}.hooks.synapse_livy"]}],
-        "operators": [{"integration-name": integration, "python-modules": [f"{package}.operators.spark_session"]}],
-        "sensors": [{"integration-name": integration, "python-modules": [f"{package}.sensors.spark_session"]}],
-        "triggers": [{"integration-name": integration, "python-modules": [f"{package}.triggers.spark_session"]}],
+        "operators": [{"integration-name": integration, "python-modules": _modules("operators")}],
+        "sensors": [{"integration-name": integration, "python-modules": _modules("sensors")}],
+        "triggers": [{"integration-name": integration, "python-modules": _modules("triggers")}],
+        "task-decorators": [
+            {"name": "synapse_pyspark", "class-name": f"{package}.decorators.synapse_pyspark.synapse_pyspark_task"}
+        ],
         "extra-links": [f"{package}.links.{name}" for name in ("SparkUiLink", "DriverLogLink", "SynapseStudioLink")],
         "connection-types": [
             {
@@ -46,3 +51,8 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
     }
+
+
+def _modules(folder: str) -> list[str]:
+    names = ("spark_batch", "spark_session", "spark_statement")
+    return [f"airflow_provider_synapse_livy.{folder}.{name}" for name in names]

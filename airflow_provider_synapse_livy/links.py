@@ -1,5 +1,5 @@
 """
-The links from a task in Airflow's UI to its Spark session: Spark UI, driver log, Synapse Studio.
+The links from a task in Airflow's UI to its Spark session or batch job: Spark UI, driver log, Synapse Studio.
 
 The task pushes their URLs to XCom, in every mode and also when it fails, since XCom can be read wherever Airflow asks
 for a link: Airflow 2 asks in the webserver, Airflow 3 on the worker. A URL that is unknown, or that no browser can
@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, XCom
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS
-from airflow_provider_synapse_livy.models import SparkSession
+from airflow_provider_synapse_livy.models import SparkJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,14 +78,14 @@ class SynapseStudioLink(_SparkSessionLink):
 SPARK_SESSION_LINKS: tuple[BaseOperatorLink, ...] = (SparkUiLink(), DriverLogLink(), SynapseStudioLink())
 
 
-def session_links(session: SparkSession, connection: SynapseLivyConnection) -> dict[str, str]:
+def session_links(session: SparkJob, connection: SynapseLivyConnection) -> dict[str, str]:
     """
-    Return the URLs of a session's links, by the names of the links; none for a record of another kind.
+    Return the URLs of the links of a session or batch job, by their names; none for a record of another kind.
 
-    :param session: the session.
+    :param session: the session or batch job.
     :param connection: the connection to its workspace.
     """
-    if not isinstance(session, SparkSession):
+    if not isinstance(session, SparkJob):
         return {}
     info = session.app_info or {}
     urls = {
@@ -135,7 +135,7 @@ def _reachable(url: Any) -> str | None:
     return url if parts.scheme == "https" and (parts.hostname or "").endswith(studios) else None
 
 
-def _studio_page(session: SparkSession, connection: SynapseLivyConnection) -> str | None:
+def _studio_page(session: SparkJob, connection: SynapseLivyConnection) -> str | None:
     """Return the session's page. Studio needs the workspace's resource id, which only the connection may know."""
     if not (connection.workspace_resource_id and session.name and session.spark_pool_name):
         return None

@@ -2,12 +2,15 @@
 Run the benchmark: one process for each measurement, then the tables and the picture.
 
 The rows are *cost* (CPU, memory and requests of each design at each number of waits), *outage*, *outage-retry-after*,
-*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), and *worker* (a task on a
-worker). Examples of ``make bench ARGS="..."``:
+*outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), *statements* (1,000 waits for
+code in 50 sessions), *worker* (a task on a worker), *batches* (1,000 waits for batch jobs beside as many for sessions,
+and what one job takes of a worker, here and with Airflow's own Azure provider), and *emulator* (how fast the local
+Synapse answers). Examples of ``make bench ARGS="..."``:
 
 .. code-block:: text
 
     outage hang                                                      only these rows, 10 minutes
+    statements                                                       only this one, 4 minutes
     outage hang --designs ours                                       this package alone, 5 minutes
     cost --designs ours,floor --n 1000,5000 --pools 4                what a wait costs beside one that only sleeps
     outage hang cost --designs ours --n 1000 --pools 4 --before DIR  this package beside its version in folder DIR
@@ -27,6 +30,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,7 +41,14 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _RATE_LIMIT = 200
 _DESIGNS = ("ours", "azure", "livy", "sdk", "aiohttp", "floor")
 _FAULTS = ("outage", "outage-retry-after", "outage-no-list", "hang")
-_ROWS = ("cost", *_FAULTS, "worker")
+_ROWS = ("cost", *_FAULTS, "statements", "worker", "batches", "emulator")
+
+#: The designs that wait for statements, and how many.
+_STATEMENT_DESIGNS = ("statements", "statements-aiohttp")
+_STATEMENTS = 1000
+
+#: The designs of this package, by what they wait for.
+_KINDS = ("ours", "batches")
 
 #: At this number of waits the other designs are overloaded; they are measured only once, to show that.
 _OVERLOAD = 5000
@@ -122,8 +133,13 @@ def _measure(module: str, arguments: argparse.Namespace, options: dict[str, Any]
             environment[PACKAGE_FOLDER_VARIABLE] = str(arguments.before)
         options = options | {"url": url, "ca-file": ca_file}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", f"benchmarks.{module}", *words]
-        run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
+        return _run(module, words, environment)
+
+
+def _run(module: str, words: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Run a measurement in a process of its own, and return its result."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *words]
+    run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -140,6 +156,22 @@ def _measure_cost(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         options = {"design": design, "n": n, "pools": pools} | _cost_options(n)
         results = [_measure("cost", arguments, options) for _ in range(runs)]
         yield {"design": design, "n": n, "pools": pools, "runs": runs} | _medians(results)
+
+
+def _measure_statements(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for design in _STATEMENT_DESIGNS:
+        options = {"design": design, "n": _STATEMENTS, "pools": 1} | _cost_options(_STATEMENTS)
+        yield {"design": design, "n": _STATEMENTS, "pools": 1} | _measure("statements", arguments, options)
+
+
+def _measure_batches(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure waits for sessions and for batch jobs in turns, so that both have the same neighbours."""
+    options = {"n": 1000, "pools": 4} | _cost_options(1000)
+    runs = [
+        [_measure("cost", arguments, {"design": design} | options) for design in _KINDS] for _ in range(arguments.runs)
+    ]
+    for design, results in zip(_KINDS, zip(*runs, strict=True), strict=True):
+        yield {"design": design, "n": 1000, "pools": 4, "runs": arguments.runs} | _medians(list(results))
 
 
 def _measure_fault(fault: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -163,14 +195,28 @@ def main() -> None:
     arguments.output = arguments.output.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
     os.environ |= _environment(arguments.output)
-    report: dict[str, Any] = {"cost": [], "faults": [], "worker": None}
+    report: dict[str, Any] = {
+        "cost": [],
+        "faults": [],
+        "statements": [],
+        "worker": None,
+        "batches": None,
+        "emulator": None,
+    }
+    measures = {"cost": _measure_cost, "statements": _measure_statements}
     for row in (row for row in _ROWS if row in arguments.rows):
         if row == "worker":
             report["worker"] = _measure("worker_side", arguments, {})
             continue
-        section = report["cost" if row == "cost" else "faults"]
-        for cell in _measure_cost(arguments) if row == "cost" else _measure_fault(row, arguments):
-            section.append(cell)
+        if row == "emulator":
+            report["emulator"] = _run("emulator", [], dict(os.environ))
+            continue
+        if row == "batches":
+            report["batches"] = {"waits": list(_measure_batches(arguments))} | _measure("batches", arguments, {})
+            continue
+        measure = measures.get(row, partial(_measure_fault, row))
+        for cell in measure(arguments):
+            report[row if row in measures else "faults"].append(cell)
             print(json.dumps(cell), flush=True)
     (arguments.output / "results.json").write_text(json.dumps(report, indent=1))
 

@@ -8,6 +8,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import aiohttp
 
 from benchmarks.designs import POLL_INTERVAL
 from benchmarks.runner import Setup, StandaloneRunner, percentile, read_counters, run_measurement
+
+#: Brings waits to their ends at given times.
+Finish = Callable[[dict[int, float]], Awaitable[None]]
 
 #: Seconds after which a change that no trigger has noticed counts as noticed.
 _MAX_DETECTION_SECONDS = 40.0
@@ -51,6 +55,18 @@ class _LoopLag:
 
 async def _measure(setup: CostSetup, runner: StandaloneRunner, control: aiohttp.ClientSession) -> dict[str, Any]:
     await control.post("/bench/sessions", json={"n": setup.n, "pools": setup.pools, "listed": True})
+
+    async def finish(at: dict[int, float]) -> None:
+        names = {f"pool{number % setup.pools}-{number // setup.pools}": time for number, time in at.items()}
+        await control.post("/bench/idle", json=names)
+
+    return await measure_waits(setup, runner, control, finish)
+
+
+async def measure_waits(
+    setup: CostSetup, runner: StandaloneRunner, control: aiohttp.ClientSession, finish: Finish
+) -> dict[str, Any]:
+    """Measure triggers while nothing changes, and then how late they notice what does."""
     runner.start([setup.workload(0)])
     await asyncio.sleep(POLL_INTERVAL + 3)  # the modules that the first trigger imports are not counted
     memory = _resident_memory()
@@ -67,7 +83,7 @@ async def _measure(setup: CostSetup, runner: StandaloneRunner, control: aiohttp.
     await asyncio.sleep(setup.window)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     after = await read_counters(control)
-    detection_times = await _detection_times(setup, runner, control)
+    detection_times = await _detection_times(setup, runner, finish)
     measuring_lag.cancel()
     total = await read_counters(control)
     return {
@@ -84,15 +100,14 @@ async def _measure(setup: CostSetup, runner: StandaloneRunner, control: aiohttp.
     }
 
 
-async def _detection_times(setup: CostSetup, runner: StandaloneRunner, control: aiohttp.ClientSession) -> list[float]:
-    """Let sessions become idle at random times within two intervals; return how late their triggers noticed."""
+async def _detection_times(setup: CostSetup, runner: StandaloneRunner, finish: Finish) -> list[float]:
+    """Let waits come to an end at random times within two intervals; return how late their triggers noticed."""
     if setup.design == "floor":
         return [math.nan]
     now = time.time()
     chosen = random.sample(range(setup.n), setup.idle)
     idle_at = {number: now + 1 + random.uniform(0, 2 * POLL_INTERVAL) for number in chosen}
-    names = {f"pool{number % setup.pools}-{number // setup.pools}": at for number, at in idle_at.items()}
-    await control.post("/bench/idle", json=names)
+    await finish(idle_at)
     noticed_at, failed = runner.outcomes.succeeded_at, runner.outcomes.failed
     while (
         idle_at.keys() - noticed_at.keys() - failed and time.time() < now + 2 * POLL_INTERVAL + _MAX_DETECTION_SECONDS

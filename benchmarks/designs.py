@@ -19,6 +19,9 @@ from benchmarks.service import BATCH_IDS_PER_POOL, CLIENT_ID, CLIENT_SECRET, STA
 #: Seconds between two polls of a session, in all designs.
 POLL_INTERVAL = 5.0
 
+#: In how many sessions the statements are that are waited for.
+STATEMENT_SESSIONS = 50
+
 _TIMEOUT = 3600.0
 _SCOPE = "https://dev.azuresynapse.net/.default"
 
@@ -72,10 +75,37 @@ def _our_kwargs(_: str, pool: str, session_id: int) -> dict[str, Any]:
     }
 
 
+def _batch_kwargs(url: str, pool: str, batch_id: int) -> dict[str, Any]:
+    kwargs = _our_kwargs(url, pool, batch_id)
+    return {"batch_id": batch_id} | {
+        name: value
+        for name, value in kwargs.items()
+        if name not in ("session_id", "target_states", "accept_idle_timeout")
+    }
+
+
 def _takes_flat_options() -> bool:
     """Return whether the trigger is of the package before it had options of its own, as ``--before`` may name it."""
     module, _, name = _OUR_TRIGGER.rpartition(".")
     return "timeout" in inspect.signature(getattr(importlib.import_module(module), name)).parameters
+
+
+def statement_of(number: int) -> tuple[int, int]:
+    """Return session and number of the statement that a trigger waits for."""
+    return number % STATEMENT_SESSIONS, number // STATEMENT_SESSIONS
+
+
+def _our_statement_kwargs(_: str, pool: str, number: int) -> dict[str, Any]:
+    session_id, statement_id = statement_of(number)
+    return {
+        "session_id": session_id,
+        "statement_id": statement_id,
+        "synapse_livy_conn_id": "ours",
+        "spark_pool_name": pool,
+        "livy_api_version": None,
+        "deadline": time.time() + _TIMEOUT,
+        "options": {"timeout": _TIMEOUT, "poke_interval": POLL_INTERVAL},
+    }
 
 
 def _azure_kwargs(url: str, pool: str, session_id: int) -> dict[str, Any]:
@@ -155,12 +185,16 @@ class AiohttpTrigger(_PollingTrigger):
 
     _client: Any = None
 
+    def path(self) -> str:
+        """Return the path below the pool's."""
+        return f"sessions/{self.session_id}?detailed=true"
+
     async def state(self) -> str:
-        """Return the session's state, trying again after each bad response when ``Retry-After`` says, or in 1 s."""
+        """Return the state, trying again after each bad response when ``Retry-After`` says, or in 1 s."""
         client = await self._shared_client()
-        path = f"/livyApi/versions/2020-12-01/sparkPools/{self.pool}/sessions/{self.session_id}"
+        url = f"{self.url}/livyApi/versions/2020-12-01/sparkPools/{self.pool}/{self.path()}"
         while True:
-            async with client.get(f"{self.url}{path}", params={"detailed": "true"}) as response:
+            async with client.get(url) as response:
                 if response.status == 200:
                     return (await response.json())["state"]
                 delay = float(response.headers.get("Retry-After", 1))
@@ -180,6 +214,18 @@ class AiohttpTrigger(_PollingTrigger):
         return aiohttp.ClientSession(headers={"Authorization": f"Bearer {token.token}"})
 
 
+class AiohttpStatementTrigger(AiohttpTrigger):
+    """The same loop, for a statement."""
+
+    def path(self) -> str:
+        """Return the path of the statement."""
+        return "sessions/{}/statements/{}".format(*statement_of(self.session_id))
+
+    async def state(self) -> str:
+        """Return idle when the statement is available."""
+        return "idle" if await super().state() == "available" else "running"
+
+
 class SleepingTrigger(_PollingTrigger):
     """Sends no request at all: the least that any trigger costs."""
 
@@ -193,10 +239,14 @@ def _class_path(trigger: type[BaseTrigger]) -> str:
 
 
 _OUR_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_session.SynapseSparkSessionTrigger"
+_OUR_BATCH_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_batch.SynapseSparkBatchTrigger"
+
+_OUR_STATEMENT_TRIGGER = "airflow_provider_synapse_livy.triggers.spark_statement.SynapseSparkStatementTrigger"
 
 DESIGNS = {
     "before": Design("this package, before", _OUR_TRIGGER, _our_kwargs),
     "ours": Design("this package", _OUR_TRIGGER, _our_kwargs),
+    "batches": Design("this package, batch jobs", _OUR_BATCH_TRIGGER, _batch_kwargs),
     "azure": Design(
         "AzureSynapsePipelineTrigger",
         "airflow.providers.microsoft.azure.triggers.synapse.AzureSynapsePipelineTrigger",
@@ -205,5 +255,9 @@ DESIGNS = {
     "livy": Design("LivyTrigger", "airflow.providers.apache.livy.triggers.livy.LivyTrigger", _livy_kwargs),
     "sdk": Design("azure-synapse-spark, a client for each", _class_path(SdkTrigger), _plain_kwargs),
     "aiohttp": Design("a plain loop, one shared aiohttp client", _class_path(AiohttpTrigger), _plain_kwargs),
+    "statements": Design("this package", _OUR_STATEMENT_TRIGGER, _our_statement_kwargs),
+    "statements-aiohttp": Design(
+        "a plain loop, one shared aiohttp client", _class_path(AiohttpStatementTrigger), _plain_kwargs
+    ),
     "floor": Design("triggers that only sleep", _class_path(SleepingTrigger), _plain_kwargs),
 }

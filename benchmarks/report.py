@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.designs import DESIGNS
+from benchmarks.designs import DESIGNS, STATEMENT_SESSIONS
 from benchmarks.fault import FAULTS, MAX_RECOVERY_SECONDS
 
 _Cell = dict[str, Any]
@@ -75,8 +75,15 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
     """
     lines = [_machine(), *_cost_tables(report["cost"]), *_scaling_table(report["cost"])]
     lines += _fault_tables(report["faults"])
+    if cells := report["statements"]:
+        title = f"{cells[0]['n']:,} waits for statements in {STATEMENT_SESSIONS} sessions of one pool"
+        lines += ["", f"**{title}**", *_table(_COST_COLUMNS, cells)]
     if report["worker"]:
         lines += _worker_table(report["worker"])
+    if report["batches"]:
+        lines += _batches_table(report["batches"])
+    if report["emulator"]:
+        lines += _emulator_table(report["emulator"])
     text = "\n".join(lines)
     (folder / "table.md").write_text(text)
     if report["cost"]:
@@ -165,6 +172,49 @@ def _worker_table(worker: dict[str, Any]) -> list[str]:
         _row("import; azure's synapse operators", *_milliseconds(worker["import"], worker["azure_import"])),
         "",
         f"Of azure, aiohttp and requests, the sensor's module imports {loaded}.",
+    ]
+
+
+def _batches_table(batches: dict[str, Any]) -> list[str]:
+    """Compare waits for batch jobs with those for sessions, and what a job takes of a worker with two operators."""
+    jobs, seconds = batches["waits"][0]["n"], batches["run_seconds"]
+    header = (f"a batch job of {seconds:.0f} s", "worker's slot", "CPU of the worker", "requests", f"slots of {jobs:,}")
+    titles = {"ours": "SynapseRunSparkBatchOperator, deferrable", "azure": "AzureSynapseRunSparkBatchOperator"}
+    rows = [
+        _row(
+            title,
+            f"{batches[name]['slot_seconds']:.2f} s",
+            f"{batches[name]['cpu_seconds']:.2f} s",
+            f"{batches[name]['requests']:.1f}",
+            f"{jobs * batches[name]['slot_seconds'] / seconds:.0f}",
+        )
+        for name, title in titles.items()
+    ]
+    return [
+        "",
+        f"**{jobs:,} waits for sessions, and for batch jobs**",
+        *_table(_COST_COLUMNS, batches["waits"]),
+        "",
+        _row(*header),
+        _row(*["---"] * len(header)),
+        *rows,
+    ]
+
+
+def _emulator_table(emulator: dict[str, Any]) -> list[str]:
+    from benchmarks.emulator import REQUESTS_PER_SECOND, SESSIONS, STATEMENTS
+
+    load = f"{SESSIONS} sessions, {STATEMENTS:,} statements, {REQUESTS_PER_SECOND} requests/s"
+    rows = {"all": emulator["p99"], **emulator["by_kind"]}
+    return [
+        "",
+        f"**The local Synapse on one core; {load}**",
+        "",
+        _row("requests", "p99"),
+        _row("---", "---"),
+        *(_row(kind, f"{latency:.1f} ms") for kind, latency in rows.items()),
+        "",
+        f"Half of the answers took less than {emulator['p50']:.1f} ms, and none more than {emulator['most']:.0f} ms.",
     ]
 
 

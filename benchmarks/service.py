@@ -2,8 +2,8 @@
 A fake Synapse workspace for all designs, with a fake Microsoft Entra ID, and a rate limit as Synapse has it.
 
 It runs in a process of its own, so that its cost is not measured. Spark sessions are starting until they are told to
-become idle. The triggers of other providers see the same sessions as pipeline runs or Livy batches, which have
-succeeded once the session is idle.
+become idle. Synapse's batch jobs are the same ones, which run until then and have succeeded from then on. The triggers
+of other providers see them as pipeline runs or Livy batches.
 
 The service can fail on demand: in an *outage* it answers 503 to each request, and in a *hang* it accepts requests and
 answers them only when the hang is over. Tokens are issued all the time.
@@ -37,8 +37,14 @@ STATIC_TOKEN = "bench-token"
 #: The first batch id of each pool is a multiple of this number. Livy's batches belong to no pool.
 BATCH_IDS_PER_POOL = 1_000_000
 
+#: In the name of a batch job, for how many seconds it runs.
+SECONDS_IN_NAME = "seconds-"
+
+_POOL = "/livyApi/versions/{version}/sparkPools/{pool}"
 _MAX_PAGE_SIZE = 20
 _TOKEN_SECONDS = 3600
+
+_STATEMENTS = "/livyApi/versions/{version}/sparkPools/{pool}/sessions/{id}/statements"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,15 +58,20 @@ class FakeSession:
         self._starting = json.dumps(record)
         record["state"] = record["livyInfo"]["currentState"] = "idle"
         self._idle = json.dumps(record)
+        record |= {"jobType": "SparkBatch", "state": "running"}
+        self._running = json.dumps(record)
+        scheduler = record["schedulerInfo"] | {"currentState": "Ended", "endedAt": "2026-11-25T20:47:55.0913516+00:00"}
+        self._succeeded = json.dumps(record | {"state": "success", "result": "Succeeded", "schedulerInfo": scheduler})
 
     @property
     def is_idle(self) -> bool:
         """Whether the session is idle now."""
         return self.idle_at <= time.time()
 
-    @property
-    def body(self) -> str:
-        """The session's record as JSON."""
+    def body(self, kind: str) -> str:
+        """Return the record of the session, or of the batch job, as JSON."""
+        if kind == "batches":
+            return self._succeeded if self.is_idle else self._running
         return self._idle if self.is_idle else self._starting
 
 
@@ -76,6 +87,7 @@ class FakeService:
         self._recent_requests: deque[float] = deque()
         self._sessions: dict[str, list[FakeSession]] = {}
         self._lists_sessions = True
+        self._statements: dict[int, list[float]] = {}  # when each of a session's ends
         self._tokens = {STATIC_TOKEN}
         self._connections: set[object] = set()  # kept, so that no address in memory is used twice
         self._counters: Counter[str] = Counter()
@@ -92,11 +104,16 @@ class FakeService:
                 web.post("/bench/sessions", self._create_sessions),
                 web.post("/bench/idle", self._make_idle),
                 web.post("/bench/fault", self._set_fault),
+                web.post("/bench/statements", self._create_statements),
+                web.post("/bench/available", self._end_statements),
                 web.get("/bench/counters", self._report_counters),
                 web.get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration),
                 web.post("/{tenant}/oauth2/v2.0/token", self._issue_token),
-                web.get("/livyApi/versions/{version}/sparkPools/{pool}/sessions", self._list_sessions),
-                web.get("/livyApi/versions/{version}/sparkPools/{pool}/sessions/{id}", self._get_session),
+                web.get(f"{_POOL}/{{kind:sessions|batches}}", self._list_sessions),
+                web.get(f"{_POOL}/{{kind:sessions|batches}}/{{id}}", self._get_session),
+                web.get(f"{_POOL}/sessions/{{id}}/statements", self._list_statements),
+                web.get(f"{_POOL}/sessions/{{id}}/statements/{{number}}", self._get_statement),
+                web.post(f"{_POOL}/batches", self._create_batch),
                 web.get("/pipelineruns/{name}", self._get_pipeline_run),
                 web.post("/pipelineruns/{name}/cancel", self._get_pipeline_run),
                 web.get("/batches/{id}/state", self._get_batch_state),
@@ -168,6 +185,51 @@ class FakeService:
             sessions.append(FakeSession(pool, len(sessions)))
         return web.json_response({})
 
+    async def _create_statements(self, request: web.Request) -> web.Response:
+        """Create sessions with statements that run until they are told to end."""
+        wanted = await request.json()
+        for number in range(wanted["n"]):
+            self._statements.setdefault(number % wanted["sessions"], []).append(float("inf"))
+        self._sessions["pool0"] = [FakeSession("pool0", number) for number in range(wanted["sessions"])]
+        for session in self._sessions["pool0"]:
+            session.idle_at = 0.0
+        return web.json_response({})
+
+    async def _end_statements(self, request: web.Request) -> web.Response:
+        for name, at in (await request.json()).items():
+            session, number = map(int, name.split("-"))
+            self._statements[session][number] = at
+        return web.json_response({})
+
+    async def _list_statements(self, request: web.Request) -> web.Response:
+        """Return all statements of a session, of which it keeps the last 100."""
+        session = int(request.match_info["id"])
+        numbers = range(len(self._statements[session]))[-100:]
+        statements = [self._statement(session, number) for number in numbers]
+        return web.json_response({"total_statements": len(statements), "statements": statements})
+
+    async def _get_statement(self, request: web.Request) -> web.Response:
+        return web.json_response(self._statement(int(request.match_info["id"]), int(request.match_info["number"])))
+
+    def _statement(self, session: int, number: int) -> dict[str, Any]:
+        has_ended = self._statements[session][number] <= time.time()
+        output = {"status": "ok", "execution_count": number, "data": {"text/plain": "42"}}
+        return {
+            "id": number,
+            "code": "spark.table('orders').count()",
+            "state": "available" if has_ended else "running",
+            "sourceId": "default",
+            "output": output if has_ended else None,
+        }
+
+    async def _create_batch(self, request: web.Request) -> web.Response:
+        """Create a batch job, which succeeds after as many seconds as its name says."""
+        pool, wanted = request.match_info["pool"], await request.json()
+        sessions = self._sessions.setdefault(pool, [])
+        sessions.append(FakeSession(pool, len(sessions)))
+        sessions[-1].idle_at = time.time() + float(wanted["name"].removeprefix(SECONDS_IN_NAME).partition("_")[0])
+        return web.Response(text=sessions[-1].body("batches"), content_type="application/json")
+
     async def _make_idle(self, request: web.Request) -> web.Response:
         """Make sessions idle at the given times; without any, all of them at once. Return the time now."""
         now = time.time()
@@ -217,13 +279,15 @@ class FakeService:
         """Return a page of a pool's sessions, newest first."""
         start, size = int(request.query.get("from", 0)), int(request.query.get("size", _MAX_PAGE_SIZE))
         sessions = self._sessions[request.match_info["pool"]][::-1] if self._lists_sessions else []
-        page = [session.body for session in sessions[start : start + min(size, _MAX_PAGE_SIZE)]]
+        page = [
+            session.body(request.match_info["kind"]) for session in sessions[start : start + min(size, _MAX_PAGE_SIZE)]
+        ]
         text = f'{{"from": {start}, "total": {len(page)}, "sessions": [{", ".join(page)}]}}'
         return web.Response(text=text, content_type="application/json")
 
     async def _get_session(self, request: web.Request) -> web.Response:
         session = self._find(f"{request.match_info['pool']}-{request.match_info['id']}")
-        return web.Response(text=session.body, content_type="application/json")
+        return web.Response(text=session.body(request.match_info["kind"]), content_type="application/json")
 
     async def _get_pipeline_run(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]

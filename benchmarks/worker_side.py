@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -51,7 +52,8 @@ def _ours() -> Callable[[], Any]:
     return lambda: hook.get_spark_session(0)
 
 
-def _sdk(url: str) -> Callable[[], Any]:
+def sdk_client(url: str) -> Any:
+    """Return a client of azure-synapse-spark, whose identity trusts the service's Microsoft Entra ID."""
     from azure.identity import ClientSecretCredential
     from azure.synapse.spark import SparkClient
 
@@ -59,7 +61,11 @@ def _sdk(url: str) -> Callable[[], Any]:
 
     authority = {"authority": url, "disable_instance_discovery": True}
     credential = ClientSecretCredential(TENANT_ID, CLIENT_ID, CLIENT_SECRET, **authority)
-    client = SparkClient(credential, url, "pool0")
+    return SparkClient(credential, url, "pool0")
+
+
+def _sdk(url: str) -> Callable[[], Any]:
+    client = sdk_client(url)
     return lambda: client.spark_session.get_spark_session(0, detailed=True)
 
 
@@ -75,22 +81,26 @@ def _import(module: str) -> tuple[float, list[str]]:
     return 1000 * median(float(took) for took, *_ in runs), runs[0][1:]
 
 
-def main() -> None:
-    """Print the measurements as JSON."""
+def service_url() -> str:
+    """Return the URL of the service that the command line names, whose certificate is trusted from then on."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--ca-file", required=True)
     arguments = parser.parse_args()
-    import os
+    os.environ["REQUESTS_CA_BUNDLE"] = arguments.ca_file
+    return str(arguments.url)
 
+
+def main() -> None:
+    """Print the measurements as JSON."""
     import requests
 
-    os.environ["REQUESTS_CA_BUNDLE"] = arguments.ca_file
-    requests.post(f"{arguments.url}/bench/sessions", json={"n": 1, "pools": 1, "listed": True}, timeout=10)
+    url = service_url()
+    requests.post(f"{url}/bench/sessions", json={"n": 1, "pools": 1, "listed": True}, timeout=10)
     (ours, ours_loaded), (azure, _) = _import(_SENSOR), _import(_AZURE)
     result = {
         "poll": _cpu_of(_ours()),
-        "sdk_poll": _cpu_of(_sdk(arguments.url)),
+        "sdk_poll": _cpu_of(_sdk(url)),
         "import": ours,
         "azure_import": azure,
         "loaded": ours_loaded,

@@ -1,5 +1,5 @@
 """
-``make demo`` and ``make ui``: a real Airflow creates a Spark session of the local Synapse, uses and cancels it.
+``make demo`` and ``make ui``: a real Airflow creates a Spark session of the local Synapse, runs code in it, cancels it.
 
 Everything runs on the loopback address, and lives in ``.airflow/demo``.
 """
@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import json
 import signal
-import subprocess
 import sys
 import textwrap
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 
 from local_airflow import LocalAirflow, wait_for
 
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -37,6 +37,12 @@ WORKSPACE_RESOURCE_ID = (
 #: Slow enough to watch: a session is ready in about 17 seconds.
 TIME_SCALE = 0.3
 
+#: What the local Synapse, which has no Spark, says to the code of the DAG: what it prints, and its result.
+ANSWERS = {
+    "saveAsTable": "",
+    "def count": "counting orders\n\nairflow_task_result=1000",
+}
+
 _began = time.monotonic()
 
 
@@ -46,32 +52,24 @@ def say(line: str = "") -> None:
 
 
 @contextlib.contextmanager
-def emulator() -> Iterator[str]:
-    """Run the emulator as its users do, and yield its URL."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    ca_file = HOME.parent / "emulator-ca.pem"
-    command = [sys.executable, "-m", "airflow_provider_synapse_livy.emulator", "--tls", "--port", "0"]
-    options = ["--ca-file", str(ca_file), "--time-scale", str(TIME_SCALE)]
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        assert process.stdout is not None
-        ready = process.stdout.readline().strip()
-        say(ready)
-        yield ready.split(" at ")[1].split(",")[0]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        ca_file.unlink(missing_ok=True)
+def emulator() -> Iterator[SynapseEmulator]:
+    """Run the emulator, which answers the code of the DAG."""
+    with SynapseEmulator(tls=True, time_scale=TIME_SCALE) as synapse:
+        for code, text in ANSWERS.items():
+            output = {"status": "ok", "data": {"text/plain": text}}
+            synapse.answer_statement(contains=code, output=output, seconds=20)
+        say(f"The local Synapse listens at {synapse.url}.")
+        yield synapse
 
 
-def connection(url: str) -> dict[str, Any]:
+def connection(synapse: SynapseEmulator) -> dict[str, Any]:
     """Describe the connection to the emulator, with a client secret, as for the real Synapse."""
-    host, port = url.rsplit(":", 1)
+    host, port = synapse.url.rsplit(":", 1)
     extra = {
         "tenantId": TENANT_ID,
         "spark_pool_name": POOL,
-        "authority": url,
-        "verify": str(HOME.parent / "emulator-ca.pem"),
+        "authority": synapse.url,
+        "verify": str(synapse.ca_file),
         "workspace_resource_id": WORKSPACE_RESOURCE_ID,
     }
     return {
@@ -85,18 +83,18 @@ def connection(url: str) -> dict[str, Any]:
 
 
 def show_log(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
-    """Print the lines of the task's log that are about the session."""
+    """Print the lines of the task's log that are about the session and the code."""
     say(f"The log of {task_id}:")
     for line in airflow.log(DAG_ID, run_id, task_id):
-        if line.startswith(("Spark session", "Waiting until", "Creat", "Cancel")):
-            print(f"    {line}")
+        if line.startswith(("Spark session", "Statement", "Waiting until", "Creat", "Cancel", "The code")):
+            print(textwrap.indent(line, "    "))
 
 
 def show_xcom(airflow: LocalAirflow, run_id: str, task_id: str) -> None:
     """Print what the task has pushed to XCom, without the empty fields."""
-    session = airflow.xcom(DAG_ID, run_id, task_id)
-    say(f"The XCom of {task_id} ({len(session)} fields, empty ones not shown):")
-    print(textwrap.indent(json.dumps(_filled(session), indent=2), "    "))
+    value = airflow.xcom(DAG_ID, run_id, task_id)
+    say(f"The XCom of {task_id}, without empty fields:")
+    print(textwrap.indent(json.dumps(_filled(value), indent=2), "    "))
 
 
 def _filled(value: Any) -> Any:
@@ -123,17 +121,18 @@ def wait_for_task(airflow: LocalAirflow, run_id: str, task_id: str, *wanted: str
 
 
 def play(airflow: LocalAirflow) -> None:
-    """Let the DAG create a session, use it, and cancel it."""
+    """Let the DAG create a session, run code in it, and cancel it."""
     run_id = airflow.trigger(DAG_ID, {})
     say(f"Triggered the DAG {DAG_ID}. Its first task creates a Spark session, and waits until that is ready.")
     wait_for_task(airflow, run_id, "create", "deferred", "success")
     wait_for_task(airflow, run_id, "create", "success")
-    wait_for_task(airflow, run_id, "use", "success")
-    wait_for_task(airflow, run_id, "cancel", "success")
+    for task_id in ("load", "count", "cancel"):
+        wait_for_task(airflow, run_id, task_id, "success")
     say()
-    show_log(airflow, run_id, "create")
-    show_xcom(airflow, run_id, "use")
-    show_log(airflow, run_id, "cancel")
+    for task_id in ("create", "load", "count", "cancel"):
+        show_log(airflow, run_id, task_id)
+    for task_id in ("load", "count"):
+        show_xcom(airflow, run_id, task_id)
     ended = airflow.xcom(DAG_ID, run_id, "cancel")
     say(f"The session was cancelled as a teardown: its state is {ended['state']}, its result {ended['result']}.")
 
@@ -154,11 +153,11 @@ def main() -> None:
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # else whatever was started would outlive us
         signal.signal(number, lambda *_: sys.exit("Received a signal. Stopped Airflow and the emulator."))
-    with emulator() as url:
+    with emulator() as synapse:
         say("Starting Airflow: scheduler, DAG processor, triggerer and API server.")
         with LocalAirflow(HOME, PROJECT / "example_dags") as airflow:
             say("Airflow is ready.")
-            airflow.add_connection("synapse_livy_default", **connection(url))
+            airflow.add_connection("synapse_livy_default", **connection(synapse))
             play(airflow)
             if arguments.ui:
                 stay_open(airflow)

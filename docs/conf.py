@@ -27,7 +27,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 # A public name of ours that leads nowhere is an error. Others' names, and those inside, have no page here.
-_PUBLIC = r"(exceptions|hooks\.synapse_livy|links|models|(operators|sensors|triggers)\.spark|emulator\.[A-Z])"
+_PUBLIC = r"(exceptions|hooks\.synapse_livy|links|models|(operators|sensors|triggers)\.spark|emulator\.local)"
 nitpick_ignore_regex = [("py:.*", rf"(?!airflow_provider_synapse_livy\.{_PUBLIC}).*"), ("py:.*", r".*\.(_\w+|[A-Z])")]
 
 html_theme = "furo"

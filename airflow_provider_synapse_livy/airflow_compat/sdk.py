@@ -21,6 +21,15 @@ except ImportError:
     from airflow.models.xcom import XCom  # type: ignore[no-redef]
     from airflow.sensors.base import BaseSensorOperator, PokeReturnValue  # type: ignore[no-redef]
 
+try:
+    from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
+except ImportError:
+    from airflow.decorators.base import (  # type: ignore[import-not-found,no-redef]
+        DecoratedOperator,
+        TaskDecorator,
+        task_decorator_factory,
+    )
+
 try:  # Airflow 3.1 moved it there, and warns about the old place.
     from airflow.sdk import BaseHook
 except ImportError:
@@ -70,13 +79,16 @@ __all__ = [
     "BaseOperatorLink",
     "BaseSensorOperator",
     "BaseTrigger",
+    "DecoratedOperator",
     "PokeReturnValue",
     "StartTriggerArgs",
+    "TaskDecorator",
     "TaskDeferralError",
     "TaskDeferred",
     "TriggerEvent",
     "XCom",
     "conf",
+    "task_decorator_factory",
 ]
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "delete_xcom",
     "first_started_at",
+    "is_first_of_life",
     "is_later_try",
     "key_of_instance",
     "load_wait_state",
@@ -187,6 +188,16 @@ def is_later_try(context: Context) -> bool:
     :param context: the task's context; in unit tests of DAGs it has no task instance.
     """
     return int(getattr(context.get("ti"), "try_number", 1)) > 1
+
+
+def is_first_of_life(context: Context) -> bool:
+    """
+    Return whether no earlier try of this life of the task can have done anything.
+
+    :param context: the task's context; in unit tests of DAGs it has no task instance.
+    """
+    task_instance: Any = context.get("ti")
+    return task_instance is None or int(task_instance.try_number) <= _first_try(task_instance)
 
 
 def run_started_at(context: Context) -> datetime | None:

@@ -1,5 +1,5 @@
 """
-The request that creates a session: what its body must be, and how large a session may be.
+The request that creates a session or a batch job: what its body must be, and how large one may be.
 
 What the service requires is in its specification; that it matches the names of fields without regard to case is deduced
 from clients in use. Which words it refuses a wrong field with is not public: those here are the emulator's own.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -69,10 +69,11 @@ _COUNT: _Rule = (_is_count, "a whole number of at least 1")
 _TEXTS: _Rule = (_is_list_of_texts, "a list of strings")
 _TEXT_MAP: _Rule = (_is_map_of_texts, "an object whose values are strings")
 
-#: What each field must be. All but the name may be missing or null.
+#: What each field must be. All but the name, and the file of a batch job, may be missing or null.
 _RULES: dict[str, _Rule] = {
     "name": _NAME,
-    **dict.fromkeys(("artifactId", "className", "file"), _TEXT),
+    "file": _NAME,
+    **dict.fromkeys(("artifactId", "className"), _TEXT),
     **dict.fromkeys(("driverMemory", "executorMemory"), _MEMORY),
     **dict.fromkeys(("driverCores", "executorCores", "numExecutors"), _COUNT),
     **dict.fromkeys(("args", "jars", "pyFiles", "files", "archives"), _TEXTS),
@@ -96,16 +97,18 @@ def json_object(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def creation_options(body: bytes) -> dict[str, Any]:
+def creation_options(body: bytes, required: Collection[str] = ("name",)) -> dict[str, Any]:
     """
-    Return the fields of a request to create a session, by their documented names; unknown fields stay, and do no harm.
+    Return the fields of a request that creates, by their documented names; unknown fields stay, and do no harm.
 
     :param body: the body of the request.
+    :param required: the fields that must not be missing.
     :raises ValueError: if it is no JSON object, or a field is not what it must be.
     """
     options = {_NAMES_BY_LOWER_CASE.get(name.lower(), name): value for name, value in json_object(body).items()}
-    if options.get("name") is None:
-        raise ValueError("The field 'name' is required.")
+    for name in required:
+        if options.get(name) is None:
+            raise ValueError(f"The field '{name}' is required.")
     for name, (is_valid, what) in _RULES.items():
         if options.get(name) is not None and not is_valid(options[name]):
             raise ValueError(f"The field '{name}' must be {what}.")

@@ -122,17 +122,18 @@ async def not_emulated(request: web.Request) -> web.Response:
     message = (
         f"The emulator does not emulate {request.method} {request.path}. It emulates the Livy API's Spark sessions: "
         "list and create with GET and POST /livyApi/versions/<version>/sparkPools/<pool>/sessions, read and cancel "
-        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout; and "
+        "with GET and DELETE .../sessions/<id>, restart the idle timeout with PUT .../sessions/<id>/reset-timeout; "
         "their statements: list and create with GET and POST .../sessions/<id>/statements, read with GET "
-        ".../statements/<number>, cancel with POST .../statements/<number>/cancel. It emulates no batches, and nothing "
-        "of Synapse besides."
+        ".../statements/<number>, cancel with POST .../statements/<number>/cancel; and batch jobs, as sessions, under "
+        ".../batches. It emulates nothing of Synapse besides."
     )
     return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
 
 
 def session_not_found(request: web.Request) -> web.Response:
-    """Return the response to a request for a session that does not exist."""
-    message = f"Spark session {request.match_info['id']} was not found in pool {request.match_info['pool']}."
+    """Return the response to a request for a session, or a batch job, that does not exist."""
+    noun = "batch job" if request.match_info.get("kind") == "batches" else "session"
+    message = f"Spark {noun} {request.match_info['id']} was not found in pool {request.match_info['pool']}."
     return web.json_response({"code": "NotFound", "message": message, "error": None}, status=404)
 
 

@@ -17,8 +17,12 @@ from typing import Any
 __all__ = [
     "APPLICATION",
     "DEAD_ERROR",
+    "DEATHS",
     "DEFAULT_SCENARIO",
+    "FINAL_STATES",
+    "INTERPRETER_ERROR",
     "NOW",
+    "RESULT_SECONDS",
     "SCENARIOS",
     "Scenario",
     "Transition",
@@ -27,7 +31,13 @@ __all__ = [
     "end_transitions",
     "idle_timeout_transitions",
     "livy_change",
+    "queue_transitions",
+    "startup_transitions",
+    "state_transitions",
 ]
+
+#: Livy's states in which a session has ended.
+FINAL_STATES = ("dead", "killed", "error", "success")
 
 #: Placeholder for a value in a change: the timestamp of the transition.
 NOW = object()
@@ -46,7 +56,7 @@ _REAL_IDLE_TIMEOUT_SECONDS = 3600.0
 #: From Livy's final state to the clean-up.
 _CLEANUP_SECONDS = 2.0
 #: From Livy's final state to the final result.
-_RESULT_SECONDS = 31.0
+RESULT_SECONDS = 31.0
 #: From a DELETE request to Livy's final state, if the Spark application had not started.
 _CANCELLATION_SECONDS = 3.0
 #: From a DELETE request until Livy shuts a running session down, and until its final state: for two to five seconds
@@ -105,10 +115,18 @@ def livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
     return {"state": state, "livyInfo": {"currentState": state} | ({stamp: NOW} if stamp else {})}
 
 
+#: Of the timestamps of Livy's states, those that the live service sets.
+_STAMPS = {state: f"{state}At" for state in ("starting", "idle", "busy", "dead")}
+
 _CLEANUP = {"pluginInfo": {"currentState": "Cleanup", "cleanupStartedAt": NOW}}
 
 
-def _queue_transitions(until: float) -> Iterator[Transition]:
+def queue_transitions(until: float) -> Iterator[Transition]:
+    """
+    Yield the transitions from creation to the acquisition of nodes.
+
+    :param until: when the job is scheduled.
+    """
     yield Transition(0.2, {"schedulerInfo": {"queuedAt": NOW}})
     yield Transition(until, {"schedulerInfo": {"currentState": "Scheduled", "scheduledAt": NOW}})
     yield Transition(until + 2.0, {"pluginInfo": {"preparationStartedAt": NOW}})
@@ -116,16 +134,34 @@ def _queue_transitions(until: float) -> Iterator[Transition]:
     yield Transition(until + 4.0, {"pluginInfo": acquisition})
 
 
-def _startup_transitions(
+def startup_transitions(
     queue: float = _QUEUE_SECONDS, acquisition: float = _ACQUISITION_SECONDS, startup: float = _STARTUP_SECONDS
 ) -> Iterator[Transition]:
-    """Yield the transitions from creation to idle; each parameter is the duration of one phase."""
-    yield from _queue_transitions(queue)
+    """
+    Yield the transitions from creation to idle.
+
+    :param queue: seconds until the session is scheduled.
+    :param acquisition: seconds for acquiring nodes, from four seconds later on.
+    :param startup: seconds from then until it is idle.
+    """
+    yield from queue_transitions(queue)
     submitted = queue + 4.0 + acquisition
     yield Transition(submitted, {"pluginInfo": {"currentState": "Submission", "submissionStartedAt": NOW}})
     yield Transition(submitted + 0.1, livy_change("starting", "startingAt") | {"application": APPLICATION})
     yield Transition(submitted + 2.1, {"pluginInfo": {"currentState": "Monitoring", "monitoringStartedAt": NOW}})
     yield Transition(submitted + startup, livy_change("idle", "idleAt"))
+
+
+def state_transitions(at: float, state: str, *, started: bool) -> Iterator[Transition]:
+    """
+    Yield what a session goes through at once, so that it has a state of Livy without having waited for it.
+
+    :param at: time of all transitions.
+    :param started: whether its Spark application has started. If not, and the state needs one, it starts now.
+    """
+    if not started and state not in ("not_started", *FINAL_STATES):
+        yield from (Transition(at, transition.changes) for transition in startup_transitions())
+    yield Transition(at, livy_change(state, _STAMPS.get(state)))
 
 
 def end_transitions(
@@ -137,6 +173,7 @@ def end_transitions(
     idle_timed_out: bool = False,
     cancelled: bool = False,
     scale: float = 1.0,
+    result_seconds: float = RESULT_SECONDS,
 ) -> Iterator[Transition]:
     """
     Yield the transitions of a session's end: Livy's final state, the clean-up, then the final result.
@@ -148,11 +185,12 @@ def end_transitions(
     :param idle_timed_out: mark the session as ended by its idle timeout.
     :param cancelled: leave the clean-up out, as that of a cancelled session began with the request.
     :param scale: factor for the durations after ``at``.
+    :param result_seconds: from Livy's final state to the final result.
     """
-    # Of the timestamps of final states, the live service sets only deadAt.
-    yield Transition(at, livy_change(state, "deadAt" if state == "dead" else None))
+    # Of the timestamps of final states, the live service sets only deadAt, and of batch jobs successAt.
+    yield Transition(at, livy_change(state, _STAMPS.get(state)))
     if not cancelled:
-        yield Transition(at + _CLEANUP_SECONDS * scale, _CLEANUP)
+        yield Transition(at + min(_CLEANUP_SECONDS, result_seconds) * scale, _CLEANUP)
     final: dict[str, Any] = {
         "result": result,
         "schedulerInfo": {"currentState": "Ended", "endedAt": NOW},
@@ -163,7 +201,7 @@ def end_transitions(
         final["errorInfo"] = [{"message": message, "errorCode": code, "source": source}]
     if idle_timed_out:
         final["appInfo"] = {"isSessionTimedOut": "true"}
-    yield Transition(at + _RESULT_SECONDS * scale, final)
+    yield Transition(at + result_seconds * scale, final)
 
 
 def idle_timeout_transitions(at: float, scale: float) -> Iterator[Transition]:
@@ -182,7 +220,9 @@ def cancellation_request(at: float) -> Transition:
     return Transition(at, {"schedulerInfo": {"cancellationRequestedAt": NOW}})
 
 
-def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) -> Iterator[Transition]:
+def cancellation_transitions(
+    at: float, *, started: bool, scale: float = 1.0, result_seconds: float = RESULT_SECONDS
+) -> Iterator[Transition]:
     """
     Yield the transitions of a session's cancellation, from the request to the final result.
 
@@ -192,13 +232,15 @@ def cancellation_transitions(at: float, *, started: bool, scale: float = 1.0) ->
     :param at: time of the request.
     :param started: whether the Spark application had started; Livy's final state is then ``killed``, else ``error``.
     :param scale: factor for the durations after ``at``.
+    :param result_seconds: from Livy's final state to the final result.
     """
     yield cancellation_request(at)
     yield Transition(at, _CLEANUP)
     if started:
         yield Transition(at + _SHUTDOWN_SECONDS * scale, livy_change("shutting_down"))
     state, duration = ("killed", _KILL_SECONDS) if started else ("error", _CANCELLATION_SECONDS)
-    yield from end_transitions(at + duration * scale, state, "Cancelled", cancelled=True, scale=scale)
+    ended_at = at + duration * scale
+    yield from end_transitions(ended_at, state, "Cancelled", cancelled=True, scale=scale, result_seconds=result_seconds)
 
 
 _IDLE_AT = _QUEUE_SECONDS + 4.0 + _ACQUISITION_SECONDS + _STARTUP_SECONDS
@@ -219,6 +261,10 @@ _CLUSTER_ERROR = (
     "Attempt=[1]/[3]Cluster was in terminal state=[Cancelled] before it reached 'Ready' state.",
 )
 DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
+# Made like DEAD_ERROR, as no recording has a session whose interpreter died.
+INTERPRETER_ERROR = ("Dependency", "LIVY_JOB_STATE_ERROR", "Job failed during run time with state=[error].")
+#: The error of a session by the state in which it has failed.
+DEATHS = {"dead": DEAD_ERROR, "error": INTERPRETER_ERROR}
 
 DEFAULT_SCENARIO = "becomes_idle"
 
@@ -226,39 +272,39 @@ DEFAULT_SCENARIO = "becomes_idle"
 SCENARIOS: dict[str, Scenario] = {
     DEFAULT_SCENARIO: Scenario(
         "is idle in about a minute; idle timeout 1 h of real time later",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "idles_out": Scenario(
         "is idle in about a minute; idle timeout 1 min later",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         idle_timeout=60.0,
     ),
     "fails_to_start": Scenario(
         "fails while acquiring nodes, for lack of capacity",
         (
-            *_queue_transitions(_QUEUE_SECONDS),
+            *queue_transitions(_QUEUE_SECONDS),
             *end_transitions(_QUEUE_SECONDS + 30.0, "error", "Failed", error=_CAPACITY_ERROR),
         ),
     ),
     "capacity_exceeded": Scenario(
         "fails once it is scheduled, as all vcores are in use",
         (
-            *_queue_transitions(_QUEUE_SECONDS),
+            *queue_transitions(_QUEUE_SECONDS),
             *end_transitions(_QUEUE_SECONDS + 6.0, "error", "Failed", error=_WORKSPACE_CAPACITY_ERROR),
         ),
     ),
     "cluster_times_out": Scenario(
         "fails after 5 min of acquiring nodes, as no cluster got ready",
         (
-            *_queue_transitions(_QUEUE_SECONDS),
+            *queue_transitions(_QUEUE_SECONDS),
             *end_transitions(_QUEUE_SECONDS + 304.0, "error", "Failed", error=_CLUSTER_ERROR),
         ),
     ),
     "dies_while_running": Scenario(
         "is idle, then busy after 10 s, and dead 30 s later",
         (
-            *_startup_transitions(),
+            *startup_transitions(),
             Transition(_IDLE_AT + 10.0, livy_change("busy", "busyAt")),
             *end_transitions(_IDLE_AT + 40.0, "dead", "Failed", error=DEAD_ERROR),
         ),
@@ -269,19 +315,19 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "cancelled_while_idle": Scenario(
         "is idle, and cancelled 30 s later: killed/Cancelled",
-        (*_startup_transitions(), *cancellation_transitions(_IDLE_AT + 30.0, started=True)),
+        (*startup_transitions(), *cancellation_transitions(_IDLE_AT + 30.0, started=True)),
     ),
     # An operator reported such a session, which only the deletion of its pool ended; no recording has one.
     "refuses_to_end": Scenario(
         "is idle in about a minute; no DELETE ends it",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         refuses_to_end=True,
     ),
     "unknown_state": Scenario(
         "has an undocumented state before it becomes idle",
         tuple(
             sorted(
-                (*_startup_transitions(), Transition(_IDLE_AT - 15.0, livy_change("hibernating"))),
+                (*startup_transitions(), Transition(_IDLE_AT - 15.0, livy_change("hibernating"))),
                 key=lambda transition: transition.at,
             )
         ),
@@ -289,12 +335,12 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "slow": Scenario(
         "is queued for 10 minutes, then takes 5 to start",
-        tuple(_startup_transitions(queue=600.0, acquisition=60.0, startup=240.0)),
+        tuple(startup_transitions(queue=600.0, acquisition=60.0, startup=240.0)),
         real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "flaky": Scenario(
         "becomes idle; every other GET fails (503/429/500/reset)",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
         flaky=True,
     ),

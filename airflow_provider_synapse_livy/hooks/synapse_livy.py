@@ -14,7 +14,9 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowNotFoundExce
 from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
+from airflow_provider_synapse_livy.hooks.batch_jobs import BatchJobsMixin, in_states
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
+from airflow_provider_synapse_livy.hooks.statement_methods import StatementMethods
 from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyAuthenticationError,
@@ -24,7 +26,12 @@ from airflow_provider_synapse_livy.livy.errors import (
     error_message,
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool, any_request
-from airflow_provider_synapse_livy.livy.resources import MAX_PAGE_SIZE, SPARK_SESSION, Resource, pool_name
+from airflow_provider_synapse_livy.livy.resources import (
+    MAX_PAGE_SIZE,
+    SPARK_SESSION,
+    Resource,
+    pool_name,
+)
 from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.watch import Watch
 from airflow_provider_synapse_livy.transport.retry import Retries
@@ -33,7 +40,7 @@ from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT
 if TYPE_CHECKING:
     import requests
 
-    from airflow_provider_synapse_livy.models import SparkSession, SparkSessionOptions
+    from airflow_provider_synapse_livy.models import SparkJob, SparkSession, SparkSessionOptions
     from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 
 __all__ = ["SynapseLivyHook"]
@@ -42,9 +49,9 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class SynapseLivyHook(BaseHook):
+class SynapseLivyHook(BatchJobsMixin, StatementMethods, BaseHook):
     """
-    Creates, reads and cancels the Livy Spark sessions of an Azure Synapse workspace.
+    Creates, reads and cancels the Livy Spark sessions and batch jobs of an Azure Synapse workspace.
 
     Source: `Spark Session - Get Spark Session
     <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/get-spark-session>`__
@@ -103,8 +110,7 @@ class SynapseLivyHook(BaseHook):
         :param detailed: as for :meth:`get_spark_session`.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
-        for page in self.pages(SPARK_SESSION, detailed=detailed):
-            yield from (session for session in page.records() if states is None or session.state in states)
+        yield from in_states(self.pages(SPARK_SESSION, detailed=detailed), states)
 
     def create_spark_session(self, options: SparkSessionOptions) -> SparkSession:
         """
@@ -224,7 +230,21 @@ class SynapseLivyHook(BaseHook):
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
         times = (retry_timeout, longest_announced)
-        return self._send(ids, lambda pool: resource.get(pool, *ids, detailed=detailed), times)  # type: ignore[arg-type]
+        try:
+            return self._send(ids, lambda pool: resource.get(pool, *ids, detailed=detailed), times)  # type: ignore[arg-type]
+        except resource.not_found as error:
+            raise self._not_found(resource, ids, error) from None
+
+    def _not_found(self, resource: Resource[R], ids: Sequence[object], error: SynapseLivyError) -> SynapseLivyError:
+        """Return the error for an id that is nobody's, or one that says whose it is: ids of siblings get mixed up."""
+        sibling = resource.sibling and resource.sibling()
+        if sibling is None:
+            return error
+        try:
+            record = self._send(ids, lambda pool: sibling.get(pool, *ids), (0.0, 0.0)).record  # type: ignore[arg-type]
+        except SynapseLivyError:  # which says less than the first
+            return error
+        return resource.mistaken_for(sibling, error, record)
 
     def _send(
         self,
@@ -287,11 +307,11 @@ class SynapseLivyHook(BaseHook):
             twin._connection = self._connection
         return twin
 
-    def links(self, session: SparkSession) -> dict[str, str]:
+    def links(self, session: SparkJob) -> dict[str, str]:
         """
-        Return the addresses of the links from a task to its session, by the links' names.
+        Return the addresses of the links from a task to its session or batch job, by the links' names.
 
-        :param session: the session.
+        :param session: the session or batch job.
         :raises SynapseLivyConfigurationError: if the connection can't work.
         """
         return session_links(session, self._connection)

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 __all__ = [
     "InvalidIdError",
+    "SparkBatchJobNotFoundError",
     "SparkSessionNotFoundError",
+    "SparkStatementNotFoundError",
     "SynapseLivyAuthenticationError",
     "SynapseLivyConfigurationError",
     "SynapseLivyError",
@@ -115,6 +117,14 @@ class SynapseLivyPermissionError(SynapseLivyError):
 
 class SparkSessionNotFoundError(SynapseLivyError):
     """The pool has no such session, or the workspace no such pool (404)."""
+
+
+class SparkBatchJobNotFoundError(SynapseLivyError):
+    """The pool has no such batch job, or the workspace no such pool (404)."""
+
+
+class SparkStatementNotFoundError(SynapseLivyError):
+    """The session has no such statement any more, or never had, or there is no such session (404)."""
 
 
 class SynapseLivyUnavailableError(SynapseLivyError):

@@ -17,7 +17,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line, read_document
+from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse, one_line, read_document
 
 __all__ = ["DEFAULT_LIVY_API_VERSION", "REQUEST_HEADERS", "LivyRequest", "Pool", "any_request"]
 
@@ -79,6 +79,7 @@ class LivyRequest(Generic[T]):
     :param body: the JSON body, if there is one.
     :param is_idempotent: whether sending it twice does no more than sending it once.
     :param min_timeout: how many seconds its response may take, at the least.
+    :param max_body_bytes: how many bytes of its response are read; more are an error.
     """
 
     method: str
@@ -88,6 +89,7 @@ class LivyRequest(Generic[T]):
     body: bytes | None = None
     is_idempotent: bool = True
     min_timeout: float = 0.0
+    max_body_bytes: int = MAX_BODY_BYTES
 
     def may_be_sent_again(self, error: SynapseLivyError) -> bool:
         """

@@ -1,8 +1,8 @@
 """
 What there is to ask Livy for, as data: a row says what a kind of thing is called, where it is, how it is read.
 
-Sources: `Spark Session <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session>`__, and recordings of
-the live service.
+Sources: `Spark Session <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session>`__, `Spark Batch
+<https://learn.microsoft.com/rest/api/synapse/data-plane/spark-batch>`__, and recordings of the live service.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any, Generic, TypeVar
 
 from airflow_provider_synapse_livy.livy.errors import (
     InvalidIdError,
+    SparkBatchJobNotFoundError,
     SparkSessionNotFoundError,
+    SparkStatementNotFoundError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     error_message,
 )
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
 from airflow_provider_synapse_livy.livy.responses import (
+    MAX_BODY_BYTES,
     Page,
     Problem,
     Record,
@@ -32,12 +35,21 @@ from airflow_provider_synapse_livy.livy.responses import (
     read_page,
     read_record,
 )
-from airflow_provider_synapse_livy.models import SparkJobType, SparkSession, SparkSessionResultType
+from airflow_provider_synapse_livy.models import (
+    SparkBatchJob,
+    SparkJob,
+    SparkJobType,
+    SparkSession,
+    SparkSessionResultType,
+    SparkStatement,
+)
 
 __all__ = [
     "CREATION_TIMEOUT",
     "MAX_PAGE_SIZE",
+    "SPARK_BATCH",
     "SPARK_SESSION",
+    "SPARK_STATEMENT",
     "Listing",
     "Resource",
     "pool_name",
@@ -51,6 +63,9 @@ MAX_PAGE_SIZE = 20
 
 #: How many seconds the response to a creation may take, at the least; six were seen.
 CREATION_TIMEOUT = 60.0
+
+#: How many bytes of a statement, or of a session's statements, are read: Livy itself sends an output of up to 50 MB.
+_MAX_STATEMENT_BYTES = 64 * 2**20
 
 _MAX_ID = 2**31 - 1
 
@@ -86,6 +101,14 @@ class Resource(Generic[R]):
     :param listing: the list of them; None if they are polled singly.
     :param problem: returns what is wrong with a record that could be read, None if nothing is.
     :param has_details: whether the service tells more of it when asked with ``detailed``.
+    :param cancellation: the method that ends one, and the path below its own.
+    :param harm: what one does that is left behind, in words that follow "it may still" and "it may still run, and".
+    :param harm_fix: what to do about that.
+    :param max_body_bytes: how many bytes of a record, or of a list that is searched, are read.
+    :param numbers_as_text: whether numbers that Airflow can't store are part of a record, and are kept as text.
+    :param runs_once: whether one runs to an end by itself, so that one that has succeeded is not created again.
+    :param sibling: returns the resource whose ids may be taken for its own; None if there is none.
+    :param reader: what waits for one, in words, for those who have taken its id for another thing's.
     """
 
     noun: str
@@ -97,6 +120,14 @@ class Resource(Generic[R]):
     listing: Listing[R] | None = None
     problem: Callable[[R], Problem | None] = lambda _: None
     has_details: bool = True
+    cancellation: tuple[str, str] = ("DELETE", "")
+    harm: str = "cost money"
+    harm_fix: str = "cancel it in Synapse Studio > Monitor > Apache Spark applications."
+    max_body_bytes: int = MAX_BODY_BYTES
+    numbers_as_text: bool = False
+    runs_once: bool = False
+    sibling: Callable[[], Resource[Any]] | None = None
+    reader: str = ""
 
     def name(self, *ids: object) -> str:
         """Return the name of one in messages, by the ids that lead to it."""
@@ -112,7 +143,8 @@ class Resource(Generic[R]):
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
         numbers, url, subject = self._located(pool, ids)
-        return LivyRequest("GET", url + self._query(detailed), subject, self._reader(subject, numbers[-1]))
+        read = self._reader(subject, numbers[-1])
+        return LivyRequest("GET", url + self._query(detailed), subject, read, max_body_bytes=self.max_body_bytes)
 
     def create(self, pool: Pool, *parent_ids: int, body: Mapping[str, Any]) -> LivyRequest[Snapshot[R]]:
         """
@@ -131,13 +163,14 @@ class Resource(Generic[R]):
 
     def cancel(self, pool: Pool, *ids: int) -> LivyRequest[None]:
         """
-        Return the request that ends one, which takes the service about half a minute from then on.
+        Return the request that ends one. A session takes about half a minute from then on.
 
         :param pool: the pool.
         :param ids: the ids that lead to it, its own last.
         :raises SynapseLivyConfigurationError: if an id is none, or the pool can't stand in a path.
         """
-        return self._change("DELETE", pool, ids)
+        method, below = self.cancellation
+        return self._change(method, pool, ids, below)
 
     def reset_timeout(self, pool: Pool, *ids: int) -> LivyRequest[None]:
         """
@@ -173,7 +206,22 @@ class Resource(Generic[R]):
             not_found=self.not_found,
             not_found_fix=self.not_found_fix,
             record_id=record_id,
+            numbers_as_text=self.numbers_as_text,
         )
+
+    def mistaken_for(self, sibling: Resource[Any], error: SynapseLivyError, record: SparkJob) -> SynapseLivyError:
+        """
+        Return the error for an id that is a sibling's, with all that the error for an id that is nobody's tells.
+
+        :param sibling: the resource that has the id.
+        :param error: the error for an id that is nobody's.
+        :param record: the sibling's record.
+        """
+        event = f"{self.name(record.id)}: there is none, {record.id} is the id of a {sibling.noun}."
+        fix = f"wait for it with {sibling.reader}, or pass the id of a {self.noun}."
+        words = str(error).splitlines()[2:]
+        message = error_message(event, fix, f"{record} is {record.phase}.", *words)
+        return type(error)(message, status=error.status, code=error.code, activity_id=error.activity_id)
 
     @property
     def _list(self) -> Listing[R]:
@@ -182,7 +230,13 @@ class Resource(Generic[R]):
         return self.listing
 
     def page(
-        self, pool: Pool, *parent_ids: int, start: int = 0, size: int | None = None, detailed: bool = True
+        self,
+        pool: Pool,
+        *parent_ids: int,
+        start: int = 0,
+        size: int | None = None,
+        detailed: bool = True,
+        max_body_bytes: int | None = None,
     ) -> LivyRequest[Page[R]]:
         """
         Return the request for one page of the list.
@@ -192,6 +246,7 @@ class Resource(Generic[R]):
         :param start: how many items to pass over.
         :param size: how many items at the most; None for as many as a page may have.
         :param detailed: whether to ask for everything.
+        :param max_body_bytes: how many bytes of it are read; None for as many as of a record.
         :raises SynapseLivyConfigurationError: if the pool can't stand in a path.
         :raises ValueError: if there is no list.
         """
@@ -211,7 +266,8 @@ class Resource(Generic[R]):
             not_found=self.not_found,
         )
         url = f"{pool.url}/{listing.path.format(*parent_ids)}"
-        return LivyRequest("GET", f"{url}?{query}" if query else url, subject, read)
+        longest = max_body_bytes or self.max_body_bytes
+        return LivyRequest("GET", f"{url}?{query}" if query else url, subject, read, max_body_bytes=longest)
 
 
 def validated_id(value: object, noun: str) -> int:
@@ -272,34 +328,72 @@ def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in eff
             return "use digits only."
 
 
-def _is_complete(session: SparkSession) -> bool:
-    """Return whether an item of a list can stand for the session's own record; if in doubt, it can't."""
-    if session.job_type == SparkJobType.SPARK_BATCH or None in (session.state, session.result):
+def _is_complete(job: SparkJob) -> bool:
+    """Return whether an item of a list can stand for the job's own record; if in doubt, it can't."""
+    if _is_of_sibling(job) or None in (job.state, job.result):
         return False
-    if session.outcome is SparkSessionResultType.FAILED and not session.is_settling and not session.error_info:
+    if job.outcome is SparkSessionResultType.FAILED and not job.is_settling and not job.error_info:
         return False
-    return session.scheduler_info is not None and session.plugin_info is not None
+    return job.scheduler_info is not None and job.plugin_info is not None
 
 
-#: Whose id it may be instead, and what reads that. The hook is that of apache-airflow-providers-microsoft-azure.
-_BATCH_FIX = "pass the id of a session. AzureSynapseHook, of Airflow's provider for Microsoft Azure, reads batch jobs."
+def _is_of_sibling(job: SparkJob) -> bool:
+    """Return whether a record says that it describes a batch job where a session was asked for, or the reverse."""
+    return job.job_type == (SparkJobType.SPARK_SESSION if isinstance(job, SparkBatchJob) else SparkJobType.SPARK_BATCH)
 
 
-def _is_batch_job(session: SparkSession) -> Problem | None:
-    is_batch = session.job_type == SparkJobType.SPARK_BATCH
-    return Problem("describes a Spark batch job, not a session", _BATCH_FIX) if is_batch else None
+def _kind_problem(job: SparkJob) -> Problem | None:
+    """Return what is wrong with a record that describes the sibling of what was asked for."""
+    if not _is_of_sibling(job):
+        return None
+    asked, found = (SPARK_BATCH, SPARK_SESSION) if isinstance(job, SparkBatchJob) else (SPARK_SESSION, SPARK_BATCH)
+    fix = f"wait for it with {found.reader}, or pass the id of a {asked.noun}."
+    return Problem(f"describes a {found.noun}, not a {asked.noun}", fix)
 
 
-SPARK_SESSION = Resource(
+_NOT_FOUND_FIX = "check the id, and that the pool exists (Synapse Studio > Manage > Apache Spark pools). "
+
+SPARK_SESSION: Resource[SparkSession] = Resource(
     noun="Spark session",
     title="Spark session {}",
     path="sessions/{}",
     model=SparkSession,
     not_found=SparkSessionNotFoundError,
-    not_found_fix=(
-        "check the id, and that the pool exists (Synapse Studio > Manage > Apache Spark pools). "
-        "Batch jobs have other ids."
-    ),
+    not_found_fix=f"{_NOT_FOUND_FIX}Batch jobs have other ids.",
     listing=Listing("sessions", "sessions", _is_complete),
-    problem=_is_batch_job,
+    problem=_kind_problem,
+    sibling=lambda: SPARK_BATCH,
+    reader="SynapseSparkSessionSensor",
+)
+
+SPARK_BATCH: Resource[SparkBatchJob] = Resource(
+    noun="Spark batch job",
+    title="Spark batch job {}",
+    path="batches/{}",
+    model=SparkBatchJob,
+    not_found=SparkBatchJobNotFoundError,
+    not_found_fix=f"{_NOT_FOUND_FIX}Sessions have other ids.",
+    # The items are under "sessions" here, too.
+    listing=Listing("batches", "sessions", _is_complete),
+    problem=_kind_problem,
+    runs_once=True,
+    sibling=lambda: SPARK_SESSION,
+    reader="SynapseSparkBatchSensor",
+)
+
+SPARK_STATEMENT = Resource(
+    noun="statement",
+    title="Statement {1} of Spark session {0}",
+    path="sessions/{}/statements/{}",
+    model=SparkStatement,
+    not_found=SparkStatementNotFoundError,
+    not_found_fix="check session and statement: a session keeps its last 100 statements, and none when it has ended.",
+    listing=Listing("sessions/{}/statements", "statements", lambda _: True, page_size=None),
+    has_details=False,
+    cancellation=("POST", "/cancel"),
+    harm="keep its session busy",
+    harm_fix="cancel its session if the code must not run on.",
+    max_body_bytes=_MAX_STATEMENT_BYTES,
+    numbers_as_text=True,
+    runs_once=True,
 )

@@ -46,8 +46,8 @@ __all__ = [
     "read_record",
 ]
 
-#: How many bytes of a body are of use, compressed or not; a session has about 2,000, a page of twenty 60,000.
-#: The transports read one more at the most, which shows that there are more.
+#: How many bytes of a body are of use, compressed or not, where a request asks for no more; a session has about 2,000,
+#: a page of twenty 60,000. The transports read one more at the most, which shows that there are more.
 MAX_BODY_BYTES = 4 * 2**20
 
 #: The longest piece of the service's own words that an error repeats; a 500 may carry a stack trace of 4 kB.
@@ -96,12 +96,14 @@ class LivyResponse:
 
     :param status: the HTTP status.
     :param headers: the headers; the letter case of the names does not matter.
-    :param body: the body as it came, compressed if it was; no more of it than a byte beyond :data:`MAX_BODY_BYTES`.
+    :param body: the body as it came, compressed if it was; no more of it than a byte beyond ``max_bytes``.
+    :param max_bytes: how many bytes of it are of use, compressed or not.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    max_bytes: int = MAX_BODY_BYTES
 
     def header(self, name: str) -> str | None:
         """Return the value of a header as a short line of text, None where the response has none."""
@@ -115,7 +117,7 @@ class LivyResponse:
 
     def decompressed(self) -> bytes:
         """
-        Return the body decompressed; no more of it than a byte beyond :data:`MAX_BODY_BYTES`.
+        Return the body decompressed; no more of it than a byte beyond ``max_bytes``.
 
         :raises ValueError: if it is not gzip, or not all of it.
         """
@@ -124,10 +126,10 @@ class LivyResponse:
             return self.body
         decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         try:
-            body = decompressor.decompress(self.body, MAX_BODY_BYTES + 1)
+            body = decompressor.decompress(self.body, self.max_bytes + 1)
         except zlib.error as error:
             raise ValueError(f"it is not gzip: {error}") from None
-        if not decompressor.eof and len(body) <= MAX_BODY_BYTES:
+        if not decompressor.eof and len(body) <= self.max_bytes:
             raise ValueError("its gzip has no end")
         return body
 
@@ -197,6 +199,7 @@ def read_record(
     not_found: type[SynapseLivyError],
     not_found_fix: str | None,
     record_id: int | None,
+    numbers_as_text: bool = False,
 ) -> Snapshot[R]:
     """
     Return the record that a response describes.
@@ -209,10 +212,11 @@ def read_record(
     :param not_found: the error that 404 means.
     :param not_found_fix: what to do about it; None for what holds for anything.
     :param record_id: the number of the record that was asked for; None if it is new.
+    :param numbers_as_text: whether to keep numbers that can't be stored, and NaN, as text.
     :raises SynapseLivyError: if it is not the record that was asked for; the kind that fits.
     """
     reading = _Reading(subject, response, not_found, not_found_fix)
-    document = reading.document()
+    document = reading.document(numbers_as_text=numbers_as_text)
     try:
         record = model.from_dict(document)
     except (ValidationError, TypeError) as error:
@@ -324,11 +328,11 @@ class _Reading:
     not_found: type[SynapseLivyError]
     not_found_fix: str | None = None
 
-    def document(self) -> dict[str, Any]:
+    def document(self, *, numbers_as_text: bool = False) -> dict[str, Any]:
         """Return the JSON of a response that is a success, or raise why there is none."""
         body = self.body()
         try:
-            document = read_json(body)
+            document = read_json(body, numbers_as_text=numbers_as_text)
         except ValueError as error:
             if is_truncated(body):
                 raise self.truncated() from None
@@ -343,8 +347,8 @@ class _Reading:
             body = self.response.decompressed()
         except ValueError:
             raise self.truncated() from None
-        if max(len(body), len(self.response.body)) > MAX_BODY_BYTES:
-            raise self.unexpected(f"has more than {MAX_BODY_BYTES // 2**20} MB")
+        if max(len(body), len(self.response.body)) > self.response.max_bytes:
+            raise self.unexpected(f"has more than {self.response.max_bytes // 2**20} MB")
         return body
 
     def raise_for_status(self) -> None:

@@ -46,6 +46,7 @@ class Creation:
     :param may_exist: whether something may have been created whose id is not known.
     :param own_id: the id of what was created, once it is known.
     :param is_stopped: whether the task was killed, so that nothing more is to be created.
+    :param parent_ids: the ids that lead to the list of what is created.
     """
 
     hook: SynapseLivyHook
@@ -57,6 +58,61 @@ class Creation:
     may_exist: bool = False
     own_id: int | None = None
     is_stopped: bool = False
+    parent_ids: tuple[int, ...] = ()
+
+    def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Return what to create with this task's key in it.
+
+        :param body: what to create, under the documented names.
+        """
+        return with_key(body, self.key)
+
+    def key_of(self, item: Mapping[str, Any]) -> str | None:
+        """
+        Return the key that an item of the list carries; None if it carries none.
+
+        :param item: the item, under the documented names.
+        """
+        return key_of(item)
+
+    def is_wanted(self, record: Any) -> bool:
+        """
+        Return whether to go on with what an earlier try has created: it is active, or has done what it was to do.
+
+        What runs once, and has failed, is run again by a retry.
+
+        :param record: what it has created.
+        """
+        has_run = self.resource.runs_once and (record.has_succeeded or record.is_settling)
+        return has_run or _is_active(record)
+
+    def send(self, body: Mapping[str, Any]) -> Any:
+        """
+        Send the request that creates, once, and return the record.
+
+        :param body: what to create, with the key in it.
+        :raises SynapseLivyError: if it is refused, or it is not known whether it was created.
+        """
+        return self.hook.create(self.resource, *self.parent_ids, body=body).record
+
+    def cancel(self, record_id: int, **options: float) -> None:
+        """
+        Cancel one that this task has created.
+
+        :param record_id: its id.
+        :param options: those of the hook's method.
+        :raises SynapseLivyError: if it can't be cancelled.
+        """
+        self.hook.cancel(self.resource, *self.parent_ids, record_id, **options)
+
+    def name(self, record_id: int) -> str:
+        """
+        Return the name of one in messages.
+
+        :param record_id: its id.
+        """
+        return self.resource.name(*self.parent_ids, record_id)
 
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
         """
@@ -68,8 +124,8 @@ class Creation:
         """
         self.may_exist = may_exist
         earlier = self._search_twice() if may_exist else []
-        if active := list(filter(_is_active, earlier)):
-            return self._adopt(active)
+        if wanted := list(filter(self.is_wanted, earlier)):
+            return self._adopt(wanted)
         ended = {record.id for record in earlier}
         for count in range(1, _MAX_REQUESTS + 1):
             try:
@@ -79,7 +135,7 @@ class Creation:
                     raise
                 self.log.warning("%s, so it may have been created. Looking for the key %s.", error.event, self.key)
                 if found := self._search_twice(ended):
-                    return self._adopt(list(filter(_is_active, found)) or found)
+                    return self._adopt(list(filter(self.is_wanted, found)) or found)
                 if count == _MAX_REQUESTS:
                     raise
             else:
@@ -93,23 +149,23 @@ class Creation:
             raise SynapseLivyError(error_message(f"No {self.resource.noun} was created: the task was killed."))
         self.may_exist = True
         try:
-            record = self.hook.create(self.resource, body=with_key(body, self.key)).record
+            record = self.send(self.marked(body))
         except SynapseLivyError as error:
             self.may_exist = error.may_have_been_processed or not is_first
             raise
         self.own_id = record.id
-        self.log.info("Created %s, named %s.", record, record.name)
+        self.log.info("Created %s, with the key %s.", record, self.key)
         return record
 
     def take_up(self) -> None:
         """
-        Go on with what an earlier run of this task has created, if there is any that is active.
+        Go on with what an earlier run of this task has created, if there is any to go on with.
 
         :raises SynapseLivyError: if the list can't be read.
         """
         self.may_exist = True
-        if active := list(filter(_is_active, self._search_twice())):
-            self._adopt(active)
+        if wanted := list(filter(self.is_wanted, self._search_twice())):
+            self._adopt(wanted)
 
     def end_other_lives(self) -> None:
         """
@@ -120,7 +176,7 @@ class Creation:
         for record in self._listed(lambda key: key != self.key and is_of_same_task(key, self.key)):
             if _is_active(record) and _was_never_ready(record):
                 self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
-                self.hook.cancel(self.resource, record.id)
+                self.cancel(record.id)
 
     def end_own(self, *, timeout: float = _END_TIMEOUT) -> list[str]:
         """
@@ -132,25 +188,25 @@ class Creation:
         own_ids = [] if self.own_id is None else [self.own_id]
         if not own_ids and self.may_exist:
             own_ids = [record.id for record in self._search_twice() if _is_active(record)]
-        return [self.resource.name(number) for number in own_ids if not self._end(number, timeout)]
+        return [self.name(number) for number in own_ids if not self._end(number, timeout)]
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel what this task has created, and return whether it has ended within the timeout."""
-        self.log.info("%s was not handed on, so this task ends it.", self.resource.name(record_id))
+        self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
         deadline = time.monotonic() + timeout
         try:
             if _is_active(self._read(record_id)):
-                self.hook.cancel(self.resource, record_id)
+                self.cancel(record_id)
             while not _has_ended(self._read(record_id)):
                 if time.monotonic() > deadline:
                     return False
                 self.sleep(_END_INTERVAL)
         except self.resource.not_found:
-            self.log.info("%s is gone.", self.resource.name(record_id))
+            self.log.info("%s is gone.", self.name(record_id))
         return True
 
     def _read(self, record_id: int) -> Any:
-        return self.hook.read(self.resource, record_id).record
+        return self.hook.read(self.resource, *self.parent_ids, record_id).record
 
     def _adopt(self, records: Iterable[Any]) -> Any:
         """Return the first of several that carry this task's key, and cancel the others, which are its own, too."""
@@ -159,14 +215,14 @@ class Creation:
         for record in others:
             if _is_active(record):
                 self.log.warning("%s was created for this task as well. It is cancelled.", record)
-                self.hook.cancel(self.resource, record.id)
+                self.cancel(record.id)
         self.log.info("%s was created for this task, which goes on with it.", first)
         return first
 
     def _search_twice(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Search the list, and once more after a pause if that shows nothing to go on with."""
         found = self._search(passed_over)
-        if not any(map(_is_active, found)):
+        if not any(map(self.is_wanted, found)):
             self.sleep(_SEARCH_PAUSE)
             found = self._search(passed_over)
         return found
@@ -177,9 +233,9 @@ class Creation:
 
     def _listed(self, is_meant: Callable[[str | None], bool], passed_over: Collection[int] = ()) -> Iterator[Any]:
         """Return what is in the list with a key that is meant, and was submitted since the task's life began."""
-        for page in self.hook.pages(self.resource):
+        for page in self.hook.pages(self.resource, *self.parent_ids):
             for item in page.items.values():
-                if is_meant(key_of(item)) and item["id"] not in passed_over:
+                if is_meant(self.key_of(item)) and item["id"] not in passed_over:
                     record = page.model.from_dict(item)
                     if self._is_since(_submitted_at(record)):
                         yield record
@@ -211,7 +267,7 @@ def _has_ended(record: Any) -> bool:
 
 
 def _submitted_at(record: Any) -> datetime | None:
-    return _time(record.scheduler_info and record.scheduler_info.submitted_at)
+    return _time(getattr(getattr(record, "scheduler_info", None), "submitted_at", None))
 
 
 def _time(text: Any) -> datetime | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowRescheduleException, TaskDeferred
 from airflow_provider_synapse_livy.airflow_compat.task_state import is_later_try, pull_own_xcom, run_started_at
 from airflow_provider_synapse_livy.livy.errors import error_message
-from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.livy.task_keys import task_key
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
@@ -35,6 +35,9 @@ class OwningOperator(WaitingOperator):
 
     :param cancel_on_kill: whether to cancel what was created when the task is killed, or marked by a user.
     """
+
+    #: Whether to cancel what earlier lives of the task have left before it was ready.
+    ends_other_lives: ClassVar[bool] = True
 
     def __init__(self, *, cancel_on_kill: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -62,7 +65,7 @@ class OwningOperator(WaitingOperator):
         task_instance: Any = context.get("ti")
         is_later = is_later_try(context)
         with self._leaving_links(context), self._answering_for_it(context) as creation:
-            if self._waits and is_later:
+            if self._waits and is_later and self.ends_other_lives:
                 creation.end_other_lives()
             record = creation.find_or_create(body, may_exist=is_later)
             self._set_id(record.id)
@@ -72,7 +75,7 @@ class OwningOperator(WaitingOperator):
             if self._waits:
                 return self._wait(context)
             self._show_links(context, self._hook.links(record))
-            return without_secrets(record.to_dict())
+            return self._fields(record)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """
@@ -104,11 +107,13 @@ class OwningOperator(WaitingOperator):
         creation.is_stopped = True
         if creation.own_id is None:
             return
-        name = creation.resource.name(creation.own_id)
+        name = creation.name(creation.own_id)
         try:
-            creation.hook.twin().cancel(creation.resource, creation.own_id, retry_timeout=_KILL_TIMEOUT)
+            twin = dataclasses.replace(creation, hook=creation.hook.twin())
+            twin.cancel(creation.own_id, retry_timeout=_KILL_TIMEOUT)
         except Exception:
-            self.log.exception("The task was killed, and %s could not be cancelled. It may still cost money.", name)
+            harm = creation.resource.harm
+            self.log.exception("The task was killed, and %s could not be cancelled. It may still %s.", name, harm)
         else:
             self.log.info("The task was killed, so %s is cancelled.", name)
 
@@ -118,6 +123,9 @@ class OwningOperator(WaitingOperator):
         # A clearing sets max_tries to the number of the last try and the retries from then on, so it tells the lives of
         # a task apart, unless the DAG's retries were lowered in between. It outlasts a change of them within a life.
         key = task_key(*parts, life=getattr(task_instance, "max_tries", 0) or 0)
+        return self._creation_with(key, context)
+
+    def _creation_with(self, key: str, context: Context) -> Creation:
         return Creation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)
 
     @property
@@ -158,14 +166,14 @@ class OwningOperator(WaitingOperator):
         try:
             alive = creation.end_own()
         except Exception as problem:
-            noun = self.trigger_class.resource.noun
-            known = creation.own_id is not None
-            what = creation.resource.name(creation.own_id) if known else f"A {noun} that this task may have created"
+            noun = creation.resource.noun
+            own_id = creation.own_id
+            what = f"A {noun} that this task may have created" if own_id is None else creation.name(own_id)
             self.log.exception("%s could not be cancelled.", what)
             alive = [f"{what} ({type(problem).__name__})"]
         if alive:
-            event = f"{', '.join(alive)} may still run, and cost money."
-            message = error_message(event, "cancel it in Synapse Studio > Monitor > Apache Spark applications.")
+            event = f"{', '.join(alive)} may still run, and {creation.resource.harm}."
+            message = error_message(event, creation.resource.harm_fix)
             self.log.error("%s", message)
             error.add_note(message)
 

@@ -32,7 +32,13 @@ from airflow_provider_synapse_livy.livy.errors import (
 from airflow_provider_synapse_livy.livy.resources import pool_name, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
-from airflow_provider_synapse_livy.triggers.base import BACKSTOP, BEGIN_ON_WORKER, LivyTrigger, read_event
+from airflow_provider_synapse_livy.triggers.base import (
+    BACKSTOP,
+    BEGIN_ON_WORKER,
+    LivyTrigger,
+    links_of_event,
+    read_event,
+)
 from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
@@ -120,6 +126,7 @@ class WaitingMixin:
             self.log.info("The wait begins on a worker.")
             delete_xcom(context, RETURN_VALUE)
             return self._begin_on_worker(context)
+        self._links = links_of_event(event)  # also of one that is about an error
         verdict, snapshot, self._links = read_event(event, self.trigger_class.resource)
         if not self._is_proved(verdict, snapshot):
             what = f"The trigger's event says {verdict}, but its {self.trigger_class.resource.noun} does not."
@@ -253,9 +260,8 @@ class WaitingMixin:
         """Return the record, or raise the one error that fits."""
         if snapshot is None or verdict is Verdict.TIMEOUT:
             raise self._timed_out("timeout", self._wait_options.timeout, snapshot, context)
-        fields = without_secrets(snapshot.record.to_dict())
         if verdict is Verdict.SUCCESS:
-            return fields
+            return self._fields(snapshot.record)
         self._push_record(context, snapshot)
         message = describe_failure(snapshot, self._goal)
         raise self.failed_error(message, record=snapshot.record, activity_id=snapshot.activity_id)
@@ -268,11 +274,15 @@ class WaitingMixin:
         record, activity_id = snapshot[:2] if snapshot else (None, None)
         return self.timeout_error(message, record=record, activity_id=activity_id)
 
+    def _fields(self, record: Any) -> dict[str, Any]:
+        """Return what the task tells of a record in XCom."""
+        return without_secrets(record.to_dict())
+
     def _push_record(self, context: Context, snapshot: Snapshot[Any] | None) -> None:
         """Push the record of a task that fails, which returns nothing."""
         task_instance = context.get("ti")  # which unit tests of DAGs leave out
         if snapshot and task_instance and self.do_xcom_push:
-            task_instance.xcom_push(key=RETURN_VALUE, value=without_secrets(snapshot.record.to_dict()))
+            task_instance.xcom_push(key=RETURN_VALUE, value=self._fields(snapshot.record))
 
 
 class WaitingOperator(WaitingMixin, BaseOperator):

@@ -19,7 +19,7 @@ from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyCon
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyUnavailableError, error_message
 from airflow_provider_synapse_livy.livy.requests import LivyRequest, Pool
 from airflow_provider_synapse_livy.livy.resources import Resource
-from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
+from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, Snapshot, one_line
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS, Flight, PendingPoll, PolledRecord
 from airflow_provider_synapse_livy.polling.schedule import PollSchedule
 from airflow_provider_synapse_livy.transport.async_client import AsyncLivyClient, shared_client
@@ -176,7 +176,9 @@ class Poller:
         key, listing = self._key, self._key.resource.listing
         while listing and self._schedule.wants_page(flight, self._now()):
             start = flight.pages * (listing.page_size or 0)
-            page = await self._send(client, key.resource.page(key.pool, *key.parent_ids, start=start))
+            # A list of long outputs is not worth it: they come with each poll, and not when one has ended alone.
+            request = key.resource.page(key.pool, *key.parent_ids, start=start, max_body_bytes=MAX_BODY_BYTES)
+            page = await self._send(client, request)
             self._schedule.take_page(flight, page, self._now())
             if page.is_last:
                 break

@@ -96,8 +96,8 @@ class PolledRecord:
     """
 
     __slots__ = (
-        "backoff", "changes", "digest", "flight", "key", "polls", "queued_at", "retry_at", "subscriber_count",
-        "tried_at", "unlisted_until",
+        "backoff", "changes", "claimed_until", "digest", "flight", "key", "polls", "queued_at", "retry_at",
+        "subscriber_count", "tried_at", "unlisted_until",
     )  # fmt: skip
 
     def __init__(self, key: Hashable) -> None:
@@ -105,6 +105,7 @@ class PolledRecord:
         self.polls: list[PendingPoll] = []
         self.digest = 0
         self.changes = 0
+        self.claimed_until: float | None = None
         self.subscriber_count = 0
         self.flight: Flight | None = None
         self.queued_at = math.inf
@@ -117,6 +118,13 @@ class PolledRecord:
     def due_at(self) -> float:
         """When its next poll is to be made; never, if there is none."""
         return max(min((poll.due_at for poll in self.polls), default=math.inf), self.retry_at)
+
+    def claim(self, now: float, interval: float) -> bool:
+        """Return whether it is time for what is to be done every so many seconds, by one subscriber for all."""
+        if self.claimed_until is not None and now < self.claimed_until:
+            return False
+        is_first, self.claimed_until = self.claimed_until is None, now + interval
+        return not is_first
 
     def may_come_early(self, now: float) -> bool:
         """Return whether a poll may be made now, if others are made."""

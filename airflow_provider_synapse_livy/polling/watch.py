@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
+from airflow_provider_synapse_livy.livy.requests import LivyRequest
 from airflow_provider_synapse_livy.livy.resources import Resource, pool_name, validated_id
 from airflow_provider_synapse_livy.livy.responses import Record, Snapshot
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Watch"]
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Poller]] = WeakKeyDictionary()
 
@@ -118,26 +121,58 @@ class Watch(Generic[R]):
             raise
         return snapshot
 
+    def claim(self, interval: float) -> bool:
+        """
+        Return whether to do now what is to be done for the record every so many seconds, by one of all its watches.
+
+        :param interval: how many seconds.
+        """
+        return self._poller is not None and self._record.claim(asyncio.get_running_loop().time(), interval)
+
     async def cancel(self, *, retry_timeout: float = 20.0) -> None:
         """
-        Cancel the record.
+        Cancel the record; that it is gone is no error.
 
         :param retry_timeout: for how many seconds to retry while the service announces nothing.
-        :raises SynapseLivyError: if it can't be cancelled; no error if there is no such record.
+        :raises SynapseLivyError: if it can't be cancelled.
+        """
+        with suppress(self._resource.not_found):
+            await self.send(self._resource.cancel, retry_timeout=retry_timeout)
+
+    async def not_found(self, error: SynapseLivyError) -> SynapseLivyError:
+        """
+        Return the error for an id that is nobody's, or one that says whose it is: ids of siblings get mixed up.
+
+        :param error: the error for an id that is nobody's.
+        """
+        sibling = self._resource.sibling and self._resource.sibling()
+        if sibling is None:
+            return error
+        try:
+            snapshot = await self.send(sibling.get)
+        except SynapseLivyError:  # which says less than the first
+            return error
+        return self._resource.mistaken_for(sibling, error, snapshot.record)
+
+    async def send(self, make: Callable[..., LivyRequest[T]], *, retry_timeout: float = 0.0) -> T:
+        """
+        Send a request about the record, and return what its response means.
+
+        :param make: returns the request, given the pool and the ids that lead to the record.
+        :param retry_timeout: for how many seconds to retry while the service announces nothing.
+        :raises SynapseLivyError: if it does not succeed.
         """
         connection = await self._read_connection_in_time(retry_timeout)
         module = await asyncio.to_thread(
             importlib.import_module, "airflow_provider_synapse_livy.transport.async_client"
         )
         pool = connection.pool(pool_name(self._spark_pool_name, self._ids), self._livy_api_version)
-        request = self._resource.cancel(pool, *self._ids)  # type: ignore[arg-type]
+        request = make(pool, *self._ids)
         retries = Retries(retry_timeout, retry_timeout, request)
         async with module.shared_client(connection) as client:
             while True:
                 try:
                     return await client.send(request)  # type: ignore[no-any-return]
-                except self._resource.not_found:
-                    return None
                 except SynapseLivyError as error:
                     await asyncio.sleep(retries.pause_after(error))
 

@@ -30,7 +30,7 @@ from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT, Wait, Wai
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
-__all__ = ["LivySensor"]
+__all__ = ["LivySensor", "in_one_order"]
 
 #: Seconds between two polls by default. Airflow's own 60 would waste half a minute of a paid cluster at each wait.
 _POKE_INTERVAL = 10.0
@@ -241,3 +241,12 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             self.log.info("start_from_trigger: the task starts on a worker, and defers from there: %s.", reason)
         if self._asks_to_end_from_trigger and (why := self._cannot_end_from_trigger_because()):
             self.log.info("end_from_trigger: the task ends on a worker: %s.", why)
+
+
+def in_one_order(names: Any) -> Any:
+    """
+    Return a set's names in one order: it has another in each process, and with it Airflow a new version of the DAG.
+
+    :param names: the names as they were given; what is no set is returned as it is.
+    """
+    return sorted(names) if isinstance(names, set | frozenset) else names

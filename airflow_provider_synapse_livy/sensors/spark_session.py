@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkSessionFailedError, SparkSessionTimeoutError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
-from airflow_provider_synapse_livy.sensors.base import LivySensor
+from airflow_provider_synapse_livy.sensors.base import LivySensor, in_one_order
 from airflow_provider_synapse_livy.triggers.spark_session import SynapseSparkSessionTrigger
 
 if TYPE_CHECKING:
@@ -93,11 +93,8 @@ class SynapseSparkSessionSensor(LivySensor):
             **kwargs,
         )
         self.session_id = session_id
-        # In one order always: a set has another in each process, and with it Airflow a new version of the DAG.
-        self.target_states = sorted(target_states) if isinstance(target_states, set | frozenset) else target_states
-        self.accepted_results = (
-            sorted(accepted_results) if isinstance(accepted_results, set | frozenset) else accepted_results
-        )
+        self.target_states = in_one_order(target_states)
+        self.accepted_results = in_one_order(accepted_results)
         self.accept_idle_timeout = accept_idle_timeout
         self._check_constants()
         self._prepare_start_from_trigger()

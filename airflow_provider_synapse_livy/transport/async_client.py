@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.livy.requests import REQUEST_HEADERS, LivyRequest
-from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse
+from airflow_provider_synapse_livy.livy.responses import LivyResponse
 from airflow_provider_synapse_livy.transport.failures import (
     MAX_HEADER_BYTES,
     MalformedResponseError,
@@ -30,6 +30,9 @@ from airflow_provider_synapse_livy.transport.tokens import token_cache
 __all__ = ["AsyncLivyClient", "shared_client"]
 
 _CHUNK_BYTES = 65536
+
+#: From how many bytes on a response is read in a thread.
+_LARGE_BODY_BYTES = 2**19
 
 T = TypeVar("T")
 
@@ -97,6 +100,8 @@ class AsyncLivyClient:
         response = await self._send_once(request, token)
         if response.status == 401:  # which never has been processed
             response = await self._send_once(request, await self._other_token(token))
+        if len(response.body) > _LARGE_BODY_BYTES:  # the event loop would stand still meanwhile
+            return await asyncio.to_thread(request.read, response)
         return request.read(response)
 
     async def authenticate(self) -> str:
@@ -127,9 +132,9 @@ class AsyncLivyClient:
         return self._renewal
 
     async def _send_once(self, request: LivyRequest[Any], token: str) -> LivyResponse:
-        headers = {"Authorization": f"Bearer {token}"}
+        sent = {"Authorization": f"Bearer {token}"}
         if request.body is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         while True:
             used = _UsedConnection()
             try:
@@ -137,13 +142,14 @@ class AsyncLivyClient:
                     request.method,
                     request.url,
                     data=request.body,
-                    headers=headers,
+                    headers=sent,
                     timeout=_timeout(self._network.timeout, max(self._network.timeout, request.min_timeout)),
                     allow_redirects=False,
                     trace_request_ctx=used,
                 ) as response:
                     used.was_idle = False  # or it was at least not cut
-                    return LivyResponse(response.status, _read_headers(response), await _read_body(response))
+                    headers, longest = _read_headers(response), request.max_body_bytes
+                    return LivyResponse(response.status, headers, await _read_body(response, longest), longest)
             except (aiohttp.ClientError, TimeoutError, MalformedResponseError) as error:
                 # That a connection was cut while it was idle does not count as a try. aiohttp knows that, but for GET
                 # alone, and its next one may be idle, too. Each of them fails only once, so a new one comes in the end.
@@ -191,11 +197,11 @@ def _retrieve_exception(future: asyncio.Future[str]) -> None:
         future.exception()
 
 
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES and (chunk := await response.content.read(_CHUNK_BYTES)):
+    while len(body) <= max_bytes and (chunk := await response.content.read(_CHUNK_BYTES)):
         body += chunk
-    return bytes(body[: MAX_BODY_BYTES + 1])
+    return bytes(body[: max_bytes + 1])
 
 
 class _Resolver(AbstractResolver):

@@ -19,7 +19,7 @@ from airflow_provider_synapse_livy.connection.network import Network
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.livy.requests import REQUEST_HEADERS, LivyRequest
-from airflow_provider_synapse_livy.livy.responses import MAX_BODY_BYTES, LivyResponse
+from airflow_provider_synapse_livy.livy.responses import LivyResponse
 from airflow_provider_synapse_livy.transport.failures import (
     MalformedResponseError,
     checked_headers,
@@ -94,8 +94,8 @@ class LivyClient:
         try:
             with self._response(prepared, request.is_idempotent, timeout) as response:
                 first = _read_headers(response)
-                body = _read_body(response, time.monotonic() + timeout)
-                return LivyResponse(response.status_code, first, body)
+                body = _read_body(response, request.max_body_bytes, time.monotonic() + timeout)
+                return LivyResponse(response.status_code, first, body, request.max_body_bytes)
         except (requests.RequestException, HTTPError, TimeoutError, MalformedResponseError) as error:
             raise connection_error(request.subject, request.url, error, self._network) from None
 
@@ -124,14 +124,14 @@ def _read_headers(response: requests.Response) -> dict[str, str]:
     return checked_headers(raw.headers.iteritems())
 
 
-def _read_body(response: requests.Response, deadline: float) -> bytes:
+def _read_body(response: requests.Response, max_bytes: int, deadline: float) -> bytes:
     """Read the body. The timeout of a socket holds for each piece, so a body that trickles would take for ever."""
     body = bytearray()
-    while len(body) <= MAX_BODY_BYTES and (chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False)):
+    while len(body) <= max_bytes and (chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False)):
         body += chunk
         if time.monotonic() > deadline:
             raise TimeoutError("timed out")
-    return bytes(body[: MAX_BODY_BYTES + 1])
+    return bytes(body[: max_bytes + 1])
 
 
 class _BearerToken(requests.auth.AuthBase):

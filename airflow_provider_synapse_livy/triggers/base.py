@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import reprlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,7 +25,7 @@ from airflow_provider_synapse_livy.waiting.goals import Goal, Verdict
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
-__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "read_event"]
+__all__ = ["BACKSTOP", "BEGIN_ON_WORKER", "LivyTrigger", "TriggerResult", "links_of_event", "read_event"]
 
 #: The event of a task that was started in the triggerer, but has to begin on a worker.
 BEGIN_ON_WORKER = {"begin": "on a worker"}
@@ -40,8 +40,7 @@ _RACE_SECONDS = 5.0
 #: Seconds to find out whether a record is ready whose task is no longer deferred.
 _LAST_POLL_SECONDS = 5.0
 
-#: For how many seconds the end of what was cancelled is waited for, and how many are between two polls.
-_END_TIMEOUT = 25.0
+#: Seconds between two polls of what was cancelled.
 _END_INTERVAL = 2.0
 
 
@@ -71,6 +70,10 @@ class LivyTrigger(BaseTrigger):
     id_fields: ClassVar[Sequence[str]]
     #: The parameters that say what the goal is.
     goal_fields: ClassVar[Sequence[str]]
+    #: Further parameters.
+    more_fields: ClassVar[Sequence[str]] = ()
+    #: For how many seconds the end of what was cancelled is waited for.
+    _end_timeout: ClassVar[float] = 25.0
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class LivyTrigger(BaseTrigger):
             "synapse_livy_conn_id", "spark_pool_name", "livy_api_version", "deadline", "options", "first_poll_at",
             "links", "end_from_trigger", "history", "cancel_on_kill",
         )  # fmt: skip
-        fields = (*self.id_fields, *self.goal_fields, *common)
+        fields = (*self.id_fields, *self.goal_fields, *self.more_fields, *common)
         path = f"{type(self).__module__}.{type(self).__qualname__}"
         return path, {name: getattr(self, name) for name in fields}
 
@@ -128,14 +131,16 @@ class LivyTrigger(BaseTrigger):
             if not TRIGGERS_ARE_KILLED:
                 await self.on_kill()
             raise
+        except self.resource.not_found as error:
+            event = self._event({"error": (await watch.not_found(error)).to_dict()})
         except SynapseLivyError as error:
-            event = self._event({"error": error.to_dict()})
+            event = self._event(self._error(error))
         except Exception as error:  # whatever it is, the task must learn of it
             self.log.exception("The wait broke off.")
             what = f"The wait for {self.resource.noun} {one_line(str(self._ids()[-1]), 40)} broke off."
             why = one_line(f"{type(error).__name__}: {error}")
             message = error_message(what, "see the traceback in the triggerer's log.", why)
-            event = self._event({"error": SynapseLivyError(message).to_dict()})
+            event = self._event(self._error(SynapseLivyError(message)))
         finally:
             await watch.close()
         yield event
@@ -156,17 +161,21 @@ class LivyTrigger(BaseTrigger):
             if await self._goes_on_elsewhere():
                 self.log.info("The task of %s goes on without this triggerer. Nothing is cancelled.", name)
                 return
-            async with asyncio.timeout(_END_TIMEOUT), self._watch() as watch:
+            async with asyncio.timeout(self._end_timeout), self._watch() as watch:
                 await watch.cancel()
                 self.log.info("A user has ended the task, so %s is cancelled.", name)
-                while not (await watch.poll(after=_END_INTERVAL)).record.is_finished:
+                while not (snapshot := await watch.poll(after=_END_INTERVAL)).record.is_finished:
                     pass
+                await self._log_what_goes_on(snapshot.record)
         except self.resource.not_found:
             self.log.info("%s is gone.", name)
         except TimeoutError:
-            self.log.warning("%s was not seen to end. It may still cost money.", name)
+            self.log.warning("%s was not seen to end. It may still %s.", name, self.resource.harm)
         except Exception:
-            self.log.exception("%s could not be cancelled. It may still cost money.", name)
+            self.log.exception("%s could not be cancelled. It may still %s.", name, self.resource.harm)
+
+    async def _log_what_goes_on(self, record: Any) -> None:
+        """Log what a cancellation has not ended: nothing, usually."""
 
     async def _goes_on_elsewhere(self) -> bool:
         """Return whether this trigger was cancelled though no user has ended its task."""
@@ -216,13 +225,15 @@ class LivyTrigger(BaseTrigger):
         return [getattr(self, name) for name in self.id_fields]
 
     def _watch(self) -> Watch[Any]:
-        hook = SynapseLivyHook(
+        return self._hook().watch(self.resource, *self._ids())
+
+    def _hook(self) -> SynapseLivyHook:
+        return SynapseLivyHook(
             self.synapse_livy_conn_id,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
             is_connection_proved=self.deadline is not None,  # by the task that deferred
         )
-        return hook.watch(self.resource, *self._ids())
 
     async def _event_of_wait(self, watch: Watch[Any]) -> TriggerEvent:
         if self.deadline is None and not self._can_begin():
@@ -232,13 +243,7 @@ class LivyTrigger(BaseTrigger):
         while verdict is Verdict.PENDING:
             snapshot = None
             with wait.tolerating_errors():
-                now = wait.now()
-                snapshot = await watch.poll(
-                    after=wait.next_delay,
-                    retry_timeout=wait.retry_timeout(now + wait.next_delay),
-                    only_changes_for=wait.only_changes_for(now),
-                    last_after=wait.time_left(now),
-                )
+                snapshot = await self._poll(watch, wait)
             verdict = wait.observe(snapshot, wait.now())
             if snapshot:
                 await self._show_links(snapshot.record, watch, is_over=verdict is not Verdict.PENDING)
@@ -247,7 +252,20 @@ class LivyTrigger(BaseTrigger):
             from airflow.triggers.base import TaskSuccessEvent
 
             return TaskSuccessEvent()
-        return self._event(TriggerResult(verdict, snapshot, self.links).to_dict(self.resource))
+        return self._event(TriggerResult(verdict, snapshot, self.links).to_dict(self.resource, self._fields))
+
+    async def _poll(self, watch: Watch[Any], wait: Wait[Any]) -> Snapshot[Any]:
+        now = wait.now()
+        return await watch.poll(
+            after=wait.next_delay,
+            retry_timeout=wait.retry_timeout(now + wait.next_delay),
+            only_changes_for=wait.only_changes_for(now),
+            last_after=wait.time_left(now),
+        )
+
+    def _fields(self, record: Any) -> dict[str, Any]:
+        """Return what the event tells of a record, which Airflow logs and keeps in its database."""
+        return without_secrets(record.to_dict())
 
     def _can_begin(self) -> bool:
         """
@@ -258,6 +276,9 @@ class LivyTrigger(BaseTrigger):
         """
         instance: Any = self.task_instance
         return self._is_rendered and self.task is not None and bool(instance.try_number == 1)
+
+    def _error(self, error: SynapseLivyError) -> dict[str, Any]:
+        return {"error": error.to_dict(), "links": dict(self.links)}
 
     def _event(self, payload: dict[str, Any]) -> TriggerEvent:
         return TriggerEvent(payload | {"try_number": getattr(self.task_instance, "try_number", None)})
@@ -317,12 +338,16 @@ class LivyTrigger(BaseTrigger):
     async def _push_end(self, snapshot: Snapshot[Any]) -> bool:
         """Push all XComs of a task that ends here; return whether that worked, else the task ends on a worker."""
         try:
-            xcoms = {RETURN_VALUE: without_secrets(snapshot.record.to_dict()), **link_xcoms(self.links)}
+            xcoms = {RETURN_VALUE: self._xcom(snapshot.record), **link_xcoms(self.links)}
             await run_in_airflow_thread(self._push_xcoms, xcoms)
         except Exception:
             self.log.exception("The task can't be ended from the triggerer. It ends on a worker.")
             return False
         return True
+
+    def _xcom(self, record: Any) -> dict[str, Any]:
+        """Return what a task that ends here tells of a record in XCom."""
+        return without_secrets(record.to_dict())
 
     def _push_xcoms(self, xcoms: Mapping[str, Any]) -> None:
         """Push XComs. The event's own way for that encodes values twice (Airflow 3.0 to 3.3.2)."""
@@ -346,15 +371,31 @@ class TriggerResult(NamedTuple):
     snapshot: Snapshot[Any] | None
     links: Mapping[str, str]
 
-    def to_dict(self, resource: Resource[Any]) -> dict[str, Any]:
-        """Return it as JSON values, the payload of an event."""
+    def to_dict(self, resource: Resource[Any], fields: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """
+        Return it as JSON values, the payload of an event.
+
+        :param resource: what was waited for.
+        :param fields: returns what the event tells of the record.
+        """
         return {
             "resource": resource.noun,
             "verdict": str(self.verdict),
-            "record": without_secrets(self.snapshot.record.to_dict()) if self.snapshot else None,
+            "record": fields(self.snapshot.record) if self.snapshot else None,
             "activity_id": self.snapshot.activity_id if self.snapshot else None,
             "links": dict(self.links),
         }
+
+
+def links_of_event(event: Any) -> Mapping[str, str]:
+    """
+    Return the addresses of the links that a trigger has found, whatever it ended with.
+
+    :param event: the event's payload; anything can stand in it.
+    """
+    links = event.get("links") if isinstance(event, Mapping) else None
+    known = links.items() if isinstance(links, Mapping) else ()
+    return {name: url for name, url in known if isinstance(name, str) and isinstance(url, str)}
 
 
 def read_event(event: Any, resource: Resource[Any]) -> TriggerResult:

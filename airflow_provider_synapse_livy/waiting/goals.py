@@ -8,16 +8,17 @@ from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from airflow_provider_synapse_livy.livy.error_codes import error_code_fix
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 from airflow_provider_synapse_livy.livy.responses import one_line
-from airflow_provider_synapse_livy.models import LivyState, SparkSession, SparkSessionResultType
+from airflow_provider_synapse_livy.models import LivyState, SparkJob, SparkSession, SparkSessionResultType
 
-__all__ = ["Goal", "SessionGoal", "Verdict", "Waitable"]
+__all__ = ["Goal", "JobGoal", "SessionGoal", "Verdict", "Waitable", "accepted", "result_to_add"]
 
 R_contra = TypeVar("R_contra", contravariant=True)
+J_contra = TypeVar("J_contra", bound=SparkJob, contravariant=True)
 
 #: How many characters the target states may take up in a message.
 _MAX_STATES = 24
@@ -93,8 +94,83 @@ class Goal(Protocol[R_contra]):
         """Return what those should know who wait for this, empty if there is nothing."""
 
 
+class JobGoal(Generic[J_contra]):
+    """
+    What is waited for in a session or a batch job: the end, with a result that is accepted.
+
+    A subclass is a dataclass that has the accepted results.
+    """
+
+    __slots__ = ()
+
+    accepted_results: frozenset[str]
+
+    def evaluate(self, record: J_contra, *, settled: bool = False) -> Verdict:
+        """
+        Return whether the wait is over.
+
+        :param record: the job as it was last seen.
+        :param settled: whether to take the end as it stands though Synapse has not reported its result yet.
+        """
+        if self._is_reached(record):
+            return Verdict.SUCCESS
+        if not record.is_finished or (record.is_settling and not settled):
+            return Verdict.PENDING
+        return Verdict.SUCCESS if self._accepts(record) else Verdict.FAILURE
+
+    def _is_reached(self, record: J_contra) -> bool:  # noqa: ARG002  (a session's may be, while it lives)
+        """Return whether the goal is reached, whatever the end may be."""
+        return False
+
+    def _accepts(self, record: J_contra) -> bool:
+        """Return whether an end is a success."""
+        return record.outcome in self.accepted_results
+
+    def describe(self) -> str:
+        """Return what is waited for, in words that follow "has"."""
+        return "ended"
+
+    def hint(self, record: J_contra) -> str:
+        """
+        Return what to do about an end that is not the goal, and which parameter would accept it.
+
+        :param record: the job that ended.
+        """
+        if advice := self._remedy(record):
+            pass
+        elif record.outcome is SparkSessionResultType.CANCELLED:
+            advice = "find out who cancelled it."
+        elif known := _known_remedy(record):
+            return known
+        else:
+            advice = "see the details below and in Synapse Studio."
+        accepting = self._accepting(record)
+        return f"{advice} To treat this as success, {accepting}." if accepting else advice
+
+    def _remedy(self, record: J_contra) -> str:  # noqa: ARG002  (each kind has its own)
+        """Return what to do about an end that only this kind of job has; empty if it is none."""
+        return ""
+
+    def _accepting(self, record: J_contra) -> str | None:
+        """Return how to accept the end; None where nothing would."""
+        return result_to_add(record)
+
+    def timeout_hint(self, record: J_contra, option: str) -> str:  # noqa: ARG002  (a session tells more)
+        """
+        Return what to do about a wait that ran out of time.
+
+        :param record: the job as it was last seen.
+        :param option: the task's option that limits the wait.
+        """
+        return f"raise {option} if it only needs more time."
+
+    def advice(self) -> str:
+        """Return what those should know who wait for this: nothing."""
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
-class SessionGoal:
+class SessionGoal(JobGoal[SparkSession]):
     """
     What is waited for in a Spark session.
 
@@ -122,37 +198,23 @@ class SessionGoal:
         :param accept_idle_timeout: whether to accept an idle timeout.
         :raises SynapseLivyConfigurationError: if there is no such state or result.
         """
-        final = [result for result in SparkSessionResultType if result is not SparkSessionResultType.UNCERTAIN]
-        results = _names("accepted_results", accepted_results, final)
+        results = accepted(accepted_results)
         states = None if target_states is None else _names("target_states", target_states, list(LivyState))
         return _shared_goal(states, results, accept_idle_timeout)
 
-    def evaluate(self, record: SparkSession, *, settled: bool = False) -> Verdict:
-        """
-        Return whether the wait is over.
-
-        :param record: the session as it was last seen.
-        :param settled: whether to take the end as it stands though Synapse has not reported its result yet.
-        """
-        if self._is_reached(record):
-            return Verdict.SUCCESS
-        if not record.is_finished or (record.is_settling and not settled):
-            return Verdict.PENDING
-        return Verdict.SUCCESS if self._accepts(record) else Verdict.FAILURE
-
-    def _is_reached(self, session: SparkSession) -> bool:
+    def _is_reached(self, record: SparkSession) -> bool:
         """Return whether the session is in a target state. An idle session that is being cancelled is not ready."""
-        state = session.state
+        state = record.state
         if not isinstance(state, LivyState) or state not in (self.target_states or ()):
             return False
         if state is LivyState.IDLE:
-            return session.is_ready
-        return state.is_final or not session.is_finished
+            return record.is_ready
+        return state.is_final or not record.is_finished
 
-    def _accepts(self, session: SparkSession) -> bool:
+    def _accepts(self, record: SparkSession) -> bool:
         if self.target_states is not None:
             return False
-        return session.outcome in self.accepted_results or (self.accept_idle_timeout and session.idle_timed_out)
+        return record.outcome in self.accepted_results or (self.accept_idle_timeout and record.idle_timed_out)
 
     def describe(self) -> str:
         """Return what is waited for, in words that follow "has"."""
@@ -161,22 +223,8 @@ class SessionGoal:
         states = " or ".join(sorted(self.target_states))
         return f"been {states}" if len(states) <= _MAX_STATES else "been in a target state"
 
-    def hint(self, record: SparkSession) -> str:
-        """
-        Return what to do about an end that is not the goal, and which parameter would accept it.
-
-        :param record: the session that ended.
-        """
-        if record.idle_timed_out:
-            advice = "use it sooner, or create it with a longer idle timeout."
-        elif record.outcome is SparkSessionResultType.CANCELLED:
-            advice = "find out who cancelled it."
-        elif known := _known_remedy(record):
-            return known
-        else:
-            advice = "see the details below and in Synapse Studio."
-        accepting = self._accepting(record)
-        return f"{advice} To treat this as success, {accepting}." if accepting else advice
+    def _remedy(self, record: SparkSession) -> str:
+        return "use it sooner, or create it with a longer idle timeout." if record.idle_timed_out else ""
 
     def timeout_hint(self, record: SparkSession, option: str) -> str:
         """
@@ -187,7 +235,7 @@ class SessionGoal:
         """
         if self.target_states is None and record.state in (LivyState.IDLE, LivyState.BUSY):
             return 'set target_states={"idle"} to wait until it is ready; a session does not end by itself.'
-        return f"raise {option} if it only needs more time."
+        return JobGoal.timeout_hint(self, record, option)
 
     def advice(self) -> str:
         """Return what those should know who wait for the end of a session with the default results."""
@@ -198,23 +246,41 @@ class SessionGoal:
             )
         return ""
 
-    def _accepting(self, session: SparkSession) -> str | None:
+    def _accepting(self, record: SparkSession) -> str | None:
         """Return how to accept the end of a session; None where its state is not one that can be waited for."""
         if self.target_states is not None:
-            is_target = isinstance(session.state, LivyState) and session.state.is_final
-            return f"add {str(session.state)!r} to target_states" if is_target else None
-        if session.idle_timed_out:
-            return "set accept_idle_timeout=True"
-        return f"add {str(session.outcome)!r} to accepted_results"
+            is_target = isinstance(record.state, LivyState) and record.state.is_final
+            return f"add {str(record.state)!r} to target_states" if is_target else None
+        return "set accept_idle_timeout=True" if record.idle_timed_out else result_to_add(record)
 
 
 #: Equal goals are made once: a triggerer may hold thousands of waits for the same.
 _shared_goal = lru_cache(SessionGoal)
 
 
-def _known_remedy(session: SparkSession) -> str | None:
-    errors = session.error_info if isinstance(session.error_info, tuple) else ()
+def _known_remedy(job: SparkJob) -> str | None:
+    errors = job.error_info if isinstance(job.error_info, tuple) else ()
     return error_code_fix(error.error_code for error in errors)
+
+
+def result_to_add(job: SparkJob) -> str:
+    """
+    Return how to accept the end of a job by its result.
+
+    :param job: the job.
+    """
+    return f"add {str(job.outcome)!r} to accepted_results"
+
+
+def accepted(accepted_results: Collection[str]) -> frozenset[str]:
+    """
+    Return the results that a task accepts.
+
+    :param accepted_results: the results as they were given; one may stand alone.
+    :raises SynapseLivyConfigurationError: if there is no such result.
+    """
+    final = [result for result in SparkSessionResultType if result is not SparkSessionResultType.UNCERTAIN]
+    return _names("accepted_results", accepted_results, final)
 
 
 def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:

@@ -11,8 +11,11 @@ from airflow import __version__ as airflow_version
 from tests.airflow.lives import CASES, LIVES, pool_of
 from tests.airflow.lives import MODES as TWO
 from tests.airflow.outcomes import MODES
-from tests.airflow.pools import LifecycleSynapse
+from tests.airflow.pools import LifecycleSynapse, StatementSynapse
 from tests.airflow.services import RealAirflow, postgres
+from tests.airflow.statement_lives import CASES as CODE_CASES
+from tests.airflow.statement_lives import LIVES as CODE_LIVES
+from tests.airflow.statement_lives import pool_of as code_pool_of
 from tests.airflow.synapse import TimedSynapse
 from tests.support.connections import airflow_connection
 from tests.support.project import PROJECT
@@ -46,12 +49,25 @@ def lifecycle_synapse(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def real_airflow(synapse, lifecycle_synapse, tmp_path_factory):
+def statement_synapse(lifecycle_synapse):
+    """Return the emulator in whose sessions the tasks run code."""
+    answers = {code_pool_of(*case): CODE_LIVES[case[0]].answer for case in CODE_CASES}
+    others = [code_pool_of(name, mode) for name in ("function", "refused") for mode in TWO]
+    others += [code_pool_of("sensor", "all"), code_pool_of("restarts", "deferred")]
+    answers = {pool: answer for pool, answer in answers.items() if answer is not None}
+    pools = [*(code_pool_of(*case) for case in CODE_CASES), *others]
+    with StatementSynapse(answers, pools, lifecycle_synapse.notes) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def real_airflow(synapse, lifecycle_synapse, statement_synapse, tmp_path_factory):
     """Return an Airflow that runs, and has run nothing yet."""
     errors = tmp_path_factory.mktemp("errors")
     env = {
         "AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT": airflow_connection(synapse.url),
         "AIRFLOW_CONN_LIFECYCLE": lifecycle_synapse.airflow_connection("nobodys"),
+        "AIRFLOW_CONN_STATEMENTS": statement_synapse.airflow_connection("nobodys"),
         "AIRFLOW_VAR_SPARK_SETTING": SECRETS[0],
         "AIRFLOW_VAR_SPARK_OTHER_SETTING": SECRETS[1],
         "MATRIX_ERRORS": str(errors),

@@ -1,5 +1,5 @@
 """
-What can happen to a task that creates a Spark session, and what becomes of task and sessions: the same in every mode.
+What can happen to a task that creates a Spark session, or runs a batch job, and what becomes of both: in every mode.
 
 The DAGs of this folder and the test both read this table. It needs no Airflow.
 """
@@ -14,7 +14,10 @@ from typing import Any
 #: Where a task waits, and the options of the operator for it.
 MODES: dict[str, dict[str, Any]] = {"worker": {"deferrable": False}, "deferred": {"deferrable": True}}
 
-#: The scenario of a session that never gets ready, which the emulator of these tests has in addition.
+#: The ids of what a task creates, as XComs, by the kind of it.
+SESSION, BATCH = "session_id", "batch_id"
+
+#: The scenario of a session that never gets ready, and of a batch job that never ends: of these tests' emulator alone.
 ENDLESS = "endless"
 
 #: The name of all sessions, those that the tasks have nothing to do with included.
@@ -49,6 +52,7 @@ class Life:
     :param words: a part of its message.
     :param keeps: whether the last session lives on though it is not handed on.
     :param modes: the modes that it can happen in.
+    :param kind: whether the task creates sessions or batch jobs, as the name of their ids.
     """
 
     becomes: str = "success/1"
@@ -62,6 +66,7 @@ class Life:
     words: str = ""
     keeps: bool = False
     modes: tuple[str, ...] = tuple(MODES)
+    kind: str = SESSION
 
     @property
     def hands_on(self) -> bool:
@@ -70,8 +75,8 @@ class Life:
 
     @property
     def lives_on(self) -> bool:
-        """Whether the last session is to live in the end."""
-        return self.hands_on or self.keeps
+        """Whether the last session is to live in the end; a batch job has ended by then."""
+        return (self.hands_on and self.kind == SESSION) or self.keeps
 
     def on_airflow_3_0(self) -> Life:
         """
@@ -126,6 +131,31 @@ LIVES = {
     # Airflow is told to leave it alone.
     "kept": Life("failed/1", ENDLESS, {"cancel_on_kill": False}, user="failed", keeps=True),
 }
+
+#: Of the same lives those of batch jobs, which differ where a job ends by itself.
+_BATCH_ERROR = {"error": "SparkBatchJobFailedError"}
+_BATCH_LIVES = {
+    **{
+        name: replace(LIVES[name], scenario="succeeds")
+        for name in (
+            "plain", "broken_answer", "killed_before_answer", "killed_before_noted", "killed_when_noted",
+            "killed_waiting", "killed_resuming", "killed_finishing", "retried",
+        )
+    },
+    **{
+        name: LIVES[name]
+        for name in (
+            "execution_timeout", "marked_failed", "marked_success", "cleared", "cleared_running",
+            "marked_failed_in_request", "kept",
+        )
+    },
+    "not_waited_for": Life(scenario=ENDLESS, options={"wait_for_completion": False}, keeps=True),
+    "fails": Life("failed/1", "fails", words="LIVY_JOB_FAILED", **_BATCH_ERROR),
+    "cancelled": Life("failed/1", "cancelled_while_running", words="was cancelled", **_BATCH_ERROR),
+    "timeout": replace(LIVES["timeout"], **_BATCH_ERROR),
+    "retried_failure": Life("success/2", "fails", {"retries": 1}, sessions=2),
+}  # fmt: skip
+LIVES |= {f"batch_{name}": replace(life, kind=BATCH) for name, life in _BATCH_LIVES.items()}
 
 CASES = [(name, mode) for name, life in LIVES.items() for mode in life.modes]
 

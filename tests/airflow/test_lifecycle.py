@@ -1,4 +1,4 @@
-"""One task run has one Spark session, and leaves none behind, whatever dies or is lost: in a real Airflow."""
+"""One task run has one session, or batch job, and leaves none behind, whatever dies or is lost: in a real Airflow."""
 
 from __future__ import annotations
 
@@ -140,8 +140,10 @@ def key_of(record):
 
 
 def is_ended(record):
-    """Return whether a session has ended, or its cancellation was asked for."""
-    return record["state"] in {"dead", "killed", "error"} or record["schedulerInfo"]["cancellationRequestedAt"]
+    """Return whether a session, or a batch job, has ended, or its cancellation was asked for."""
+    return (
+        record["state"] in {"dead", "killed", "error", "success"} or record["schedulerInfo"]["cancellationRequestedAt"]
+    )
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
@@ -160,11 +162,19 @@ def test_never_two_sessions(story, name, mode):
 
 @pytest.mark.parametrize(("name", "mode"), [case for case in CASES if LIVES[case[0]].hands_on])
 def test_hands_on_its_own_session(story, xcoms, name, mode):
-    """What a successful task hands on is the session that it has created, alive, and found again where need was."""
+    """
+    What a successful task hands on is the session that it has created, alive, and found again where need was.
+
+    A batch job that it has waited for has succeeded.
+    """
     session = story.synapse.created(pool_of(name, mode))[-1]
     left = xcoms[f"lives_{mode}", name]
-    assert (left["session_id"], left["return_value"]["id"]) == (session["id"], session["id"])
-    assert not is_ended(session)
+    life = LIVES[name]
+    assert (left[life.kind], left["return_value"]["id"]) == (session["id"], session["id"])
+    if life.lives_on:
+        assert not is_ended(session)
+    else:
+        assert left["return_value"]["result"] == session["result"] == "Succeeded"
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
@@ -185,7 +195,7 @@ def test_nothing_else_runs(story):
     """In the end nothing runs but what was handed on, and what was there before."""
     assert story.left_alone == story.expected
     for pool, session_id in story.expected:
-        story.synapse.cancel_session(pool, session_id)
+        story.synapse.end(pool, session_id)
     story.synapse.assert_nothing_runs()
 
 
@@ -209,7 +219,7 @@ def test_xcom(xcoms, name):
     """What a task leaves is the same in both modes, but for the times; also if it fails."""
     here, there = (xcoms[f"lives_{mode}", name] for mode in MODES)
     assert without_what_differs(here) == without_what_differs(there)
-    assert "session_id" in here
+    assert LIVES[name].kind in here
 
 
 def without_what_differs(value):

@@ -1,5 +1,5 @@
 """
-Creations in a distributed Airflow, of which parts die: no session twice, none left behind, none lost.
+Creations and batch jobs in a distributed Airflow, of which parts die: no session twice, none left behind, none lost.
 
 A double is a second session of one task run, an orphan one that its task has left running or that somebody else has
 cancelled, and a lost one is a task that ends without its session.
@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 from local_airflow import wait_for
 
+from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
 from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
 from tests.distributed.conftest import HOME
 from tests.distributed.watching import wait_until_asked, wait_until_ended
@@ -101,10 +102,10 @@ def wait_until_deferred(airflow, synapse, run):
     wait_until_polled(synapse, run)
 
 
-def wait_until_polled(synapse, run, only=None):
-    """Wait until the sessions of a run are polled from now on, all or those of some indexes."""
+def wait_until_polled(synapse, run, only=None, kind="sessions"):
+    """Wait until the sessions, or batch jobs, of a run are polled from now on, all or those of some indexes."""
     sessions = created(synapse, run)
-    wait_until_asked(synapse, [(s.id, s.pool, None) for i in only or sessions for s in sessions[i]])
+    wait_until_asked(synapse, [(s.id, s.pool, None) for i in only or sessions for s in sessions[i]], kind=kind)
 
 
 def let_be_ready(synapse, run, only=None):
@@ -213,6 +214,31 @@ def test_workers_that_die_before_they_note_the_session(airflow, synapse, figures
     for index, sessions in created(synapse, run).items():
         assert [str(session.id) for session in sessions] == [(deaths / f"{run.run_id}.{index}").read_text()]
     figures(**counted, seconds=clock())
+
+
+def test_batch_jobs_whose_workers_and_triggerer_die(airflow, synapse, figures, clock):
+    """Twelve batch jobs, each of whose workers is killed before it notes the job, then a triggerer: one job each."""
+    run = start(airflow, "dying_batches", 12, "runs_on", deaths=("process", "worker"))
+    wait_until_all(airflow, run, "deferred", task_id="life.run")
+    wait_until_polled(synapse, run, kind="batches")
+    airflow.kill("triggerer-1")
+    time.sleep(20)  # until the other one may have noticed
+    wait_until_polled(synapse, run, kind="batches")
+    assert none_is_cancelled(synapse, run)
+    airflow.start("triggerer-1")
+    wait_for(lambda: airflow.triggerers() == 2 or None, "both triggerers", timeout=120)
+    for job in all_created(synapse, run):
+        job.scenario = BATCH_SCENARIOS["succeeds"]
+    states = wait_until_ended(airflow, run.dag_id, run.run_id, 300)
+    jobs = created(synapse, run)
+    assert {states["life.run", index] for index in jobs} == {"success"}
+    assert Counter(map(len, jobs.values())) == {1: 12}
+    tries = Counter(task["try_number"] for task in instances(airflow, run, "life.run").values())
+    assert 1 not in tries
+    for index, (job,) in jobs.items():
+        returned = airflow.session(run.dag_id, run.run_id, "life.run", index)
+        assert (returned["id"], returned["result"]) == (job.id, "Succeeded")
+    figures(tasks=12, jobs=12, doubles=0, orphans=0, lost=0, tries=dict(sorted(tries.items())), seconds=clock())
 
 
 def test_outage_at_creation(airflow, synapse, figures, clock, monkeypatch):

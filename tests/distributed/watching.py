@@ -8,21 +8,21 @@ import requests
 from local_airflow import wait_for
 
 
-def is_asked(synapse, sessions):
-    """Count how often sessions were asked for, by themselves or by the first page of their pool's list."""
+def is_asked(synapse, sessions, kind="sessions"):
+    """Count how often sessions, or batch jobs, were asked for, by themselves or by the first page of the list."""
     asked = Counter(request.path.rpartition("/sparkPools")[2] for request in synapse.recorded_requests)
     counts = {
-        (pool, number): asked[f"/{pool}/sessions/{number}"] + asked[f"/{pool}/sessions"] for number, pool, _ in sessions
+        (pool, number): asked[f"/{pool}/{kind}/{number}"] + asked[f"/{pool}/{kind}"] for number, pool, _ in sessions
     }
     return {session: count for session, count in counts.items() if count}
 
 
-def wait_until_asked(synapse, sessions, times=2, timeout=180):
-    """Wait until each session was asked for so often from now on."""
+def wait_until_asked(synapse, sessions, times=2, timeout=180, kind="sessions"):
+    """Wait until each session, or batch job, was asked for so often from now on."""
     synapse.server.recorded_requests.clear()
 
     def look():
-        asked = is_asked(synapse, sessions)
+        asked = is_asked(synapse, sessions, kind)
         return (len(asked) == len(sessions) and min(asked.values()) >= times) or None
 
     wait_for(look, "all being waited for", timeout=timeout)

@@ -6,6 +6,9 @@ import signal
 
 import pytest
 
+from airflow_provider_synapse_livy.operators import creation
+from airflow_provider_synapse_livy.triggers import base
+
 #: Many times what the longest test takes on a busy machine. It decides no test that does not hang.
 LONGEST_TEST = 240
 
@@ -27,3 +30,11 @@ def bounded(request):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    """Let the pauses between two searches, and between two looks at an end, be short."""
+    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
+    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
+    monkeypatch.setattr(base, "_END_INTERVAL", 0.05)

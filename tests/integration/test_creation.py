@@ -33,17 +33,11 @@ from airflow_provider_synapse_livy.triggers import base
 from tests.support.connections import airflow_connection
 from tests.support.sample_options import SIZES
 from tests.support.scripted_server import ScriptedServer, http
-from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
+from tests.support.task_runner import TaskInstance, WorkerDied, context_of, dying, event_of, made_again, run_task
 
 PLACES = {"on a worker": False, "deferred": True}
 
-
-class WorkerDied(BaseException):
-    """
-    What a worker that is killed at once looks like from within, in a task that cancels nothing when it is killed.
-
-    ``tests/airflow`` and ``tests/distributed`` have workers that are killed.
-    """
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture(params=["newest_first", "oldest_first"])
@@ -60,14 +54,6 @@ def one_synapse(connect):
     with SynapseEmulator(time_scale=0.002) as emulator:
         connect(emulator.airflow_connection("etl"))
         yield emulator
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    """Let the pauses between two searches, and between two looks at an end, be short."""
-    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
-    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
-    monkeypatch.setattr(base, "_END_INTERVAL", 0.05)
 
 
 @pytest.fixture(params=PLACES.values(), ids=PLACES)
@@ -167,16 +153,6 @@ def test_throttled_request_is_sent_again(one_synapse, create):
     create()
     assert [request.method for request in one_synapse.recorded_requests[:2]] == ["POST", "POST"]
     assert ids(one_synapse) == ([0], [])
-
-
-def dying(task_instance):
-    """Let the worker die right before it notes the id of what it has created."""
-
-    def die(key, value):
-        raise WorkerDied
-
-    task_instance.xcom_push = die
-    return task_instance
 
 
 @pytest.mark.parametrize("fault", [None, 0, 503])
@@ -543,7 +519,7 @@ def test_all_but_flags_are_templated():
     }  # fmt: skip
     names = {
         name
-        for one in SynapseCreateSparkSessionOperator.__mro__[:4]
+        for one in SynapseCreateSparkSessionOperator.__mro__[:5]
         for name in inspect.signature(one.__init__).parameters
     }
     assert set(SynapseCreateSparkSessionOperator.template_fields) == names - flags - {

@@ -335,7 +335,7 @@ def test_flat_errors(synapse, method, path, status, body):
     [
         ("GET", f"{VERSION}/sparkPools/etl/sessions/0/log"),
         ("DELETE", f"{VERSION}/sparkPools/etl/sessions/0/statements/0"),
-        ("POST", f"{VERSION}/sparkPools/etl/batches"),
+        ("PUT", f"{VERSION}/sparkPools/etl/batches/0/reset-timeout"),
         ("PATCH", f"{VERSION}/sparkPools/etl/sessions/0"),
         ("GET", "livyApi/versions"),
         ("GET", "pipelines/mine"),
@@ -348,7 +348,7 @@ def test_what_is_not_emulated(synapse, method, path):
     response = requests.request(method, f"{synapse.url}/{path}", headers=headers, timeout=10)
     assert (response.status_code, response.json()["code"], response.json()["error"]) == (404, "NotFound", None)
     assert f"does not emulate {method} /{path}. " in response.json()["message"]
-    assert "emulates no batches" in response.json()["message"]
+    assert "emulates nothing of Synapse besides" in response.json()["message"]
     assert (method, f"/{path}", 404) in synapse.recorded_requests
 
 
@@ -892,9 +892,9 @@ def test_nothing_runs(synapse_livy_emulator):
     with pytest.raises(AssertionError) as raised:
         synapse_livy_emulator.assert_nothing_runs()
     event, *named, fix = str(raised.value).splitlines()
-    assert event == "Sessions that run, and that nobody has cancelled:"
+    assert event == "Sessions and batch jobs that run, and that nobody has cancelled:"
     assert named == ["4 in pool etl (idle)", "0 in pool adhoc (not_started)"]
-    assert fix.startswith("Fix: cancel each session ")
+    assert fix.startswith("Fix: cancel each one ")
 
 
 def test_recreated_pool(synapse_livy_emulator):

@@ -133,7 +133,7 @@ def test_modes_give_up_what_lasts(mode, name, monkeypatch):
         outcome = run(mode, target_states={"idle"})
     assert (outcome.state, type(outcome.error)) == ("up_for_retry", fault.error)
     assert fault.message.search(str(outcome.error))
-    assert len(server.requests) == 2
+    assert len(server.requests) == (3 if name == "404" else 2)  # the id may be a batch job's
 
 
 @contextlib.contextmanager

@@ -335,7 +335,7 @@ def test_batch_job_in_words(transport):
     """Field case 29: a batch job in place of a session is told by both transports, with what reads batch jobs."""
     with (
         ScriptedServer(respond(body=samples.as_json(samples.session(jobType="SparkBatch")))) as server,
-        pytest.raises(SynapseLivyResponseError, match="(?s)Spark batch job, not a session.*Fix: .*AzureSynapseHook"),
+        pytest.raises(SynapseLivyResponseError, match="(?s)Spark batch job, not a Spark session.*Fix: .*BatchSensor"),
     ):
         transport.read(to_server(server.url), retry_timeout=0)
 

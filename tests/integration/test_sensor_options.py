@@ -23,7 +23,7 @@ def ok(body):
 
 QUEUED = ok(samples.NOT_STARTED)
 READY = {"target_states": {"idle"}}
-GROWING = READY | {"timeout": 3, "poke_interval": 0.05}
+GROWING = READY | {"timeout": 6, "poke_interval": 0.2}
 SETTLING = [QUEUED, *[ok(samples.settling("error"))] * 2, ok(samples.CANCELLED_IN_QUEUE)]
 
 # Each option: what the polls show, other options, the option's value; then how the task ends without it, and with it.
@@ -40,12 +40,12 @@ OPTIONS = {
     "soft_fail": ([QUEUED, ok(samples.KILLED)], {}, True, "failed", "skipped"),
     "never_fail": ([QUEUED, http(404)], {}, True, "up_for_retry", "skipped"),
     "silent_fail": ([QUEUED, http(404), ok(samples.IDLE)], READY, True, "up_for_retry", "success"),
-    "poke_interval": ([QUEUED] * 3 + [ok(samples.IDLE)], READY | {"timeout": 2}, 1.7, "success", "failed"),
-    # In three seconds an interval that grows from 0.05 makes six polls, and one that stays as it is sixty, or on a
-    # busy machine at least the ten that it takes.
-    "exponential_backoff": ([QUEUED] * 9 + [ok(samples.IDLE)], GROWING, True, "success", "failed"),
+    "poke_interval": ([QUEUED] * 3 + [ok(samples.IDLE)], READY | {"timeout": 3}, 2.5, "success", "failed"),
+    # In six seconds an interval that grows from 0.2 makes six polls, and one that stays as it is thirty, or on a
+    # busy machine at least the nine that it takes.
+    "exponential_backoff": ([QUEUED] * 8 + [ok(samples.IDLE)], GROWING, True, "success", "failed"),
     "max_wait": (
-        [QUEUED] * 9 + [ok(samples.IDLE)],
+        [QUEUED] * 8 + [ok(samples.IDLE)],
         GROWING | {"exponential_backoff": True},
         0.01,
         "failed",

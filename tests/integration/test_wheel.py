@@ -76,7 +76,7 @@ def test_readme_in_a_project_of_its_own(tmp_path, wheel, python):
     run(python.with_name("pip"), "install", f"{wheel}[emulator]", env=env)
     project = tmp_path / "project"
     write_project(project)
-    assert "2 passed" in run(python.with_name("pytest"), "-q", cwd=project, env=env)
+    assert "3 passed" in run(python.with_name("pytest"), "-q", cwd=project, env=env)
     # pyproject.toml declares the command.
     version = run(python.with_name("synapse-livy-emulator"), "--version", cwd=project, env=env)
     assert version.startswith("synapse-livy-emulator ")

@@ -74,7 +74,13 @@ def shown_dag() -> str:
 
 def shown_test() -> str:
     """Return the test of that DAG."""
-    (test,) = (block for block in blocks("testing", "python") if kind(block) == "test")
+    (test,) = (block for block in blocks("testing", "python") if kind(block) == "test" and "dag.test()" in block)
+    return test
+
+
+def shown_test_of_a_task() -> str:
+    """Return the test of one task."""
+    (test,) = (block for block in blocks("testing", "python") if "run_task" in block)
     return test
 
 
@@ -83,4 +89,5 @@ def write_project(folder: Path) -> dict[str, str]:
     (folder / "dags").mkdir(parents=True)
     (folder / "dags" / "spark_session.py").write_text(shown_dag())
     (folder / "test_spark_session.py").write_text(shown_test())
+    (folder / "test_one_task.py").write_text(shown_test_of_a_task())
     return {"AIRFLOW__CORE__DAGS_FOLDER": str(folder / "dags")}

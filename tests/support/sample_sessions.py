@@ -184,3 +184,12 @@ SESSIONS: dict[str, dict[str, Any]] = {
 def as_json(body: Any) -> bytes:
     """Write a body as it goes over the wire."""
     return json.dumps(body).encode()
+
+
+def is_part_of(part: Any, whole: Any) -> bool:
+    """Return whether all of a JSON value is part of another, unchanged."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(name in whole and is_part_of(part[name], whole[name]) for name in part)
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(map(is_part_of, part, whole))
+    return part == whole and type(part) is type(whole)

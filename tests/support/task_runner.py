@@ -41,6 +41,24 @@ class TaskInstance:
         return self.xcoms.get(key)
 
 
+class WorkerDied(BaseException):
+    """
+    What a worker that is killed at once looks like from within, in a task that cancels nothing when it is killed.
+
+    ``tests/airflow`` and ``tests/distributed`` have workers that are killed.
+    """
+
+
+def dying(task_instance: TaskInstance) -> TaskInstance:
+    """Let the worker die right before it notes the id of what it has created."""
+
+    def die(key: str, value: Any) -> None:
+        raise WorkerDied
+
+    task_instance.xcom_push = die  # type: ignore[method-assign]
+    return task_instance
+
+
 def context_of(task_instance: TaskInstance, **more: Any) -> Any:
     """Return the context of a task whose run has begun a minute ago."""
     began = datetime.now(UTC) - timedelta(minutes=1)

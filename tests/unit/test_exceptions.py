@@ -14,8 +14,13 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import (
     AirflowSensorTimeout,
 )
 from airflow_provider_synapse_livy.exceptions import (
+    SparkBatchJobEndedError,
+    SparkBatchJobTimeoutError,
     SparkSessionFailedError,
     SparkSessionTimeoutError,
+    SparkStatementEndedError,
+    SparkStatementLostError,
+    SparkStatementTimeoutError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
@@ -23,7 +28,15 @@ from airflow_provider_synapse_livy.models import SparkSession
 from tests.support import sample_sessions as samples
 
 KINDS = [getattr(exceptions, name) for name in exceptions.__all__]
-AIRFLOWS = {SparkSessionFailedError: AirflowFailException, SparkSessionTimeoutError: AirflowSensorTimeout}
+AIRFLOWS = {
+    SparkBatchJobEndedError: AirflowFailException,
+    SparkBatchJobTimeoutError: AirflowSensorTimeout,
+    SparkSessionFailedError: AirflowFailException,
+    SparkSessionTimeoutError: AirflowSensorTimeout,
+    SparkStatementEndedError: AirflowFailException,
+    SparkStatementLostError: AirflowFailException,
+    SparkStatementTimeoutError: AirflowSensorTimeout,
+}
 
 
 def test_tree_in_the_docstring_is_whole():
@@ -40,7 +53,7 @@ def test_all_are_ours(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_what_airflow_must_treat_specially_is_airflows(kind):
-    """Only a failed session and a timeout are Airflow's exceptions too, so soft_fail applies to nothing else."""
+    """Only ends for good, and timeouts, are Airflow's exceptions too, so soft_fail applies to nothing else."""
     assert issubclass(kind, AirflowException) is (kind in AIRFLOWS)
     assert issubclass(kind, AIRFLOWS.get(kind, SynapseLivyError))
 

@@ -14,26 +14,40 @@ from airflow_provider_synapse_livy import exceptions
 from airflow_provider_synapse_livy.connection.identity import AuthType
 from airflow_provider_synapse_livy.connection.network import Network
 from airflow_provider_synapse_livy.exceptions import (
+    SparkBatchJobCancellationError,
+    SparkBatchJobEndedError,
+    SparkBatchJobFailedError,
+    SparkBatchJobTimeoutError,
     SparkSessionCancellationError,
     SparkSessionCreationError,
     SparkSessionFailedError,
+    SparkSessionNotFoundError,
     SparkSessionTimeoutError,
+    SparkStatementEndedError,
+    SparkStatementFailedError,
+    SparkStatementLostError,
+    SparkStatementTimeoutError,
     SynapseLivyError,
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy import error_codes
-from airflow_provider_synapse_livy.livy.options import SparkSessionOptions
+from airflow_provider_synapse_livy.livy.options import SparkBatchJobOptions, SparkSessionOptions
 from airflow_provider_synapse_livy.livy.requests import Pool
-from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.livy.resources import SPARK_BATCH, SPARK_SESSION, SPARK_STATEMENT
 from airflow_provider_synapse_livy.livy.responses import LivyResponse, Snapshot
-from airflow_provider_synapse_livy.models import LivyState, SparkSession
+from airflow_provider_synapse_livy.models import LivyState, SparkBatchJob, SparkJob, SparkSession, SparkStatement
 from airflow_provider_synapse_livy.transport.entra import request_token
 from airflow_provider_synapse_livy.transport.failures import connection_error
 from airflow_provider_synapse_livy.triggers.base import read_event
+from airflow_provider_synapse_livy.waiting.batch_goal import BatchGoal
 from airflow_provider_synapse_livy.waiting.goals import SessionGoal
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
-from airflow_provider_synapse_livy.waiting.operator_goals import EndedGoal, ReadyGoal
+from airflow_provider_synapse_livy.waiting.operator_goals import EndedBatchGoal, EndedGoal, ReadyGoal, RunGoal
+from airflow_provider_synapse_livy.waiting.statement_goal import StatementGoal
+from tests.support import sample_batches as batches
 from tests.support import sample_sessions as samples
+from tests.support import sample_statements as statements
 from tests.support.connections import connection
 from tests.support.project import PROJECT
 from tests.support.sample_options import SIZES
@@ -101,13 +115,45 @@ def timed_out(body: dict[str, Any] | None, option: str, *goal: Any) -> Callable[
     return fail
 
 
-def by_operator(kind: type[Exception], goal: Any, body: dict[str, Any]) -> Callable[[], object]:
+def by_operator(
+    kind: type[Exception], goal: Any, body: dict[str, Any], model: type[SparkJob] = SparkSession
+) -> Callable[[], object]:
     """Return what raises the error of an operator whose wait for a session has failed, or timed out."""
 
     def fail() -> None:
-        snapshot = Snapshot(SparkSession.from_dict(body | {"id": SESSION_ID, "sparkPoolName": POOL.name}), "a-b")
+        snapshot = Snapshot(model.from_dict(body | {"id": SESSION_ID, "sparkPoolName": POOL.name}), "a-b")
         is_over = snapshot.record.is_finished
         raise kind(describe_failure(snapshot, goal) if is_over else describe_timeout(snapshot, goal, "timeout", 60.0))
+
+    return fail
+
+
+def of_batch_job() -> None:
+    """Raise the error for a session's id that is a batch job's."""
+    error = SparkSessionNotFoundError("Words.\nFix: x.\nSynapse says: none.", status=404)
+    record = SparkBatchJob.from_dict(batches.RUNNING | {"id": SESSION_ID, "sparkPoolName": POOL.name})
+    raise SPARK_SESSION.mistaken_for(SPARK_BATCH, error, record)
+
+
+def by_statement(body: dict[str, Any], kind: type[Exception] = SparkStatementFailedError) -> Callable[[], object]:
+    """Return what raises the error for a statement that failed, or timed out."""
+
+    def fail() -> None:
+        snapshot = Snapshot(SparkStatement.from_dict(body), "a-b")
+        is_over = snapshot.record.is_finished
+        goal = StatementGoal()
+        raise kind(describe_failure(snapshot, goal) if is_over else describe_timeout(snapshot, goal, "timeout", 60.0))
+
+    return fail
+
+
+def lost(body: dict[str, Any] | None) -> Callable[[], object]:
+    """Return what raises the error for a statement whose session has ended, or that is gone."""
+
+    def fail() -> None:
+        session = body and SparkSession.from_dict(body | {"id": SESSION_ID, "sparkPoolName": POOL.name})
+        snapshot = Snapshot(session, "a-b") if session else None
+        raise SparkStatementLostError(describe_loss(f"Statement 99 of {SUBJECT}", snapshot))
 
     return fail
 
@@ -209,6 +255,30 @@ MESSAGES: dict[str, Callable[[], object]] = {
     "idled out before": ended(samples.IDLED_OUT, ["busy", "running"], ["Succeeded"], False),
     "succeeded before": ended(samples.SUCCEEDED, ["idle"], ["Succeeded"], False),
     "failed, state unknown": ended(samples.session(state="hibernating", result="Failed"), ["idle"], ["Failed"], True),
+    **{f"statement: {name}": by_statement(record) for name, (record, ok, _) in statements.RECORDED.items() if not ok},
+    "statement in a sensor": by_statement(statements.RECORDED["error"][0], SparkStatementEndedError),
+    "statement that waits": by_statement(statements.RUNNING[0], SparkStatementTimeoutError),
+    "statement whose session died": lost(samples.DEAD),
+    "statement that is gone": lost(None),
+    "no statement": lambda: SPARK_STATEMENT.get(POOL, SESSION_ID, 3).read(LivyResponse(404, {}, b"")),
+    **{
+        f"batch job in {kind.__name__}: {name}": by_operator(kind, goal, body, SparkBatchJob)
+        for name, body in {
+            "failed": batches.FAILED,
+            "running": batches.RUNNING,
+            "killed": batches.KILLED,
+            "settling": batches.SETTLING,
+        }.items()
+        for kind, goal in (
+            (SparkBatchJobFailedError, RunGoal(frozenset({"Succeeded"}))),
+            (SparkBatchJobEndedError, BatchGoal.validated(["Succeeded"])),
+            (SparkBatchJobTimeoutError, BatchGoal.validated(["Succeeded"])),
+            (SparkBatchJobCancellationError, EndedBatchGoal(frozenset())),
+        )
+    },
+    "no batch job": lambda: SPARK_BATCH.get(POOL, SESSION_ID).read(LivyResponse(404, {}, b"")),
+    "batch job's id": of_batch_job,
+    "batch job without its file": lambda: SparkBatchJobOptions.validated(**OPTIONS),
     "timeout": timed_out(samples.NOT_STARTED, "timeout", *END),
     "timeout, idle": timed_out(samples.IDLE, "timeout", *END),
     "timeout, two states": timed_out(samples.STARTING, "timeout", ["idle", "busy"], ["Succeeded"], False),

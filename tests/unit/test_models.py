@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -22,26 +21,17 @@ CANCELLING = samples.session(schedulerInfo=samples.scheduler(cancellationRequest
 ALL_SESSIONS = pytest.mark.parametrize("body", samples.SESSIONS.values(), ids=samples.SESSIONS)
 
 
-def is_part_of(part: Any, whole: Any) -> bool:
-    """Return whether all of a JSON value is part of another, unchanged."""
-    if isinstance(part, dict):
-        return isinstance(whole, dict) and all(name in whole and is_part_of(part[name], whole[name]) for name in part)
-    if isinstance(part, list):
-        return len(part) == len(whole) and all(map(is_part_of, part, whole))
-    return part == whole and type(part) is type(whole)
-
-
 @ALL_SESSIONS
 def test_to_dict_keeps_all_that_was_sent(body):
     """Nothing that the service sends is lost or changed on its way to XCom, unknown fields and last digits included."""
-    assert is_part_of(body, SparkSession.from_json(samples.as_json(body)).to_dict())
+    assert samples.is_part_of(body, SparkSession.from_json(samples.as_json(body)).to_dict())
 
 
 @ALL_SESSIONS
 def test_to_dict_holds_json_values_only(body):
     """The dict passes through JSON unchanged, since that is what XCom does with it."""
     written = SparkSession.from_dict(body).to_dict()
-    assert is_part_of(json.loads(json.dumps(written, allow_nan=False)), written)
+    assert samples.is_part_of(json.loads(json.dumps(written, allow_nan=False)), written)
 
 
 @ALL_SESSIONS

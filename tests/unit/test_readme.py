@@ -23,12 +23,14 @@ from airflow_provider_synapse_livy.connection.identity import AuthType
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.emulator import SCENARIOS
 from airflow_provider_synapse_livy.emulator import __main__ as emulator_command
+from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
 from airflow_provider_synapse_livy.livy import statuses
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.livy.responses import LivyResponse
 from airflow_provider_synapse_livy.models import SparkSession
+from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
 from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.transport import failures
@@ -37,7 +39,7 @@ from airflow_provider_synapse_livy.waiting.goals import SessionGoal
 from tests.support import sample_sessions as samples
 from tests.support.connections import Fields
 from tests.support.project import PROJECT
-from tests.support.readme import PAGES, README, blocks, kind, parameters, shown, shown_dag, table
+from tests.support.readme import PAGES, README, blocks, code, kind, parameters, shown, shown_dag, table
 
 SIZES = ("driver_memory", "driver_cores", "executor_memory", "executor_cores", "num_executors")
 
@@ -174,6 +176,24 @@ def test_table_of_connection_fields_is_whole():
 def test_table_of_scenarios_is_whole():
     """The table has every scenario, in the words of the command's help."""
     assert {row[0].strip("`"): row[1] for row in table("Scenario")} == {n: s.description for n, s in SCENARIOS.items()}
+
+
+def test_table_of_batch_scenarios_is_whole():
+    """The same holds for the scenarios of batch jobs."""
+    shown = {row[0].strip("`"): row[1] for row in table("Batch scenario")}
+    assert shown == {name: scenario.description for name, scenario in BATCH_SCENARIOS.items()}
+
+
+def test_batch_operator_takes_what_is_shown():
+    """The parameters that the README shows are those that the operator for batch jobs has, with their defaults."""
+    (shown,) = (block for block in code("python") if block.startswith("SynapseRunSparkBatchOperator("))
+    given = eval(shown.replace("SynapseRunSparkBatchOperator(", "dict("))
+    plain = SynapseRunSparkBatchOperator(task_id="plain", file="f", **{name: given[name] for name in SIZES})
+    for name in set(given) - {"task_id", "file", "args", "conf", "deferrable", *SIZES}:
+        assert given[name] == getattr(plain, name), name
+    assert all(
+        f"`{name}`" in PAGES["batches"] or name in shown for name in set(plain.template_fields) - {"livy_api_version"}
+    )
 
 
 def test_operator_takes_what_is_shown():

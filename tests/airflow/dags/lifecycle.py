@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
+from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
 from airflow_provider_synapse_livy.operators.spark_session import (
     SynapseCancelSparkSessionOperator,
     SynapseCreateSparkSessionOperator,
 )
-from tests.airflow.lives import ENDLESS, LIVES, MODES, NAME, pool_of
-from tests.airflow.recording import recorded
+from tests.airflow.lives import BATCH, ENDLESS, LIVES, MODES, NAME, pool_of
+from tests.airflow.mortal import mortal
 
 try:
     from airflow.sdk import DAG, task
 except ImportError:  # Airflow 2
     from airflow.decorators import task
     from airflow.models.dag import DAG
-
-NOTES = Path(os.environ["LIFECYCLE_NOTES"])
 
 COMMON: dict[str, Any] = {"synapse_livy_conn_id": "lifecycle", "poll_interval": 5.0, "timeout": 300.0}
 
@@ -42,62 +38,28 @@ CREATION: dict[str, Any] = COMMON | {
 }
 
 
-class MortalOperator(SynapseCreateSparkSessionOperator):
-    """
-    The operator, which writes down its process and its errors, and whose process can be killed with -9.
-
-    :param crash: at which step, the first time that it is taken; at ``failing`` it raises an error instead.
-    """
-
-    def __init__(self, *, crash: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.crash = crash
-
-    def execute(self, context: Any) -> Any:
-        """Record the process, and the error."""
-        (NOTES / f"{self.spark_pool_name}.pid").write_text(str(os.getpid()))
-        with recorded(self):
-            return super().execute(context)
-
-    def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
-        """Record the error."""
-        self._may_crash("resuming")
-        with recorded(self):
-            return super().resume_execution(next_method, next_kwargs, context)
-
-    def _set_id(self, record_id: int | None) -> None:
-        self._may_crash("answered")
-        super()._set_id(record_id)
-
-    def _raise_if_killed(self) -> None:
-        self._may_crash("noted")
-        super()._raise_if_killed()
-
-    def _poll(self, context: Any, wait: Any) -> Any:
-        verdict = super()._poll(context, wait)
-        self._may_crash("waiting")
-        self._may_crash("failing")
-        return verdict
-
-    def _finish(self, *args: Any) -> Any:
-        self._may_crash("finishing")
-        return super()._finish(*args)
-
-    def _may_crash(self, step: str) -> None:
-        crashed = NOTES / f"{self.spark_pool_name}.crashed"
-        if self.crash == step and not crashed.exists():
-            crashed.touch()
-            if step == "failing":
-                raise RuntimeError("the task fails")
-            os.kill(os.getpid(), signal.SIGKILL)
+MortalOperator = mortal(SynapseCreateSparkSessionOperator)
+MortalBatchOperator = mortal(SynapseRunSparkBatchOperator)
 
 
-def create(task_id: str, mode: str, scenario: str, **options: Any) -> MortalOperator:
+def run(task_id: str, mode: str, scenario: str, crash: str | None = None, **options: Any) -> Any:
+    """Run a batch job in a pool of its own; that of a later try succeeds soon."""
+    tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'succeeds' }}}}"}
+    pool = pool_of(task_id, mode)
+    given = CREATION | MODES[mode] | options
+    operator = MortalBatchOperator(task_id=task_id, spark_pool_name=pool, tags=tags, file="abfss://c@a/job.py", **given)
+    operator.crash = crash
+    return operator
+
+
+def create(task_id: str, mode: str, scenario: str, crash: str | None = None, **options: Any) -> Any:
     """Create a session in a pool of its own; that of a later try is ready soon."""
     tags = {"emulator.scenario": f"{{{{ '{scenario}' if ti.try_number == 1 else 'becomes_idle' }}}}"}
-    return MortalOperator(
+    operator = MortalOperator(
         task_id=task_id, spark_pool_name=pool_of(task_id, mode), tags=tags, **CREATION | MODES[mode] | options
     )
+    operator.crash = crash
+    return operator
 
 
 def cancel(task_id: str, mode: str, session_id: Any, **options: Any) -> SynapseCancelSparkSessionOperator:
@@ -109,7 +71,8 @@ for mode in MODES:
     with DAG(f"lives_{mode}", schedule=None):
         for name, life in LIVES.items():
             if mode in life.modes:
-                create(name, mode, life.scenario, crash=life.crash, **life.options)
+                begin = run if life.kind == BATCH else create
+                begin(name, mode, life.scenario, crash=life.crash, **life.options)
 
     with DAG(f"teardown_{mode}", schedule=None):
 

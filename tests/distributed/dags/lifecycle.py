@@ -1,4 +1,4 @@
-"""Sessions from creation to cancellation, one for each that the run's conf names; and creations whose worker dies."""
+"""Sessions from creation to cancellation, and batch jobs, for each that the run's conf names; some workers die."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any
 
 from airflow.sdk import DAG, task, task_group
 
+from airflow_provider_synapse_livy.operators.owning import OwningOperator
+from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
 from airflow_provider_synapse_livy.operators.spark_session import (
     SynapseCancelSparkSessionOperator,
     SynapseCreateSparkSessionOperator,
@@ -32,15 +34,13 @@ WAIT: dict[str, Any] = {"poll_interval": 2, "timeout": 900, "deferrable": True}
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=1)}
 
 
-class DyingOperator(SynapseCreateSparkSessionOperator):
+class Dying(OwningOperator):
     """
-    Creates a session, and dies between the answer and the first note of it, once in its life.
+    Creates something, and dies between the answer and the first note of it, once in its life.
 
     :param death: ``process`` kills the process that runs the task, ``worker`` also Celery's process above it, which
         reports its end; ``machine`` stands still until somebody kills the whole worker.
     """
-
-    template_fields: Sequence[str] = (*SynapseCreateSparkSessionOperator.template_fields, "death")
 
     def __init__(self, *, death: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -48,13 +48,13 @@ class DyingOperator(SynapseCreateSparkSessionOperator):
         self._file = DEATHS / "nobody"
 
     def execute(self, context: Any) -> dict[str, Any]:
-        """Create the session."""
+        """Create it."""
         instance = context["ti"]
         self._file = DEATHS / f"{instance.run_id}.{instance.map_index}"
         return super().execute(context)
 
     def _set_id(self, record_id: int | None) -> None:
-        """Die before it is noted that the session is there."""
+        """Die before it is noted that it is there."""
         DEATHS.mkdir(exist_ok=True)
         if not self._file.exists():
             self._file.write_text(str(record_id))
@@ -64,6 +64,18 @@ class DyingOperator(SynapseCreateSparkSessionOperator):
                 os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         super()._set_id(record_id)
+
+
+class DyingOperator(Dying, SynapseCreateSparkSessionOperator):
+    """Creates a session."""
+
+    template_fields: Sequence[str] = (*SynapseCreateSparkSessionOperator.template_fields, "death")
+
+
+class DyingBatchOperator(Dying, SynapseRunSparkBatchOperator):
+    """Runs a batch job."""
+
+    template_fields: Sequence[str] = (*SynapseRunSparkBatchOperator.template_fields, "death")
 
 
 @task
@@ -111,3 +123,21 @@ with DAG("dying_creations", max_active_tasks=1000):
         )
 
     dying_life.expand_kwargs(asked())
+
+with DAG("dying_batches", max_active_tasks=1000):
+
+    @task_group(group_id="life")
+    def dying_batch(pool: Any, scenario: Any, death: Any) -> None:
+        """Run one batch job, the worker of which dies."""
+        DyingBatchOperator(
+            task_id="run",
+            file="abfss://jobs@account/count.py",
+            spark_pool_name=pool,
+            tags=tags(scenario),
+            death=death,
+            **SIZE,
+            **WAIT,
+            **RETRIES,
+        )
+
+    dying_batch.expand_kwargs(asked())

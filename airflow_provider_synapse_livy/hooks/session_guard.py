@@ -1,0 +1,71 @@
+"""What becomes of a wait for a statement when its session ends, or can't be read any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
+from airflow_provider_synapse_livy.livy.responses import Snapshot
+from airflow_provider_synapse_livy.waiting.goals import Verdict
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
+
+__all__ = ["SessionGuard"]
+
+
+class SessionGuard:
+    """
+    Polls a statement as long as its session lives, and says what is known when that has ended.
+
+    :param read_session: returns a snapshot of the session.
+    :param name: the statement's name in messages.
+    :param on_session: is told of each snapshot of the session.
+    """
+
+    def __init__(
+        self,
+        read_session: Callable[[], Snapshot[Any]],
+        name: str,
+        on_session: Callable[[Snapshot[Any]], None] = lambda _: None,
+    ) -> None:
+        self._read_session = read_session
+        self._name = name
+        self._on_session = on_session
+
+    def poll(self, poll: Callable[[], Verdict]) -> Verdict:
+        """
+        Return the verdict of a poll, if the session lives or the statement had ended before it.
+
+        :param poll: polls the statement.
+        :raises SparkStatementLostError: if what came of the code can't be known.
+        :raises SynapseLivyError: that of the poll.
+        """
+        try:
+            verdict = poll()
+        except SynapseLivyError as error:
+            if may_mean_loss(error):
+                self._raise_if_lost(error)
+            raise
+        return self._last_word(poll) if verdict is Verdict.PENDING else verdict
+
+    def _last_word(self, poll: Callable[[], Verdict]) -> Verdict:
+        session = self._read_session()
+        self._on_session(session)
+        if not session.record.is_finished or session.record.is_settling:
+            return Verdict.PENDING
+        verdict = Verdict.PENDING
+        with suppress(SynapseLivyError):
+            verdict = poll()
+        if verdict is Verdict.PENDING:
+            raise SparkStatementLostError(describe_loss(self._name, session), activity_id=session.activity_id)
+        return verdict
+
+    def _raise_if_lost(self, error: SynapseLivyError) -> None:
+        session = None
+        with suppress(SynapseLivyError):
+            session = self._read_session()
+        if is_lost(error, session):
+            activity_id = session.activity_id if session else error.activity_id
+            raise SparkStatementLostError(describe_loss(self._name, session, error), activity_id=activity_id)

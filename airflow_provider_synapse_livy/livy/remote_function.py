@@ -1,0 +1,185 @@
+"""
+A Python function as code for a session: its source, its arguments as JSON, and its result as a line of JSON.
+
+The function is sent as it stands, but for its decorators and annotations, which mean nothing there. What it uses of the
+module around it would be missing, so it is refused beforehand. The result is printed in a line that begins with a mark,
+since what is printed is the one output that every service brings back; stderr comes after it, and a print before it.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import json
+import math
+import symtable
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.strict_json import storable, storable_number
+
+__all__ = ["call_code", "printed_by", "result_of"]
+
+#: What the line with the result begins with.
+_MARK = "airflow_task_result="
+
+#: What a session of Spark defines, whatever the DAG's module has under these names.
+_OF_THE_SESSION = frozenset({"spark", "sc", "sqlContext", "HiveContext", "display", "displayHTML", "mssparkutils"})
+
+#: How the function is called. Nothing but these two names is left in the session.
+_CALL = """
+
+def airflow_call(function, arguments, limit):
+    import json
+    given = json.loads(arguments)
+    value = function(*given["args"], **given["kwargs"])
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(function.__name__ + "() returned what is not JSON: " + str(error)) from None
+    if len(text) > limit:
+        size = str(len(text)) + " characters of JSON, and output_limit is " + str(limit)
+        raise ValueError(function.__name__ + "() returned " + size + ": write it to storage, and return its path")
+    print("\\n" + {mark!r} + text)
+
+airflow_call({name}, {arguments!r}, {limit})
+"""
+
+
+def call_code(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> str:
+    """
+    Return the code that calls a function in a session.
+
+    :param function: the function.
+    :param args: its arguments.
+    :param kwargs: its arguments by their names.
+    :param limit: how many characters the JSON of its result may have.
+    :raises SynapseLivyConfigurationError: if that can't be, with the reason.
+    """
+    source = _source(function)
+    arguments = _arguments(function, args, kwargs)
+    name = function.__name__
+    return source + _CALL.format(name=name, arguments=arguments, limit=int(limit), mark=_MARK)
+
+
+def result_of(text: str) -> Any:
+    """
+    Return the result that a function has printed.
+
+    :param text: what was printed.
+    :raises ValueError: if there is none.
+    """
+    for line in reversed(text.splitlines()):
+        if line.startswith(_MARK):
+            return storable(json.loads(line.removeprefix(_MARK)), storable_number)
+    raise ValueError("it has no result")
+
+
+def printed_by(text: str) -> str:
+    """
+    Return what a function has printed itself.
+
+    :param text: all that was printed.
+    """
+    return "\n".join(line for line in text.splitlines() if not line.startswith(_MARK)).strip("\n")
+
+
+def _refusal(function: Any, problem: str, fix: str, *evidence: str) -> SynapseLivyConfigurationError:
+    name = getattr(function, "__name__", type(function).__name__)
+    return SynapseLivyConfigurationError(error_message(f"{name}() {problem}.", fix, *evidence))
+
+
+def _source(function: Any) -> str:
+    """Return the source of a function without decorators and annotations, or raise why it can't run elsewhere."""
+    if not inspect.isfunction(function) or function.__name__ == "<lambda>":
+        raise _refusal(function, "is no function with a source of its own", "decorate a function made by def.")
+    if hasattr(function, "__wrapped__"):
+        fix = "put what the other decorator does into the function."
+        raise _refusal(function, "is wrapped by another decorator, which stays here", fix)
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise _refusal(function, "is asynchronous, or a generator", "return the result from a plain def.")
+    try:
+        source = textwrap.dedent(inspect.getsource(function))
+        (node,) = ast.parse(source).body
+        plain = _without_annotations(source, node)
+        used = _names(symtable.symtable(plain, "<function>", "exec"))
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        fix = "define it by itself in a file, without text in it that is indented less than the function."
+        raise _refusal(function, "has no source that can be read", fix, f"{type(error).__name__}: {error}") from None
+    _check_names(function, used)
+    return plain
+
+
+def _without_annotations(source: str, node: Any) -> str:
+    """Return the source of a function from its ``def`` on, as it is written, without its annotations."""
+    encoded = [line.encode() for line in source.splitlines(keepends=True)]
+    starts = [0]
+    for line in encoded:
+        starts.append(starts[-1] + len(line))
+
+    def at(line: int, column: int) -> int:
+        return starts[line - 1] + column
+
+    text = b"".join(encoded)
+    for beginning, end in sorted(_annotations(node, text, at), reverse=True):
+        text = text[:beginning] + text[end:]
+    return text[at(node.lineno, node.col_offset) :].decode()
+
+
+def _annotations(node: Any, text: bytes, at: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:
+    """Yield where the annotations of a function are, with the colon or the arrow before them."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.arg) and inner.annotation:
+            beginning = at(inner.lineno, inner.col_offset) + len(inner.arg.encode())
+            yield beginning, at(inner.annotation.end_lineno or 0, inner.annotation.end_col_offset or 0)
+        elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and inner.returns:
+            returned = inner.returns
+            before = text[: text.rindex(b"->", 0, at(returned.lineno, returned.col_offset))]
+            yield len(before.rstrip()), at(returned.end_lineno or 0, returned.end_col_offset or 0)
+
+
+def _check_names(function: Any, used: set[str]) -> None:
+    """Raise which names of the code around it the function uses."""
+    if around := function.__code__.co_freevars:
+        raise _refusal(function, f"uses {', '.join(around)} of the function around it", "pass it as an argument.")
+    known = {function.__name__, "__name__", *_OF_THE_SESSION}
+    missing = sorted(name for name in used - known if name in function.__globals__)
+    if missing:
+        fix = "import it in the function, or pass it as an argument."
+        raise _refusal(function, f"uses {', '.join(missing)[:60]} of the DAG's file, which stays here", fix)
+    if hasattr(builtins, function.__name__) or function.__name__ in _OF_THE_SESSION:
+        raise _refusal(function, "would take the place of what the session has under that name", "rename it.")
+
+
+def _names(table: symtable.SymbolTable) -> set[str]:
+    """Return the names that code looks up outside of itself."""
+    is_module = table.get_type() == "module"
+    own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global() or is_module}
+    return own.union(*(_names(child) for child in table.get_children()))
+
+
+def _arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Return the arguments as JSON, or raise which of them can't be sent."""
+    try:
+        given = inspect.signature(function).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise _refusal(function, f"can't be called so: {error}", 'pass what it needs, as in "{{ ds }}".') from None
+    for name, value in given.items():
+        if not _is_json(value):
+            problem = f"gets {name} as {type(value).__name__}, which is not JSON all through"
+            raise _refusal(function, problem, 'pass text, numbers, lists and dicts, as in "{{ ds }}".')
+    return json.dumps({"args": list(args), "kwargs": dict(kwargs)})
+
+
+def _is_json(value: Any) -> bool:
+    """Return whether a value is the same after it was written as JSON and read again, but for tuples."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)

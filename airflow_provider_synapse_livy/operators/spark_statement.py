@@ -1,0 +1,229 @@
+"""The operator that runs code in a Spark session of Azure Synapse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_synapse_livy.airflow_compat.task_state import is_first_of_life, run_started_at
+from airflow_provider_synapse_livy.exceptions import (
+    SparkSessionFailedError,
+    SparkStatementFailedError,
+    SparkStatementLostError,
+    SparkStatementTimeoutError,
+)
+from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
+from airflow_provider_synapse_livy.livy.code_keys import key_in_code, with_key_in_code
+from airflow_provider_synapse_livy.livy.errors import (
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+    SynapseLivyResponseError,
+    error_message,
+)
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
+from airflow_provider_synapse_livy.operators.creation import Creation
+from airflow_provider_synapse_livy.operators.owning import OwningOperator
+from airflow_provider_synapse_livy.operators.statements import StatementMixin
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_forgotten, may_mean_loss
+from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
+from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
+from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
+
+if TYPE_CHECKING:
+    from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
+
+__all__ = ["SynapseRunSparkStatementOperator"]
+
+#: How long the code may be, in bytes: Azure's documented limit for a request, less what else is in it.
+_MAX_CODE_BYTES = 99_000
+
+
+class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
+    """
+    Run code in a Livy Spark session of Azure Synapse, and return what came of it.
+
+    The task returns the statement, a dict under the names of the documentation page, with its output, cut to
+    ``output_limit``; what the code has printed is in the task's log as well. It fails with the code's error and the end
+    of its traceback.
+
+    Code is never sent twice by one try: a comment in its first line carries a key of the task, by which a try whose
+    request was lost, and each later try, finds it in the session. Code that ran is read, not run again; after a failure
+    of the code, a retry runs it again. Where it can't be known whether the code ran, the task fails and is not retried.
+
+    Source: `Spark Session - Create Spark Statement
+    <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/create-spark-statement>`__
+
+    All parameters are templated but ``deferrable``, ``cancel_on_kill`` and ``output_limit``; ``code`` may be the path
+    of a file that ends in ``.py``, ``.sql``, ``.scala`` or ``.cs``.
+
+    :param session_id: the session's id in the pool: a number, digits, or a session's dict, such as the output of the
+        task that created it, which names the pool as well.
+    :param code: the code.
+    :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` (one query) or ``dotnetspark``.
+    :param spark_pool_name: the Spark pool; None for the one that the session's dict names, or the connection's.
+    :param poll_interval: seconds, or how long, between two polls.
+    :param timeout: seconds, or how long, to wait until the code has run; then it is cancelled.
+    :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
+        ``[operators] default_deferrable`` by default.
+    :param cancel_on_kill: whether to cancel the statement, never the session, if the task is killed, or if a user marks
+        or clears it while it waits. Python between two of Spark's jobs can't be interrupted.
+    :param output_limit: how many characters of the output go to XCom.
+    :param livy_api_version: the version of the Livy API; None for the connection's.
+    :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
+    :raises SparkStatementFailedError: if the code failed, or was cancelled.
+    :raises SparkStatementLostError: if it can't be known whether it ran.
+    :raises SparkStatementTimeoutError: if it had not run in time.
+    :raises SynapseLivyError: if it can't be sent or read. The kinds are in
+        :mod:`airflow_provider_synapse_livy.exceptions`.
+    """
+
+    failed_error = SparkStatementFailedError
+    ends_other_lives = False
+
+    #: The id of the statement, once it is known.
+    statement_id: int | None = None
+
+    template_fields: Sequence[str] = (
+        "session_id",
+        "code",
+        "kind",
+        "spark_pool_name",
+        "poll_interval",
+        "timeout",
+        "livy_api_version",
+        "synapse_livy_conn_id",
+    )
+    template_ext: Sequence[str] = (".py", ".sql", ".scala", ".cs")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"code": "python"}
+    operator_extra_links: Collection[BaseOperatorLink] = SPARK_SESSION_LINKS
+    ui_color = "#fbf3d0"
+
+    def __init__(
+        self,
+        *,
+        session_id: Any,
+        code: str,
+        kind: str = "pyspark",
+        poll_interval: timedelta | float = 5.0,
+        timeout: timedelta | float = 6 * 3600.0,
+        output_limit: int = OUTPUT_LIMIT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poll_interval=poll_interval, timeout=timeout, **kwargs)
+        self.session_id = session_id
+        self.code = code
+        self.kind = kind
+        self.output_limit = output_limit
+
+    @property
+    def _waits(self) -> bool:
+        return True
+
+    def _body(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (sessions name their task)
+        if not isinstance(self.code, str) or not self.code.strip():
+            raise SynapseLivyConfigurationError(error_message("code is empty.", "pass the code, or its file."))
+        if len(self.code.encode("utf-8", "replace")) > _MAX_CODE_BYTES:
+            fix = "put what is long in storage, or into a library of the session."
+            raise SynapseLivyConfigurationError(error_message("code has more than 99 kB.", fix))
+        return {"code": self.code, "kind": str(self.kind).strip()}
+
+    def _creation_with(self, key: str, context: Context) -> Creation:
+        task_instance: Any = context.get("ti")
+        return _StatementCreation(
+            self._hook,
+            self.trigger_class.resource,
+            key,
+            run_started_at(context),
+            self.log,
+            parent_ids=(validated_id(self.session_id, SPARK_SESSION.noun),),
+            try_number=getattr(task_instance, "try_number", 1),
+            is_first_of_life=is_first_of_life(context),
+            ready_within=self._wait_options.timeout,
+            interval=self._wait_options.poke_interval,
+        )
+
+    def _end_own(self, creation: Creation, error: BaseException) -> None:
+        """Cancel the code, unless its session has ended, or has forgotten it."""
+        if not isinstance(error, SparkStatementLostError):
+            super()._end_own(creation, error)
+
+
+@dataclass
+class _StatementCreation(Creation):
+    """
+    The creation of a statement, whose key stands in its code, with the number of the try.
+
+    :param try_number: the number of the task's try.
+    :param is_first_of_life: whether no earlier try can have sent the code.
+    :param ready_within: for how many seconds to wait until the session takes code.
+    :param interval: seconds between two looks at a session that does not.
+    """
+
+    try_number: int = 1
+    is_first_of_life: bool = True
+    ready_within: float = 0.0
+    interval: float = 5.0
+
+    def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {**body, "code": with_key_in_code(body["code"], body["kind"], self.key, self.try_number)}
+
+    def key_of(self, item: Mapping[str, Any]) -> str | None:
+        found = key_in_code(item.get("code"))
+        return found[0] if found and found[1] <= self.try_number else None
+
+    def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
+        """Send the code, unless an earlier try has, or may have, so long ago that the session has forgotten it."""
+        if may_exist and not self.is_first_of_life:
+            self._raise_if_forgotten()
+        return super().find_or_create(body, may_exist=may_exist)
+
+    def _raise_if_forgotten(self) -> None:
+        items = [item for page in self.hook.pages(self.resource, *self.parent_ids) for item in page.items.values()]
+        first = min((item["id"] for item in items), default=0)
+        if first > 0 and not any(self.key_of(item) == self.key for item in items):
+            raise SparkStatementLostError(describe_forgotten(SPARK_SESSION.name(*self.parent_ids), first))
+
+    def send(self, body: Mapping[str, Any]) -> Any:
+        """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""
+        deadline = time.monotonic() + self.ready_within
+        while True:
+            try:
+                return super().send(body)
+            except SynapseLivyResponseError as refusal:
+                if refusal.status != 400 or "is not running" not in str(refusal):
+                    raise
+                self._wait_until_ready(deadline)
+
+    def _end(self, record_id: int, timeout: float) -> bool:
+        """Cancel the statement, and return whether it has ended; it has if its session has."""
+        try:
+            has_ended = super()._end(record_id, timeout)
+            if has_ended and self._read(record_id).may_run_on and self._is_busy():
+                self.log.warning(STAYS_BUSY, self.name(record_id))
+        except SynapseLivyResponseError as error:
+            if not may_mean_loss(error):
+                raise
+            return True
+        else:
+            return has_ended
+
+    def _is_busy(self) -> bool:
+        return bool(self.hook.read(SPARK_SESSION, *self.parent_ids).record.phase == "busy")
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        if self.is_stopped:
+            raise SynapseLivyError(error_message("No code was sent: the task was killed."))
+        session = self.hook.read(SPARK_SESSION, *self.parent_ids)
+        goal = ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)
+        if session.record.is_finished or session.record.is_cancelling:
+            raise SparkSessionFailedError(describe_failure(session, goal), record=session.record)
+        if time.monotonic() > deadline:
+            raise SparkStatementTimeoutError(
+                describe_timeout(session, goal, "timeout", self.ready_within), record=session.record
+            )
+        self.log.info("%s is %s, and takes no code yet.", session.record, session.record.phase)
+        self.sleep(self.interval)

@@ -1,0 +1,81 @@
+"""What is said of a statement whose outcome can't be known, since its session has ended or has forgotten it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_synapse_livy.livy.errors import (
+    SparkSessionNotFoundError,
+    SparkStatementNotFoundError,
+    SynapseLivyError,
+    SynapseLivyResponseError,
+    SynapseLivyUnavailableError,
+    error_message,
+)
+from airflow_provider_synapse_livy.livy.responses import Snapshot
+
+__all__ = ["describe_forgotten", "describe_loss", "is_lost", "may_mean_loss"]
+
+
+def may_mean_loss(error: BaseException | None) -> bool:
+    """
+    Return whether an error of a poll may mean that what came of the code can't be known any more.
+
+    Of a session that has ended, Livy answers 400, and later 404; for an output that it can't encode, always 500, as an
+    HTML page.
+
+    :param error: what the poll ended with.
+    """
+    if isinstance(error, SparkStatementNotFoundError | SparkSessionNotFoundError):
+        return True
+    if isinstance(error, SynapseLivyUnavailableError):
+        return error.status == 500
+    return isinstance(error, SynapseLivyResponseError) and error.status == 400
+
+
+def is_lost(error: BaseException, session: Snapshot[Any] | None) -> bool:
+    """
+    Return whether an error of a poll means that what came of the code can't be known.
+
+    :param error: an error that may mean so.
+    :param session: the session, as it was read right after; None if it could not be read.
+    """
+    if isinstance(error, SparkStatementNotFoundError):
+        return True
+    if session is None:
+        return False
+    # While the session can be read, it is not the service that is away.
+    return isinstance(error, SynapseLivyUnavailableError) or bool(session.record.is_finished)
+
+
+def describe_forgotten(session_name: str, count: int) -> str:
+    """
+    Return that an earlier try may have sent the code, though the session's list does not show it any more.
+
+    :param session_name: the session's name.
+    :param count: how many of its first statements it has forgotten.
+    """
+    return error_message(
+        f"{session_name} has forgotten its first {count} statements, and the code may be among them.",
+        "check what the code has written, and clear the task to run it in any case: it may have run.",
+        "A session keeps its last 100 statements.",
+    )
+
+
+def describe_loss(name: str, session: Snapshot[Any] | None, error: SynapseLivyError | None = None) -> str:
+    """
+    Return that the outcome of a statement can't be known, and why.
+
+    :param name: the statement's name.
+    :param session: the session, if it could be read.
+    :param error: the error of the statement's poll, if that is why.
+    """
+    fix = "check what the code has written before you run it again: it may have run."
+    if session is None or not session.record.is_finished:
+        if error is None or isinstance(error, SparkStatementNotFoundError):
+            return error_message(f"{name} is gone, and with it what came of it.", fix)
+        return error_message(f"{name} can't be read, and its session can.", fix, *str(error).splitlines())
+    record = session.record
+    return error_message(
+        f"{name}: its session {record.ending} before it was done.", fix, str(record), *record.details()
+    )

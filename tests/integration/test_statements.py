@@ -1,0 +1,334 @@
+"""Code runs once in a session, its error is the task's, and a session that ends takes nothing along in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
+from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.faults import Faults
+from airflow_provider_synapse_livy.exceptions import (
+    SparkSessionFailedError,
+    SparkStatementEndedError,
+    SparkStatementFailedError,
+    SparkStatementLostError,
+    SparkStatementTimeoutError,
+    SynapseLivyConfigurationError,
+)
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
+from airflow_provider_synapse_livy.operators import creation
+from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
+from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
+from airflow_provider_synapse_livy.triggers import spark_statement as spark_statement_trigger
+from airflow_provider_synapse_livy.waiting import keep_alive
+from tests.support import sample_statements as samples
+from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
+
+BOOM = samples.error("ValueError", "boom", samples.HEAD, "ValueError: boom\n")
+
+
+class WorkerDied(BaseException):
+    """What a worker that is killed at once looks like from within, in a task that cancels nothing when it is killed."""
+
+
+@pytest.fixture
+def synapse(connect):
+    """Return a local Synapse with an idle session, in which some code has scripted ends."""
+    with SynapseEmulator(time_scale=0.01) as emulator:
+        connect(emulator.airflow_connection("etl"))
+        emulator.create_session("etl", age=100)
+        emulator.answer_statement(contains="count", output=samples.ok("42"), seconds=10)
+        emulator.answer_statement(contains="boom", output=BOOM, seconds=10)
+        emulator.answer_statement(contains="never", seconds=1_000_000)
+        emulator.answer_statement(contains="die", seconds=20, kills="driver")
+        yield emulator
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    """Let the pauses between two searches, and between two looks at an end, be short."""
+    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
+    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
+
+
+def operator(**options):
+    """Return the operator."""
+    return SynapseRunSparkStatementOperator(task_id="run", **{"session_id": 0, "poll_interval": 0.1, **options})
+
+
+@pytest.fixture(params=[False, True], ids=["on a worker", "deferred"])
+def run(request):
+    """Return a function that runs a try of the task, in each place where it can wait."""
+
+    def run(code, task_instance=None, **options):
+        def make():
+            return operator(code=code, deferrable=request.param, **options)
+
+        return run_task(make, task_instance or TaskInstance("run"))
+
+    return run
+
+
+def states(synapse):
+    """Return the states of the session's statements."""
+    return [statement["state"] for statement in synapse.statements("etl", 0)]
+
+
+def test_output(synapse, run):
+    """The task returns the statement with its output; its id is in XCom as soon as it is known."""
+    task_instance = TaskInstance("run")
+    statement = run("df.count()", task_instance)
+    assert (statement["id"], statement["state"], statement["output"]["data"]) == (0, "available", {"text/plain": "42"})
+    assert task_instance.xcoms["statement_id"] == 0
+
+
+def test_error_of_the_code(synapse, run):
+    """The code's error is the task's, with the end of its traceback, and Airflow may retry it."""
+    with pytest.raises(
+        SparkStatementFailedError, match=r"^Statement 0 failed with ValueError: boom\.\nFix: "
+    ) as caught:
+        run("boom()")
+    assert "Traceback (last lines):\n  Traceback (most recent call last):\n  ValueError: boom" in str(caught.value)
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.parametrize("fault", [0, 200, 503])
+def test_lost_response(synapse, run, fault):
+    """Code that was taken, but not answered or not readably, is found in the session and not sent again."""
+    synapse.fail_after(fault)
+    assert run("df.count()")["output"]["data"] == {"text/plain": "42"}
+    assert len(states(synapse)) == 1
+
+
+@pytest.mark.parametrize("fault", [0, 503])
+def test_lost_request(synapse, run, fault):
+    """Where the session shows twice that it has no such code, the request is sent again."""
+    synapse.fail_next(fault)
+    run("df.count()")
+    assert len(states(synapse)) == 1
+
+
+def dying(task_instance):
+    """Let the worker die right before it notes the id of its statement."""
+
+    def die(key, value):
+        raise WorkerDied
+
+    task_instance.xcom_push = die
+    return task_instance
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_worker_that_dies(synapse, run, has_ended):
+    """Code that a lost worker has sent is read by the next try, not run again, whether or not it has ended."""
+    with pytest.raises(WorkerDied):
+        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+    if has_ended:
+        hook = SynapseLivyHook()
+        while not hook.get_spark_statement(0, 0).is_finished:
+            pass
+    assert run("df.count()", TaskInstance("run", try_number=2))["id"] == 0
+    assert len(states(synapse)) == 1
+
+
+def test_retry_of_code_that_failed(synapse, run):
+    """A retry after a failure of the code runs it again, as a retry should; so does a clearing."""
+    with pytest.raises(SparkStatementFailedError):
+        run("boom()")
+    with pytest.raises(SparkStatementFailedError, match="Statement 1"):
+        run("boom()", TaskInstance("run", try_number=2))
+    run("df.count()", TaskInstance("run", try_number=3, max_tries=3))
+    assert run("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
+
+
+def fill(synapse, count):
+    """Have the session run so much other code that it has forgotten what was before."""
+    synapse.answer_statement(contains="other", seconds=0)
+    for _ in range(count):
+        SynapseLivyHook().create_spark_statement(0, "other()")
+
+
+def test_code_that_the_session_has_forgotten(synapse, run):
+    """Where a lost worker may have sent code, and the session has forgotten so much, it is not sent again."""
+    with pytest.raises(WorkerDied):
+        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+    fill(synapse, 101)
+    with pytest.raises(SparkStatementLostError, match="has forgotten its first 2 statements, and the code may be"):
+        run("df.count()", TaskInstance("run", try_number=2))
+    assert len(states(synapse)) == 100
+    cleared = TaskInstance("run", try_number=3, max_tries=3)  # a user who has checked that clears it
+    assert run("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
+
+
+def test_output_that_does_not_come(synapse, run):
+    """Where a statement is available and stays without an output, whether the code ran well can't be known."""
+    synapse.server.faults = NoOutputs()
+    with pytest.raises(SparkStatementLostError, match=r"^Statement 0 ended without a known output\."):
+        run("df.count()", timeout=1.0)
+
+
+class NoOutputs(Faults):
+    """The service leaves the output out."""
+
+    def after_work(self, request, response, rate_limit):
+        """Answer without it."""
+        if request.method == "GET" and request.path.endswith("/statements/0"):
+            return web.json_response(json.loads(response.text) | {"output": None})
+        return response
+
+
+def test_session_that_is_not_ready(synapse, run):
+    """Code waits until its session takes it: that it does not yet is a definite refusal."""
+    number = synapse.create_session("etl")
+    assert run("df.count()", session_id={"id": number, "sparkPoolName": "etl"})["output"]["data"] == {
+        "text/plain": "42"
+    }
+
+
+def test_session_that_has_ended(synapse, run):
+    """A session that has ended takes no code; the task says how it ended."""
+    synapse.create_session("etl", "cancelled_while_idle", age=1000)
+    with pytest.raises(SparkSessionFailedError, match="was cancelled"):
+        run("df.count()", session_id=1)
+
+
+def test_session_that_dies_under_the_code(synapse, run):
+    """If the session dies, whether the code ran can't be known: the task says so with the session's end, for good."""
+    with pytest.raises(SparkStatementLostError, match="Statement 0 of Spark session 0: its session failed") as caught:
+        run("die()")
+    assert "Fix: check what the code has written before you run it again" in str(caught.value)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_timeout_cancels_the_statement(synapse, run):
+    """Code that has not run in time is cancelled, and its session lives on."""
+    with pytest.raises(SparkStatementTimeoutError, match="Statement 0 had not ended within the task's timeout"):
+        run("never()", timeout=0.3)
+    assert states(synapse) == ["cancelled"]
+    assert SynapseLivyHook().get_spark_session(0).is_ready
+
+
+def test_killed_task_cancels_the_statement(synapse):
+    """A task that is killed while its code runs cancels it, and not the session."""
+    task = operator(code="never()")
+    push = TaskInstance("run")
+    push.xcom_push = lambda key, value: task.on_kill()
+    with pytest.raises(AirflowException, match="The task was killed, so Statement 0 of Spark session 0 is cancelled"):
+        task.execute(context_of(push))
+    assert states(synapse) == ["cancelled"]
+    assert SynapseLivyHook().get_spark_session(0).is_ready
+
+
+def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
+    """Where a cancellation leaves Python running, the log says that the session stays busy."""
+    synapse.answer_statement(contains="stubborn", seconds=500, ignores_cancel=True)
+    with pytest.raises(SparkStatementTimeoutError):
+        run("stubborn()", timeout=0.3)
+    assert states(synapse) == ["cancelled"]
+    assert "Statement 0 of Spark session 0 is cancelled, but its code runs on" in caplog.text + capsys.readouterr().out
+
+
+def test_queue(synapse, run, caplog, capsys):
+    """Code that waits for its turn says behind how many others."""
+    for code in ("never()", "df.count()"):
+        SynapseLivyHook().create_spark_statement(0, code)
+    with pytest.raises(SparkStatementTimeoutError, match="waits for its turn"):
+        run("df.count()", timeout=0.5)
+    assert "Statement 2 of Spark session 0 waits behind 2 others." in caplog.text + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", [None, 503])
+def test_session_is_kept_alive(synapse, run, monkeypatch, fault):
+    """While code waits or runs, the session's idle timeout is begun anew, and a failure of that does no harm."""
+    for module in (keep_alive, spark_statement_trigger):
+        monkeypatch.setattr(module, "KEEP_ALIVE_INTERVAL", 0.3)
+    synapse.server.faults = ResetsFail() if fault else synapse.server.faults
+    synapse.answer_statement(contains="long", output=samples.ok("42"), seconds=200)
+    assert run("long()")["output"]["data"] == {"text/plain": "42"}
+    assert [request for request in synapse.recorded_requests if request.path.endswith("/reset-timeout")]
+
+
+class ResetsFail(Faults):
+    """The service refuses to begin an idle timeout anew."""
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for that."""
+        return web.Response(status=403) if request.path.endswith("/reset-timeout") else None
+
+
+def test_output_is_cut_for_xcom(synapse, run, caplog, capsys):
+    """More output than output_limit is cut, which the log says; what was printed is there."""
+    synapse.answer_statement(contains="long", output=samples.ok("x" * 100), seconds=1)
+    caplog.set_level("INFO")
+    assert run("long()", output_limit=10)["output"]["data"] == {"text/plain": "xxxxxxxxxx\n... (90 more characters)"}
+    log = caplog.text + capsys.readouterr().out
+    assert "x" * 100 in log
+    assert "The output is cut to 10 characters" in log
+
+
+def test_event_has_neither_code_nor_output(synapse):
+    """The event of the trigger, which Airflow logs, has the end of the statement alone."""
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="df.count() # s3cr3t", deferrable=True).execute(context_of(TaskInstance("run")))
+    event = asyncio.run(event_of(made_again(caught.value)))
+    assert {name: value for name, value in event["record"].items() if value is not None} == {
+        "id": 0,
+        "state": "available",
+        "output": {"status": "ok"},
+    }
+    assert "s3cr3t" not in json.dumps(event)
+
+
+def test_event_of_an_error_has_its_words(synapse):
+    """The event of code that failed has the error, so that the task can tell it though its session is gone by then."""
+    context = context_of(TaskInstance("run"))
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="boom() # s3cr3t", deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    synapse.cancel_session("etl", 0)
+    with pytest.raises(SparkStatementFailedError, match="failed with ValueError: boom") as failure:
+        operator(code="boom()").resume_execution("execute_complete", {"event": event}, context)
+    assert "Traceback (most recent call last):\n  ValueError: boom" in str(failure.value)
+    assert "s3cr3t" not in json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"code": " "}, "code is empty"), ({"code": "x" * 100_000}, "more than 99 kB"), ({"code": None}, "code is empty")],
+)
+def test_wrong_code(synapse, options, words):
+    """Code that can't be sent is refused before any request."""
+    with pytest.raises(SynapseLivyConfigurationError, match=words):
+        operator(**options).execute(context_of(TaskInstance("run")))
+    assert synapse.recorded_requests == []
+
+
+@pytest.mark.parametrize("options", [{"mode": "poke"}, {"deferrable": True}], ids=["poke", "deferrable"])
+@pytest.mark.parametrize(("code", "error"), [("df.count()", None), ("boom()", SparkStatementEndedError)])
+def test_sensor(synapse, options, code, error):
+    """The sensor waits for code that others have sent, with the same end in its modes, and never retries a failure."""
+    SynapseLivyHook().create_spark_statement(0, code)
+
+    def make():
+        return SynapseSparkStatementSensor(task_id="wait", session_id=0, statement_id="0", poke_interval=0.1, **options)
+
+    if error is None:
+        assert run_task(make, TaskInstance("wait"))["output"]["data"] == {"text/plain": "42"}
+    else:
+        with pytest.raises(error, match="ValueError: boom"):
+            run_task(make, TaskInstance("wait"))
+
+
+def test_hook(synapse):
+    """The hook's methods send, list, read and cancel code."""
+    hook = SynapseLivyHook()
+    first = hook.create_spark_statement(0, "never()")
+    second = hook.create_spark_statement({"id": 0}, "select 1", kind="sql")
+    assert (first.id, second.id, second.phase) == (0, 1, "waiting")
+    assert [statement.code for statement in hook.get_spark_statements(0)] == ["never()", "select 1"]
+    hook.cancel_spark_statement(0, 1)
+    assert hook.get_spark_statement("0", "1").ending == "was cancelled"

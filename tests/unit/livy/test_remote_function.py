@@ -1,0 +1,174 @@
+"""A function as code for a session: what is sent, what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+
+import pytest
+
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.remote_function import call_code, printed_by, result_of
+
+
+def decorate(function):
+    """Stand for Airflow's decorator."""
+    return function
+
+
+def wrap(function):
+    """Do something that stays here."""
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+
+    return wrapper
+
+
+@decorate
+def everything(day: json.JSONDecoder, *more: json.JSONDecoder, key: json.JSONDecoder = "é", **rest: int) -> json.JSONDecoder:  # fmt: skip  # noqa: E501
+    """Return what it gets; the text is not changed: ( -> : ."""
+    import math
+
+    def inner(x: int) -> int:
+        return x + math.floor(1.5)
+
+    return [day, list(more), key, rest, [inner(x) for x in (1,)]]
+
+
+def recursive(n):
+    """Call itself, and use what the session has."""
+    return [spark, recursive(0)] if n else sc  # noqa: F821
+
+
+def returns_a_set():
+    """Return what is not JSON."""
+    return {1}
+
+
+def returns_much():
+    """Return more than is allowed."""
+    return "x" * 1000
+
+
+@wrap
+def wrapped(x):
+    """Be wrapped."""
+    return x
+
+
+def generator():
+    """Be a generator."""
+    yield 1
+
+
+async def coroutine():
+    """Be asynchronous."""
+
+
+def default_of_the_module(x=json):
+    """Have a default that the session does not have."""
+    return x
+
+
+def make_closure():
+    """Return a function that uses a name of this one."""
+    around = 1
+
+    def closure():
+        return around
+
+    return closure
+
+
+def make_spark():
+    """Return a function that is named as something of the session is."""
+
+    def spark():
+        return 1
+
+    return spark
+
+
+def ran(code, **names):
+    """Run code as a session would, and return what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, names)
+    return printed.getvalue().rstrip("\n")
+
+
+def test_call():
+    """Arguments of every kind arrive, and the result comes back; nothing of annotations and decorators is sent."""
+    code = call_code(everything, ("a", 1, [None]), {"key": {"b": 0.5}, "c": True}, 1000)
+    assert result_of(ran(code)) == ["a", [1, [None]], {"b": 0.5}, {"c": True}, [2]]
+    assert "JSONDecoder" not in code
+    assert "@" not in code
+    assert "( -> : ." in code
+
+
+def test_names_of_the_session():
+    """A function may call itself, and use what a session defines."""
+    assert result_of(ran(call_code(recursive, [1], {}, 100), spark="spark", sc="sc")) == ["spark", "sc"]
+
+
+def test_result_is_found_among_prints():
+    """The result is the last line with the mark; what else was printed is kept apart."""
+    text = 'one\nairflow_task_result=1\ntwo\n\nairflow_task_result={"a": [2]}\nstderr'
+    assert result_of(text) == {"a": [2]}
+    assert printed_by(text) == "one\ntwo\n\nstderr"
+    with pytest.raises(ValueError, match="no result"):
+        result_of("one")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (returns_a_set, r"returns_a_set\(\) returned what is not JSON: .* set is not JSON serializable"),
+        (returns_much, r"returns_much\(\) returned 1002 characters of JSON, and output_limit is 100: write it to"),
+    ],
+)
+def test_result_that_can_not_come_back(function, words):
+    """A result that is not JSON, or is too long, is an error in the session which says so."""
+    with pytest.raises((TypeError, ValueError), match=words):
+        ran(call_code(function, (), {}, 100))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda: 1, r"<lambda>\(\) is no function with a source of its own"),
+        (functools.partial(everything), "is no function"),
+        (wrapped, r"wrapped\(\) is wrapped by another decorator"),
+        (generator, "asynchronous, or a generator"),
+        (coroutine, "asynchronous, or a generator"),
+        (default_of_the_module, "uses json of the DAG's file"),
+        (make_closure(), r"closure\(\) uses around of the function around it"),
+        (make_spark(), "would take the place of what the session has"),
+        (eval("lambda: 1"), "is no function"),
+    ],
+)
+def test_what_is_refused(function, words):
+    """What can't run elsewhere is refused with the reason, in two lines."""
+    with pytest.raises(SynapseLivyConfigurationError, match=words) as caught:
+        call_code(function, (), {}, 100)
+    first, second, *_ = str(caught.value).split("\n")
+    assert len(first) < 120
+    assert second.startswith("Fix: ")
+
+
+def test_source_that_is_gone():
+    """A function without a file has no source to send."""
+    names = {}
+    exec("def made(): return 1", names)
+    with pytest.raises(SynapseLivyConfigurationError, match="has no source that can be read"):
+        call_code(names["made"], (), {}, 100)
+
+
+@pytest.mark.parametrize("value", [{1: 2}, float("nan"), object(), [(1, {2})]])
+def test_arguments_that_are_not_json(value):
+    """An argument that JSON would lose or change is refused by its name."""
+    with pytest.raises(SynapseLivyConfigurationError, match=r"everything\(\) gets day as"):
+        call_code(everything, (value,), {}, 100)
