@@ -95,7 +95,7 @@ test-distributed: .venv/distributed/.installed services  ## Test a distributed A
 	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
 
 .PHONY: test-spark
-test-spark: $(SPARK_INSTALLED) java  ## Test the local Synapse with a real Spark, which needs Java (Debian's): 4 minutes
+test-spark: $(SPARK_INSTALLED) java  ## Test the local Synapse with a real Spark, also from DAGs; needs Java (Debian's): 4 minutes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/spark $(ARGS)
 
 .PHONY: java
