@@ -62,7 +62,8 @@ def _phases_over(
     phases = [(phase, took) for phase, took in timed.items() if phase != history[-1].phase]
     known = {phase for phase, _ in phases}
     first_known = min((index for index, start in enumerate(history) if start.phase in known), default=0)
-    before, after = [], []
+    before: list[tuple[str, timedelta]] = []
+    after: list[tuple[str, timedelta]] = []
     for index, (start, end) in enumerate(pairwise(history)):
         if start.phase not in known:
             seconds = end.at - start.at if index or first_as_seen else 0.0
