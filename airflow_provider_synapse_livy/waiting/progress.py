@@ -54,8 +54,7 @@ def _phases_over(
     history: Sequence[PhaseStart], timed: Mapping[str, timedelta], *, first_as_seen: bool = False
 ) -> list[tuple[str, timedelta]]:
     """
-    Return the phases that are over, as the service timed them; those that it has not, before and after, as they were
-    seen.
+    Return the phases that are over: with the service's time, or where it has not timed them, with that of the wait.
 
     How long the first one had lasted when the wait began is not known, so it has no time, unless what was seen will do.
     """
