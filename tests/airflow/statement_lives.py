@@ -55,6 +55,7 @@ class StatementLife:
     :param error: the name of the error's class, None for a success.
     :param words: a part of its message.
     :param session: the state of the session in the end.
+    :param leaves_off: whether the task ends in the midst of what it does.
     :param modes: the modes that it can happen in.
     """
 
@@ -68,6 +69,7 @@ class StatementLife:
     error: str | None = None
     words: str = ""
     session: str = "idle"
+    leaves_off: bool = False
     modes: tuple[str, ...] = tuple(MODES)
 
     def on_airflow_3_0(self) -> StatementLife:
@@ -78,7 +80,7 @@ class StatementLife:
         never restarted; the test marks it failed.
         """
         if self.answer == KILLED or self.crash not in (None, "failing"):
-            return replace(self, becomes="failed/1")
+            return replace(self, becomes="failed/1", leaves_off=True)
         if self.user == "clear" and self.modes == ("worker",):
             return replace(self, becomes="failed/1", states=self.states[:1])
         return self
