@@ -16,6 +16,8 @@ PYTHONS ?= $(foreach python,python3.12 python3.13,$(shell $(python) --version >/
 INSTALLED := $(VENV)/.installed
 LINT_INSTALLED := $(VENV)/.installed-lint
 UI_INSTALLED := $(VENV)/.installed-ui
+DOCS_INSTALLED := $(VENV)/.installed-docs
+SPARK_INSTALLED := $(VENV)/.installed-spark
 CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
 
@@ -34,13 +36,17 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
+# Where Java is installed, the demo runs its code in a real Spark. SPARK=1 installs Java, and SPARK= does without it.
+SPARK ?= $(shell command -v java >/dev/null && echo 1)
+DEMO := $(if $(SPARK),$(SPARK_INSTALLED) java,$(INSTALLED))
+
 .PHONY: demo
-demo: $(INSTALLED)  ## Let a real Airflow wait for a Spark session of the local Synapse
-	@$(BIN)/python dev/demo.py
+demo: $(DEMO)  ## Let a real Airflow create a Spark session of the local Synapse, run code in it, and cancel it
+	@$(BIN)/python dev/demo.py $(if $(SPARK),--spark)
 
 .PHONY: ui
-ui: $(INSTALLED)  ## The same, and leave Airflow's UI open to click through
-	@$(BIN)/python dev/demo.py --ui
+ui: $(DEMO)  ## The same, and leave Airflow's UI open to click through
+	@$(BIN)/python dev/demo.py --ui $(if $(SPARK),--spark)
 
 .PHONY: test
 test: $(INSTALLED)  ## Run all tests; AIRFLOW=2.11 uses another version
@@ -88,6 +94,14 @@ test-wheel: $(INSTALLED)  ## Run the README's test of a DAG with the built wheel
 test-distributed: .venv/distributed/.installed services  ## Test a distributed Airflow with PostgreSQL, Redis and Celery
 	.venv/distributed/bin/python -m pytest -m distributed $(ARGS) tests/distributed
 
+.PHONY: test-spark
+test-spark: $(SPARK_INSTALLED) java  ## Test the local Synapse with a real Spark, also from DAGs; needs Java (Debian's): 4 minutes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/spark $(ARGS)
+
+.PHONY: java
+java:
+	@command -v java >/dev/null || (apt-get update && apt-get install --yes --no-install-recommends default-jre-headless)
+
 .PHONY: services
 services:
 	@command -v redis-server >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null || \
@@ -104,6 +118,24 @@ lint: $(LINT_INSTALLED)  ## Check types, style, format and import rules
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-logo
 
+.PHONY: build
+build: $(INSTALLED)  ## Build wheel and sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+.PHONY: docs
+docs: docs-html  ## Build the documentation, with warnings as errors, and run its examples
+	$(BIN)/python -m pytest -m docs tests/integration/test_readme_runs.py $(ARGS)
+
+.PHONY: docs-html
+docs-html: $(DOCS_INSTALLED)  ## Build the documentation alone
+	AIRFLOW_HOME=$(CURDIR)/.airflow/docs $(BIN)/python -m sphinx --builder html --nitpicky --fail-on-warning \
+		--keep-going --doctree-dir .docs/doctrees docs .docs/html
+
+.PHONY: docs-pictures
+docs-pictures: $(UI_INSTALLED) $(CHROMIUM)  ## Take the documentation's screenshots anew, in a real browser
+	CHROMIUM=$(CHROMIUM) $(BIN)/python dev/docs_pictures.py
+
 .PHONY: bench
 bench: $(BENCH)/.installed  ## Measure waits beside other designs; takes more than an hour, ARGS="outage hang" 15 minutes
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
@@ -112,7 +144,8 @@ bench: $(BENCH)/.installed  ## Measure waits beside other designs; takes more th
 constraints:  ## Update the pinned versions for AIRFLOW, within the versions it allows
 	$(MAKE) SET=airflow-3.3 .venv/airflow-3.3/.installed
 	.venv/airflow-3.3/bin/uv pip compile pyproject.toml --quiet --group dev --extra emulator \
-		$(if $(filter airflow-%,$(SET)),--group lint --group ui) $(if $(filter airflow-3.3,$(SET)),--group distributed) \
+		$(if $(filter airflow-%,$(SET)),--extra spark --group lint --group ui) \
+		$(if $(filter airflow-3.3,$(SET)),--group distributed --group docs) \
 		$(shell sed -n 's/^# --/--/p' $(CONSTRAINTS:.txt=.in)) --constraint $(CONSTRAINTS:.txt=.in) \
 		--universal --python-version 3.11 --upgrade --no-header --no-annotate --no-emit-index-url -o $(CONSTRAINTS)
 
@@ -122,7 +155,7 @@ constraints-released:  ## Make the sets that Airflow's releases met, from the da
 
 .PHONY: clean
 clean:  ## Remove everything that was built or installed
-	rm -rf .venv .airflow .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .airflow .coverage* .docs .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 
 $(BENCH)/.installed: pyproject.toml constraints/bench.txt
 	$(PYTHON) -m venv $(BENCH)
@@ -151,6 +184,15 @@ $(LINT_INSTALLED): $(INSTALLED)
 
 $(UI_INSTALLED): $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --group ui
+	touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --group docs
+	touch $@
+
+$(SPARK_INSTALLED): $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --build-constraint $(CONSTRAINTS) \
+		--editable '.[emulator,spark]'
 	touch $@
 
 $(CHROMIUM):  # Debian's

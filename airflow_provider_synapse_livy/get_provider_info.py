@@ -20,10 +20,16 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Create Livy Spark sessions and batch jobs of Azure Synapse, await them, run code, cancel them.",
         "versions": [__version__],
         "state": "ready",
+        "build-system": "hatchling",
         "integrations": [
             {
                 "integration-name": integration,
                 "external-doc-url": "https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session",
+                # These two stand in the sources alone, as for Airflow's own providers.
+                "how-to-guide": [
+                    f"/docs/{page}.md" for page in ("sessions", "sensor", "statements", "batches", "hook")
+                ],
+                "logo": "/integration-logos/synapse-livy.svg",
                 "tags": ["azure"],
             }
         ],

@@ -28,6 +28,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,7 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker that sets the emulator's options."""
     config.addinivalue_line(
         "markers",
-        f"{_MARKER}(time_scale=0.05, ...): options of the fixture {_FIXTURE}, as SynapseEmulator takes them",
+        f"{_MARKER}(time_scale=0.05, poll_interval=0.1, database=True, ...): options of the fixture {_FIXTURE}; "
+        "all others are those of SynapseEmulator",
     )
 
 
@@ -139,26 +141,37 @@ def _migrate_database(home: Path) -> None:
 
 
 @pytest.fixture
-def synapse_livy_emulator(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _airflow_database: None
-) -> Iterator[SynapseEmulator]:
+def synapse_livy_emulator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SynapseEmulator]:
     """
     Run a local Synapse during the test, and point the Airflow connection ``synapse_livy_default`` at it.
 
     The connection's Spark pool is ``sparkpool``. A session is idle after three seconds, because the emulator's clock
-    runs twenty times as fast as that of Synapse; ``@pytest.mark.synapse_livy(time_scale=0.01)`` sets another speed, and
-    any other option of :class:`SynapseEmulator`. For another connection, set ``AIRFLOW_CONN_...`` to the result of
-    ``airflow_connection()``. What is done so that ``dag.test()`` works in a new folder, the documentation of this
-    module says.
+    runs twenty times as fast as that of Synapse, and the tasks of the DAGs that the test file has imported poll every
+    0.1 s. ``@pytest.mark.synapse_livy(...)`` sets options: ``poll_interval``, the seconds between two polls, or None to
+    leave the tasks as they are; ``database``, False for a test that runs no DAG and needs no database of Airflow; and
+    any of :class:`SynapseEmulator`, such as ``time_scale=0.01``. For another connection, set ``AIRFLOW_CONN_...`` to
+    the result of ``airflow_connection()``. What is done so that ``dag.test()`` works in a new folder, the documentation
+    of this module says.
     """
-    from airflow_provider_synapse_livy.emulator import SynapseEmulator
-    from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL
+    from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, SynapseEmulator
+    from airflow_provider_synapse_livy.testing import POLL_INTERVAL, short_intervals
 
+    options = {"time_scale": 0.05, "poll_interval": POLL_INTERVAL, "database": True} | _options(request.node)
+    interval, needs_database = options.pop("poll_interval"), options.pop("database")
     if request.config.stash.get(_IMPORTED_TOO_EARLY, False):
         request.node.add_report_section("setup", _FIXTURE, _IMPORTED_TOO_EARLY_MESSAGE)
-    with SynapseEmulator(**{"time_scale": 0.05} | _options(request.node)) as emulator:
+    if needs_database:
+        request.getfixturevalue(_airflow_database.__name__)
+    tasks = [] if interval is None else _imported_tasks(request.module)
+    with SynapseEmulator(**options) as emulator, short_intervals(tasks, interval or 0.0):
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", emulator.airflow_connection(DEFAULT_POOL))
         yield emulator
+
+
+def _imported_tasks(test_file: ModuleType) -> list[Any]:
+    """Return the tasks of the DAGs that are among the names of a test file."""
+    dags = [value for value in vars(test_file).values() if isinstance(getattr(value, "task_dict", None), dict)]
+    return [task for dag in dags for task in dag.task_dict.values()]
 
 
 #: pytest shows it if the test fails.

@@ -3,9 +3,9 @@ Run the benchmark: one process for each measurement, then the tables and the pic
 
 The rows are *cost* (CPU, memory and requests of each design at each number of waits), *outage*, *outage-retry-after*,
 *outage-no-list* and *hang* (300 waits of one pool while the service fails, and after it), *statements* (1,000 waits for
-code in 50 sessions), *worker* (a task on a worker), and *batches* (1,000 waits for batch jobs beside as many for
-sessions, and what one job takes of a worker, here and with Airflow's own Azure provider). Examples of
-``make bench ARGS="..."``:
+code in 50 sessions), *worker* (a task on a worker), *batches* (1,000 waits for batch jobs beside as many for sessions,
+and what one job takes of a worker, here and with Airflow's own Azure provider), and *emulator* (how fast the local
+Synapse answers). Examples of ``make bench ARGS="..."``:
 
 .. code-block:: text
 
@@ -41,7 +41,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 _RATE_LIMIT = 200
 _DESIGNS = ("ours", "azure", "livy", "sdk", "aiohttp", "floor")
 _FAULTS = ("outage", "outage-retry-after", "outage-no-list", "hang")
-_ROWS = ("cost", *_FAULTS, "statements", "worker", "batches")
+_ROWS = ("cost", *_FAULTS, "statements", "worker", "batches", "emulator")
 
 #: The designs that wait for statements, and how many.
 _STATEMENT_DESIGNS = ("statements", "statements-aiohttp")
@@ -133,8 +133,13 @@ def _measure(module: str, arguments: argparse.Namespace, options: dict[str, Any]
             environment[PACKAGE_FOLDER_VARIABLE] = str(arguments.before)
         options = options | {"url": url, "ca-file": ca_file}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, "-m", f"benchmarks.{module}", *words]
-        run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
+        return _run(module, words, environment)
+
+
+def _run(module: str, words: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Run a measurement in a process of its own, and return its result."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *words]
+    run = subprocess.run(command, cwd=_PROJECT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr[-3000:]}")
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
@@ -190,11 +195,21 @@ def main() -> None:
     arguments.output = arguments.output.resolve()
     arguments.output.mkdir(parents=True, exist_ok=True)
     os.environ |= _environment(arguments.output)
-    report: dict[str, Any] = {"cost": [], "faults": [], "statements": [], "worker": None, "batches": None}
+    report: dict[str, Any] = {
+        "cost": [],
+        "faults": [],
+        "statements": [],
+        "worker": None,
+        "batches": None,
+        "emulator": None,
+    }
     measures = {"cost": _measure_cost, "statements": _measure_statements}
     for row in (row for row in _ROWS if row in arguments.rows):
         if row == "worker":
             report["worker"] = _measure("worker_side", arguments, {})
+            continue
+        if row == "emulator":
+            report["emulator"] = _run("emulator", [], dict(os.environ))
             continue
         if row == "batches":
             report["batches"] = {"waits": list(_measure_batches(arguments))} | _measure("batches", arguments, {})

@@ -82,6 +82,8 @@ def write_report(report: dict[str, Any], folder: Path) -> str:
         lines += _worker_table(report["worker"])
     if report["batches"]:
         lines += _batches_table(report["batches"])
+    if report["emulator"]:
+        lines += _emulator_table(report["emulator"])
     text = "\n".join(lines)
     (folder / "table.md").write_text(text)
     if report["cost"]:
@@ -196,6 +198,23 @@ def _batches_table(batches: dict[str, Any]) -> list[str]:
         _row(*header),
         _row(*["---"] * len(header)),
         *rows,
+    ]
+
+
+def _emulator_table(emulator: dict[str, Any]) -> list[str]:
+    from benchmarks.emulator import REQUESTS_PER_SECOND, SESSIONS, STATEMENTS
+
+    load = f"{SESSIONS} sessions, {STATEMENTS:,} statements, {REQUESTS_PER_SECOND} requests/s"
+    rows = {"all": emulator["p99"], **emulator["by_kind"]}
+    return [
+        "",
+        f"**The local Synapse on one core; {load}**",
+        "",
+        _row("requests", "p99"),
+        _row("---", "---"),
+        *(_row(kind, f"{latency:.1f} ms") for kind, latency in rows.items()),
+        "",
+        f"Half of the answers took less than {emulator['p50']:.1f} ms, and none more than {emulator['most']:.0f} ms.",
     ]
 
 

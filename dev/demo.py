@@ -37,7 +37,7 @@ WORKSPACE_RESOURCE_ID = (
 #: Slow enough to watch: a session is ready in about 17 seconds.
 TIME_SCALE = 0.3
 
-#: What the local Synapse, which has no Spark, says to the code of the DAG: what it prints, and its result.
+#: What the local Synapse says to the code of the DAG if it has no Spark: what the code prints, and its result.
 ANSWERS = {
     "saveAsTable": "",
     "def count": "counting orders\n\nairflow_task_result=1000",
@@ -52,13 +52,18 @@ def say(line: str = "") -> None:
 
 
 @contextlib.contextmanager
-def emulator() -> Iterator[SynapseEmulator]:
-    """Run the emulator, which answers the code of the DAG."""
-    with SynapseEmulator(tls=True, time_scale=TIME_SCALE) as synapse:
-        for code, text in ANSWERS.items():
+def emulator(*, spark: bool) -> Iterator[SynapseEmulator]:
+    """Run the emulator, which runs the code of the DAG in a real Spark, or knows what that would say."""
+    with SynapseEmulator(tls=True, time_scale=TIME_SCALE, spark=spark) as synapse:
+        for code, text in ({} if spark else ANSWERS).items():
             output = {"status": "ok", "data": {"text/plain": text}}
             synapse.answer_statement(contains=code, output=output, seconds=20)
-        say(f"The local Synapse listens at {synapse.url}.")
+        has = (
+            "has a real Spark in it"
+            if spark
+            else "has no Spark (SPARK=1 takes one, which needs Java): it is told what to say"
+        )
+        say(f"The local Synapse listens at {synapse.url}, and {has}.")
         yield synapse
 
 
@@ -120,7 +125,7 @@ def wait_for_task(airflow: LocalAirflow, run_id: str, task_id: str, *wanted: str
     say(f"{task_id} {_STATES_IN_WORDS[reached]}.")
 
 
-def play(airflow: LocalAirflow) -> None:
+def play(airflow: LocalAirflow, *, spark: bool) -> None:
     """Let the DAG create a session, run code in it, and cancel it."""
     run_id = airflow.trigger(DAG_ID, {})
     say(f"Triggered the DAG {DAG_ID}. Its first task creates a Spark session, and waits until that is ready.")
@@ -133,6 +138,8 @@ def play(airflow: LocalAirflow) -> None:
         show_log(airflow, run_id, task_id)
     for task_id in ("load", "count"):
         show_xcom(airflow, run_id, task_id)
+    if spark:
+        say(f"Spark counted {airflow.xcom(DAG_ID, run_id, 'count'):,} rows.")
     ended = airflow.xcom(DAG_ID, run_id, "cancel")
     say(f"The session was cancelled as a teardown: its state is {ended['state']}, its result {ended['result']}.")
 
@@ -150,15 +157,16 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ui", action="store_true", help="keep Airflow's UI open afterwards")
+    parser.add_argument("--spark", action="store_true", help="run the code in a real Spark, which needs Java")
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):  # else whatever was started would outlive us
         signal.signal(number, lambda *_: sys.exit("Received a signal. Stopped Airflow and the emulator."))
-    with emulator() as synapse:
+    with emulator(spark=arguments.spark) as synapse:
         say("Starting Airflow: scheduler, DAG processor, triggerer and API server.")
         with LocalAirflow(HOME, PROJECT / "example_dags") as airflow:
             say("Airflow is ready.")
             airflow.add_connection("synapse_livy_default", **connection(synapse))
-            play(airflow)
+            play(airflow, spark=arguments.spark)
             if arguments.ui:
                 stay_open(airflow)
     say("Stopped Airflow and the emulator.")

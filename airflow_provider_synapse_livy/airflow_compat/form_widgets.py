@@ -20,7 +20,8 @@ def form_widget(name: str, *, label: str, description: str, schema: Mapping[str,
     """
     Return the widget for one field of the connection form.
 
-    Airflow 2.11 shows no form at all if it has a drop-down, so a choice is a text field whose help lists the values.
+    Airflow 2.11 shows no form at all if it has a drop-down, so a choice is a text field whose help lists the values. It
+    has no sections either, so the label begins with the field's group.
 
     :param name: the field's name.
     :param label: the field's label.
@@ -30,6 +31,8 @@ def form_widget(name: str, *, label: str, description: str, schema: Mapping[str,
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
     from wtforms import BooleanField, PasswordField, StringField
 
+    if "section" in schema:
+        label = f"{schema['section']}: {label}"
     if "enum" in schema:
         description += f" One of {', '.join(schema['enum'])}."
     if "boolean" in schema["type"]:

@@ -12,6 +12,7 @@ bodies as recordings of the live service. Run it as a server with ``python -m ai
 - ``sessions``: the sessions by Spark pool, and the JSON record of a session at a given time.
 - ``batches``: what batch jobs have of their own, and what happens to them.
 - ``scenarios``: what happens to a session, and when; ``statements``: the statements that run in it.
+- ``spark``: a real Spark that runs statements; ``clock``: the time, which a test may put forward.
 - ``entra``: issues and checks tokens; ``tls``: the certificate for https.
 
 Terms: a *scenario* is the list of *transitions* that a session goes through; a *transition* changes fields of the
@@ -21,7 +22,36 @@ seconds each one lasts; an *injected fault* is an HTTP status, or a closed conne
 
 from __future__ import annotations
 
-from airflow_provider_synapse_livy.emulator.local import SynapseEmulator
-from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SCENARIOS", "SynapseEmulator"]
+if TYPE_CHECKING:
+    from airflow_provider_synapse_livy.emulator.local import SynapseEmulator
+    from airflow_provider_synapse_livy.emulator.scenarios import (
+        NOW,
+        SCENARIOS,
+        Scenario,
+        Transition,
+        end_transitions,
+        livy_change,
+        startup_transitions,
+    )
+
+__all__ = [
+    "NOW",
+    "SCENARIOS",
+    "Scenario",
+    "SynapseEmulator",
+    "Transition",
+    "end_transitions",
+    "livy_change",
+    "startup_transitions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is used: Spark's interpreters, which are in this folder too, need no web server."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{'local' if name == 'SynapseEmulator' else 'scenarios'}"), name)

@@ -33,6 +33,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
 from airflow_provider_synapse_livy.emulator.local import DEFAULT_POOL, airflow_connection, serve, stop_serving
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 from airflow_provider_synapse_livy.emulator.server import SCENARIO_TAG, SynapseServer
+from airflow_provider_synapse_livy.emulator.spark.requirements import MissingRequirementError
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -120,6 +121,9 @@ def _parse_arguments() -> argparse.Namespace:
         default=3600,
         help="real seconds until an issued token expires (default: %(default)s)",
     )
+    parser.add_argument(
+        "--spark", action="store_true", help="run statements in a real Spark; needs Java and the extra [spark]"
+    )
     parser.add_argument("--log-requests", action="store_true", help="print a line for each request")
     parser.add_argument("--version", action="version", version=f"synapse-livy-emulator {__version__}")
     arguments = parser.parse_args()
@@ -129,13 +133,19 @@ def _parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _first_steps(url: str, ca_file: Path | None) -> str:
-    """Return how to use the emulator from a shell: the connection for Airflow, and how to create a session."""
+def _first_steps(url: str, ca_file: Path | None, *, spark: bool) -> str:
+    """Return how to use the emulator from a shell: the connection for Airflow, and how to create and use a session."""
     connection = shlex.quote(airflow_connection(url, ca_file=ca_file, spark_pool_name=DEFAULT_POOL))
     sessions = f"{url}/livyApi/versions/2020-12-01/sparkPools/{DEFAULT_POOL}/sessions"
     trust = f" --cacert {shlex.quote(str(ca_file))}" if ca_file else ""
     header = shlex.quote(f"Authorization: Bearer {STATIC_TOKEN}")
     body = shlex.quote(json.dumps({"name": "first", "tags": {SCENARIO_TAG: DEFAULT_SCENARIO}}))
+    statement = shlex.quote(json.dumps({"kind": "pyspark", "code": "spark.range(5).count()"}))
+    how = f"""
+When it is idle, run code in it with a real Spark, and read what came of it:
+curl{trust} -H {header} -d {statement} {sessions}/0/statements
+curl{trust} -H {header} {sessions}/0/statements/0
+"""
     return f"""\
 
 For the shell that starts Airflow, the connection to it:
@@ -143,7 +153,7 @@ export AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT={connection}
 
 Create a session; "id" in the response is its number, which the task waits for:
 curl{trust} -H {header} -d {body} {sessions}
-
+{how if spark else ""}
 Ctrl-C stops the emulator.
 """
 
@@ -153,6 +163,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         time_scale=arguments.time_scale,
         rate_limit=arguments.rate_limit,
         token_lifetime=arguments.token_lifetime,
+        spark=arguments.spark,
     )
     ca_file = arguments.ca_file.absolute() if arguments.tls else None
     runner, url = await serve(server, arguments.host, arguments.port, ca_file=ca_file)
@@ -160,7 +171,8 @@ async def _run(arguments: argparse.Namespace) -> None:
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     certificate = f", certificate to trust: {ca_file}" if ca_file else ""
-    print(f"The Synapse emulator is ready at {url}{certificate}\n{_first_steps(url, ca_file)}", flush=True)
+    print(f"The Synapse emulator is ready at {url}{certificate}")
+    print(_first_steps(url, ca_file, spark=arguments.spark), flush=True)
     await stop.wait()
     await stop_serving(runner)
 
@@ -186,6 +198,8 @@ def main() -> None:
         logging.getLogger("airflow_provider_synapse_livy.emulator").setLevel(logging.DEBUG)
     try:
         asyncio.run(_run(arguments))
+    except MissingRequirementError as error:
+        sys.exit(f"Synapse emulator: {error}")
     except (OSError, OverflowError) as error:  # asyncio raises OverflowError for a port outside 0 to 65535
         sys.exit(_start_failure(error, arguments))
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO, EmulatedBatch
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
-from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS
+from airflow_provider_synapse_livy.emulator.scenarios import DEATHS, DEFAULT_SCENARIO, FINAL_STATES, Scenario
 from airflow_provider_synapse_livy.emulator.server import NEWEST_FIRST, SCENARIO_TAG, RecordedRequest, SynapseServer
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession
 from airflow_provider_synapse_livy.emulator.statements import Script, Victim
@@ -30,6 +29,10 @@ DEFAULT_POOL = "sparkpool"
 
 #: Addresses that mean "all of this machine", and the one to reach them at.
 _LOOPBACK_ADDRESSES = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+#: The result that goes with each final state.
+_RESULTS = {"dead": "Failed", "error": "Failed", "killed": "Cancelled", "success": "Succeeded"}
 
 
 async def serve(server: SynapseServer, host: str, port: int, *, ca_file: Path | None) -> tuple[web.AppRunner, str]:
@@ -101,7 +104,10 @@ class SynapseEmulator:
     :param token_lifetime: real seconds until an issued token expires.
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
+    :param spark: run statements that have no script in a real Spark, which needs Java and the extra ``[spark]``.
+    :param scenarios: further scenarios by name, which the tag of a request and :meth:`create_session` may choose.
     :raises ValueError: if there is no such order.
+    :raises MissingRequirementError: with ``spark``, if Java or pyspark is not installed.
     """
 
     def __init__(
@@ -113,6 +119,8 @@ class SynapseEmulator:
         token_lifetime: float = 3600.0,
         vcore_limit: int | None = None,
         list_order: str = NEWEST_FIRST,
+        spark: bool = False,
+        scenarios: Mapping[str, Scenario] | None = None,
     ) -> None:
         self.server = SynapseServer(
             time_scale=time_scale,
@@ -120,6 +128,8 @@ class SynapseEmulator:
             token_lifetime=token_lifetime,
             vcore_limit=vcore_limit,
             list_order=list_order,
+            spark=spark,
+            scenarios=scenarios,
         )
         self.url = ""
         self._temp_dir = tempfile.TemporaryDirectory(prefix="synapse-livy-emulator-") if tls else None
@@ -156,13 +166,13 @@ class SynapseEmulator:
         """
         Create a session and return its id. Unlike a POST request, this checks neither the pool nor the options.
 
-        :param scenario: a key of ``SCENARIOS``.
+        :param scenario: a key of ``SCENARIOS``, or of the scenarios that this emulator was given.
         :param age: how long ago it was created, in emulated seconds; 60 for a session that has just become idle.
         :param options: other fields of the JSON body that would create it; ``tags`` replaces the scenario; without a
             ``name`` it is "emulated".
         :raises ValueError: if there is no such scenario.
         """
-        return self.server.create_session(pool, _with_scenario(options, scenario, SCENARIOS), age=age).id
+        return self.server.create_session(pool, _with_scenario(options, scenario, self.server.scenarios), age=age).id
 
     def create_batch(
         self, pool: str, scenario: str = DEFAULT_BATCH_SCENARIO, *, age: float = 0.0, **options: Any
@@ -216,7 +226,7 @@ class SynapseEmulator:
 
         :raises LookupError: if there is no such session.
         """
-        self._session(pool, session_id).cancel(time.time())
+        self._session(pool, session_id).cancel(self.server.clock.now())
 
     def cancel_batch(self, pool: str, batch_id: int) -> None:
         """
@@ -224,7 +234,7 @@ class SynapseEmulator:
 
         :raises LookupError: if there is no such job.
         """
-        self._session(pool, batch_id, EmulatedBatch).cancel(time.time())
+        self._session(pool, batch_id, EmulatedBatch).cancel(self.server.clock.now())
 
     def _session(self, pool: str, session_id: int, kind: type[EmulatedSession] = EmulatedSession) -> EmulatedSession:
         session = self.server.pools.find(pool, session_id)
@@ -234,20 +244,76 @@ class SynapseEmulator:
             raise LookupError(f"{noun.capitalize()} {session_id} in pool {pool}: there is no such {noun}.\nFix: {fix}")
         return session
 
+    def advance(self, seconds: float) -> None:
+        """
+        Put the clock forward, for all sessions and their statements. A real Spark does not run faster for it.
+
+        :param seconds: emulated seconds, as all durations of scenarios; 60 make a new session idle.
+        :raises ValueError: if that is less than 0.
+        """
+        self.server.clock.advance(seconds * self.server.time_scale)
+
+    def set_state(self, pool: str, session_id: int, state: str) -> None:
+        """
+        Set Livy's state of a session. It keeps it, whatever its scenario had planned, and has no idle timeout any more.
+
+        It can still be cancelled, and runs statements while it is idle. In a final state its result stays
+        ``Uncertain`` until :meth:`finish` is called.
+
+        :param state: any text, such as ``busy``.
+        :raises LookupError: if there is no such session.
+        """
+        self._session(pool, session_id).hold(state, self.server.clock.now())
+
+    def finish(
+        self,
+        pool: str,
+        session_id: int,
+        *,
+        state: str = "dead",
+        result: str | None = None,
+        error: Mapping[str, str] | None = None,
+    ) -> None:
+        """
+        End a session, with its result at once.
+
+        :param state: Livy's final state: ``dead``, ``error``, ``killed`` or ``success``.
+        :param result: ``Failed``, ``Cancelled``, ``Succeeded`` or any other; by default what goes with the state.
+        :param error: ``source``, ``errorCode`` and ``message`` of its error; by default what the service says of a
+            session in that state that has failed.
+        :raises LookupError: if there is no such session.
+        :raises ValueError: if the state is not final.
+        """
+        if state not in FINAL_STATES:
+            raise ValueError(f"state {state!r}: no session ends so.\nFix: use one of {', '.join(FINAL_STATES)}.")
+        result = result or _RESULTS[state]
+        told = DEATHS.get(state) if result == "Failed" else None
+        if error is not None:
+            told = error.get("source", "User"), error.get("errorCode", ""), error.get("message", "")
+        self._session(pool, session_id).finish(state, result, told, self.server.clock.now())
+
     def recreate_pool(self, pool: str) -> None:
         """Delete a pool and create it again: it forgets its sessions, and numbers new ones from 0."""
         self.server.pools.recreate(pool)
 
-    def sessions(self, pool: str) -> list[dict[str, Any]]:
-        """Return the records of all sessions of a pool, oldest first, as ``detailed=true`` shows them."""
+    def sessions(self, pool: str | None = None) -> list[dict[str, Any]]:
+        """
+        Return the records of all sessions as ``detailed=true`` shows them, oldest first in each pool.
+
+        :param pool: return the sessions of this pool only.
+        """
         return self._records(pool, EmulatedSession)
 
-    def batches(self, pool: str) -> list[dict[str, Any]]:
-        """Return the records of all batch jobs of a pool, as :meth:`sessions` does of its sessions."""
+    def batches(self, pool: str | None = None) -> list[dict[str, Any]]:
+        """
+        Return the records of all batch jobs, as :meth:`sessions` does of sessions.
+
+        :param pool: return the batch jobs of this pool only.
+        """
         return self._records(pool, EmulatedBatch)
 
-    def _records(self, pool: str, kind: type[EmulatedSession]) -> list[dict[str, Any]]:
-        now = time.time()
+    def _records(self, pool: str | None, kind: type[EmulatedSession]) -> list[dict[str, Any]]:
+        now = self.server.clock.now()
         return [one.record(now) for one in self.server.pools.sessions(pool, kind)]
 
     def answer_statement(
@@ -287,7 +353,7 @@ class SynapseEmulator:
 
         :raises LookupError: if there is no such session.
         """
-        return self._session(pool, session_id).statement_records(time.time())
+        return self._session(pool, session_id).statement_records(self.server.clock.now())
 
     def assert_nothing_runs(self) -> None:
         """
@@ -295,7 +361,7 @@ class SynapseEmulator:
 
         :raises AssertionError: if there are others; it names their pools and ids.
         """
-        now = time.time()
+        now = self.server.clock.now()
         left = [session for session in self.server.pools.sessions() if session.is_left_alone(now)]
         if left:
             names = "\n".join(f"{s.id} in pool {s.pool} ({s.record(now)['state']})" for s in left)
@@ -313,10 +379,19 @@ class SynapseEmulator:
         """
         return airflow_connection(self.url, ca_file=self.ca_file, spark_pool_name=spark_pool_name, **extra)
 
-    def requests(self, pool: str, session_id: int) -> list[RecordedRequest]:
-        """Return the requests for one session so far, oldest first."""
-        path = f"/sparkPools/{pool}/sessions/{session_id}"
-        return [request for request in self.recorded_requests if request.path.endswith(path)]
+    def requests(self, pool: str | None = None, session_id: int | None = None) -> list[RecordedRequest]:
+        """
+        Return the last 10,000 requests, oldest first.
+
+        :param pool: only those for this pool: its sessions and their statements.
+        :param session_id: only those for this session itself, to read or to cancel it.
+        """
+        if pool is None:
+            return self.recorded_requests
+        path = f"/sparkPools/{pool}/sessions"
+        if session_id is None:
+            return [r for r in self.recorded_requests if f"{r.path}/".partition(f"{path}/")[1]]
+        return [request for request in self.recorded_requests if request.path.endswith(f"{path}/{session_id}")]
 
     @property
     def recorded_requests(self) -> list[RecordedRequest]:

@@ -17,7 +17,10 @@ from typing import Any
 __all__ = [
     "APPLICATION",
     "DEAD_ERROR",
+    "DEATHS",
     "DEFAULT_SCENARIO",
+    "FINAL_STATES",
+    "INTERPRETER_ERROR",
     "NOW",
     "RESULT_SECONDS",
     "SCENARIOS",
@@ -29,7 +32,12 @@ __all__ = [
     "idle_timeout_transitions",
     "livy_change",
     "queue_transitions",
+    "startup_transitions",
+    "state_transitions",
 ]
+
+#: Livy's states in which a session has ended.
+FINAL_STATES = ("dead", "killed", "error", "success")
 
 #: Placeholder for a value in a change: the timestamp of the transition.
 NOW = object()
@@ -107,6 +115,9 @@ def livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
     return {"state": state, "livyInfo": {"currentState": state} | ({stamp: NOW} if stamp else {})}
 
 
+#: Of the timestamps of Livy's states, those that the live service sets.
+_STAMPS = {state: f"{state}At" for state in ("starting", "idle", "busy", "dead")}
+
 _CLEANUP = {"pluginInfo": {"currentState": "Cleanup", "cleanupStartedAt": NOW}}
 
 
@@ -123,16 +134,34 @@ def queue_transitions(until: float) -> Iterator[Transition]:
     yield Transition(until + 4.0, {"pluginInfo": acquisition})
 
 
-def _startup_transitions(
+def startup_transitions(
     queue: float = _QUEUE_SECONDS, acquisition: float = _ACQUISITION_SECONDS, startup: float = _STARTUP_SECONDS
 ) -> Iterator[Transition]:
-    """Yield the transitions from creation to idle; each parameter is the duration of one phase."""
+    """
+    Yield the transitions from creation to idle.
+
+    :param queue: seconds until the session is scheduled.
+    :param acquisition: seconds for acquiring nodes, from four seconds later on.
+    :param startup: seconds from then until it is idle.
+    """
     yield from queue_transitions(queue)
     submitted = queue + 4.0 + acquisition
     yield Transition(submitted, {"pluginInfo": {"currentState": "Submission", "submissionStartedAt": NOW}})
     yield Transition(submitted + 0.1, livy_change("starting", "startingAt") | {"application": APPLICATION})
     yield Transition(submitted + 2.1, {"pluginInfo": {"currentState": "Monitoring", "monitoringStartedAt": NOW}})
     yield Transition(submitted + startup, livy_change("idle", "idleAt"))
+
+
+def state_transitions(at: float, state: str, *, started: bool) -> Iterator[Transition]:
+    """
+    Yield what a session goes through at once, so that it has a state of Livy without having waited for it.
+
+    :param at: time of all transitions.
+    :param started: whether its Spark application has started. If not, and the state needs one, it starts now.
+    """
+    if not started and state not in ("not_started", *FINAL_STATES):
+        yield from (Transition(at, transition.changes) for transition in startup_transitions())
+    yield Transition(at, livy_change(state, _STAMPS.get(state)))
 
 
 def end_transitions(
@@ -159,7 +188,7 @@ def end_transitions(
     :param result_seconds: from Livy's final state to the final result.
     """
     # Of the timestamps of final states, the live service sets only deadAt, and of batch jobs successAt.
-    yield Transition(at, livy_change(state, {"dead": "deadAt", "success": "successAt"}.get(state)))
+    yield Transition(at, livy_change(state, _STAMPS.get(state)))
     if not cancelled:
         yield Transition(at + min(_CLEANUP_SECONDS, result_seconds) * scale, _CLEANUP)
     final: dict[str, Any] = {
@@ -232,6 +261,10 @@ _CLUSTER_ERROR = (
     "Attempt=[1]/[3]Cluster was in terminal state=[Cancelled] before it reached 'Ready' state.",
 )
 DEAD_ERROR = ("Dependency", "LIVY_JOB_STATE_DEAD", "Job failed during run time with state=[dead].")
+# Made like DEAD_ERROR, as no recording has a session whose interpreter died.
+INTERPRETER_ERROR = ("Dependency", "LIVY_JOB_STATE_ERROR", "Job failed during run time with state=[error].")
+#: The error of a session by the state in which it has failed.
+DEATHS = {"dead": DEAD_ERROR, "error": INTERPRETER_ERROR}
 
 DEFAULT_SCENARIO = "becomes_idle"
 
@@ -239,12 +272,12 @@ DEFAULT_SCENARIO = "becomes_idle"
 SCENARIOS: dict[str, Scenario] = {
     DEFAULT_SCENARIO: Scenario(
         "is idle in about a minute; idle timeout 1 h of real time later",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "idles_out": Scenario(
         "is idle in about a minute; idle timeout 1 min later",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         idle_timeout=60.0,
     ),
     "fails_to_start": Scenario(
@@ -271,7 +304,7 @@ SCENARIOS: dict[str, Scenario] = {
     "dies_while_running": Scenario(
         "is idle, then busy after 10 s, and dead 30 s later",
         (
-            *_startup_transitions(),
+            *startup_transitions(),
             Transition(_IDLE_AT + 10.0, livy_change("busy", "busyAt")),
             *end_transitions(_IDLE_AT + 40.0, "dead", "Failed", error=DEAD_ERROR),
         ),
@@ -282,19 +315,19 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "cancelled_while_idle": Scenario(
         "is idle, and cancelled 30 s later: killed/Cancelled",
-        (*_startup_transitions(), *cancellation_transitions(_IDLE_AT + 30.0, started=True)),
+        (*startup_transitions(), *cancellation_transitions(_IDLE_AT + 30.0, started=True)),
     ),
     # An operator reported such a session, which only the deletion of its pool ended; no recording has one.
     "refuses_to_end": Scenario(
         "is idle in about a minute; no DELETE ends it",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         refuses_to_end=True,
     ),
     "unknown_state": Scenario(
         "has an undocumented state before it becomes idle",
         tuple(
             sorted(
-                (*_startup_transitions(), Transition(_IDLE_AT - 15.0, livy_change("hibernating"))),
+                (*startup_transitions(), Transition(_IDLE_AT - 15.0, livy_change("hibernating"))),
                 key=lambda transition: transition.at,
             )
         ),
@@ -302,12 +335,12 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "slow": Scenario(
         "is queued for 10 minutes, then takes 5 to start",
-        tuple(_startup_transitions(queue=600.0, acquisition=60.0, startup=240.0)),
+        tuple(startup_transitions(queue=600.0, acquisition=60.0, startup=240.0)),
         real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
     ),
     "flaky": Scenario(
         "becomes idle; every other GET fails (503/429/500/reset)",
-        tuple(_startup_transitions()),
+        tuple(startup_transitions()),
         real_idle_timeout=_REAL_IDLE_TIMEOUT_SECONDS,
         flaky=True,
     ),

@@ -6,13 +6,14 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO, EmulatedBatch
+from airflow_provider_synapse_livy.emulator.clock import Clock
 from airflow_provider_synapse_livy.emulator.creation import (
     DEFAULT_NAME,
     MAX_REQUEST_BYTES,
@@ -36,6 +37,7 @@ from airflow_provider_synapse_livy.emulator.errors import (
 from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
+from airflow_provider_synapse_livy.emulator.spark.supervisor import SparkSupervisor
 from airflow_provider_synapse_livy.emulator.statements import KINDS, UNSCRIPTED, Script, statement_fields
 
 __all__ = ["SCENARIO_TAG", "RecordedRequest", "SynapseServer"]
@@ -76,6 +78,9 @@ class SynapseServer:
     :param token_lifetime: real seconds until an issued token expires.
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
+    :param spark: run statements that have no script in a real Spark; each session has its own.
+    :param scenarios: further scenarios by name.
+    :raises MissingRequirementError: with ``spark``, if Java or pyspark is not installed.
     """
 
     def __init__(
@@ -86,6 +91,8 @@ class SynapseServer:
         token_lifetime: float,
         vcore_limit: int | None = None,
         list_order: str = NEWEST_FIRST,
+        spark: bool = False,
+        scenarios: Mapping[str, Scenario] | None = None,
     ) -> None:
         if list_order not in LIST_ORDERS:
             fix = f"use one of these orders: {', '.join(LIST_ORDERS)}."
@@ -95,10 +102,13 @@ class SynapseServer:
         self.vcore_limit = vcore_limit
         self.list_order = list_order
         self.entra = Entra(token_lifetime)
+        self.clock = Clock()
         self.pools = Pools()
+        self.spark = SparkSupervisor(self.clock, self.pools.has) if spark else None
         self.recorded_requests: deque[RecordedRequest] = deque(maxlen=10_000)
         self.faults = Faults()
         self.scripts: tuple[Script, ...] = ()
+        self.scenarios = SCENARIOS | dict(scenarios or {})
         self._recent_times: deque[float] = deque()
 
     def application(self) -> web.Application:
@@ -120,6 +130,8 @@ class SynapseServer:
         app.router.add_get("/{tenant}/v2.0/.well-known/openid-configuration", self._openid_configuration)
         app.router.add_post("/{tenant}/oauth2/v2.0/token", self._token)
         app.router.add_route("*", "/{path:.*}", not_emulated)
+        if self.spark:
+            app.cleanup_ctx.append(self.spark.lifespan)
         return app
 
     def create_session(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
@@ -130,7 +142,7 @@ class SynapseServer:
         :param age: how long ago it was created, in emulated seconds.
         :raises ValueError: if its tag names a scenario that does not exist.
         """
-        return self._new(EmulatedSession, _scenario(options, SCENARIOS, DEFAULT_SCENARIO), pool, options, age)
+        return self._new(EmulatedSession, _scenario(options, self.scenarios, DEFAULT_SCENARIO), pool, options, age)
 
     def create_batch(self, pool: str, options: dict[str, Any], *, age: float = 0.0) -> EmulatedSession:
         """
@@ -146,16 +158,19 @@ class SynapseServer:
     def _new(
         self, kind: type[EmulatedSession], scenario: Scenario, pool: str, options: dict[str, Any], age: float
     ) -> EmulatedSession:
-        return self.pools.create(
+        session = self.pools.create(
             pool,
             kind,
             workspace=WORKSPACE,
             options={"name": DEFAULT_NAME} | options,
             scenario=scenario,
-            created_at=time.time() - age * self.time_scale,
+            created_at=self.clock.now() - age * self.time_scale,
             time_scale=self.time_scale,
             submitter_id=OBJECT_ID,
         )
+        if self.spark and kind is EmulatedSession:
+            self.spark.attach(session)
+        return session
 
     @web.middleware
     async def _record_request(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -213,7 +228,7 @@ class SynapseServer:
             if (error := size_error(pool, options, self.vcore_limit)) is not None:
                 return error
             create = self.create_batch if is_batch else self.create_session
-            return _session_response(create(pool, options), request)
+            return self._session_response(create(pool, options), request)
         except ValueError as refused:
             return bad_request(str(refused))
 
@@ -224,7 +239,7 @@ class SynapseServer:
         session.read_count += 1
         if session.scenario.flaky and session.read_count % 2:
             return await transient_fault(session.read_count // 2, request)
-        return _session_response(session, request)
+        return self._session_response(session, request)
 
     async def _list(self, request: web.Request) -> web.Response:
         try:
@@ -237,7 +252,7 @@ class SynapseServer:
         page = self.pools.page(
             request.match_info["pool"], max(start, 0), max(size, 0), newest_first=newest_first, kind=_kind(request)
         )
-        now, detailed = time.time(), _is_detailed(request)
+        now, detailed = self.clock.now(), _is_detailed(request)
         sessions = [session.record(now, detailed=detailed) for session in page]
         return web.json_response({"from": start, "total": len(sessions), "sessions": sessions})
 
@@ -245,21 +260,21 @@ class SynapseServer:
         session = self._find(request)
         if session is None:
             return session_not_found(request)
-        session.cancel(time.time())
+        session.cancel(self.clock.now())
         return web.Response()
 
     async def _reset_timeout(self, request: web.Request) -> web.Response:
         session = self._find(request)
         if session is None:
             return session_not_found(request)
-        session.reset_timeout(time.time())
+        session.reset_timeout(self.clock.now())
         return web.Response()
 
     async def _create_statement(self, request: web.Request) -> web.Response:
         body = await _body(request)
         if body is None:
             return request_too_large(MAX_REQUEST_BYTES)
-        session, now = self._find(request), time.time()
+        session, now = self._find(request), self.clock.now()
         if session is None:
             return session_not_found(request)
         if not session.takes_statements(now):
@@ -271,18 +286,27 @@ class SynapseServer:
         if kind not in KINDS:
             return livy_failure(f"java.lang.IllegalArgumentException: Invalid kind: {kind}")
         script = next((script for script in self.scripts if script.contains in code), UNSCRIPTED)
-        return web.json_response(session.add_statement(code, script, now))
+        live_kind = kind if script is UNSCRIPTED else None
+        record = session.add_statement(code, script, now, live_kind=live_kind)
+        if session.runner:
+            session.runner.pump()
+        return web.json_response(record)
 
     def _with_statements(self, answer: _StatementHandler) -> _Handler:
         """Return the handler of a request for statements that there must be: it checks the session before."""
 
         async def handle(request: web.Request) -> web.Response:
-            session, now = self._find(request), time.time()
+            session, now = self._find(request), self.clock.now()
             if session is None:
                 return session_not_found(request)
             return session_not_active() if session.has_lost_statements(now) else answer(request, session, now)
 
         return handle
+
+    def _session_response(self, session: EmulatedSession, request: web.Request) -> web.Response:
+        record = session.record(self.clock.now())
+        body = record if _is_detailed(request) else session.basic(record)
+        return web.json_response(body, headers=_job_headers(record))
 
     def _find(self, request: web.Request) -> EmulatedSession | None:
         number = request.match_info["id"]
@@ -324,10 +348,9 @@ def _list_statements(_: web.Request, session: EmulatedSession, now: float) -> we
 
 
 def _get_statement(request: web.Request, session: EmulatedSession, now: float) -> web.Response:
-    for record in session.statement_records(now):
-        if str(record["id"]) == request.match_info["number"]:
-            return web.json_response(record)
-    return statement_not_found(request)
+    number = request.match_info["number"]
+    records = session.statement_records(now, only=int(number)) if number.isdecimal() else []
+    return web.json_response(records[0]) if records else statement_not_found(request)
 
 
 def _cancel_statement(request: web.Request, session: EmulatedSession, now: float) -> web.Response:
@@ -344,12 +367,6 @@ def _kind(request: web.Request) -> type[EmulatedSession]:
 
 def _is_detailed(request: web.Request) -> bool:
     return request.query.get("detailed", "").lower() == "true"
-
-
-def _session_response(session: EmulatedSession, request: web.Request) -> web.Response:
-    now = time.time()
-    body = session.record(now, detailed=_is_detailed(request))
-    return web.json_response(body, headers=_job_headers(session.record(now)))
 
 
 def _job_headers(record: dict[str, Any]) -> dict[str, str]:

@@ -8,24 +8,31 @@ import math
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Protocol
 
 from airflow_provider_synapse_livy.emulator.scenarios import (
     APPLICATION,
+    DEATHS,
+    FINAL_STATES,
     NOW,
     RESULT_SECONDS,
     Scenario,
     Transition,
     cancellation_request,
     cancellation_transitions,
+    end_transitions,
     idle_timeout_transitions,
+    state_transitions,
 )
 from airflow_provider_synapse_livy.emulator.statements import (
+    LiveRun,
     Script,
     Statement,
+    cancellation_seconds,
+    free_times,
     statement_records,
     statement_transitions,
 )
@@ -48,6 +55,19 @@ def timestamp(at: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{digits}+00:00"
 
 
+class StatementRunner(Protocol):
+    """Runs the statements of a session that no script answers."""
+
+    def pump(self) -> None:
+        """Run the next statement, if it is time for that."""
+
+    def cancel(self, statement: Statement, seconds: float) -> None:
+        """Cancel a statement, and for some real seconds what it has started."""
+
+    def close(self) -> None:
+        """End what runs."""
+
+
 @dataclass
 class EmulatedSession:
     """
@@ -63,6 +83,8 @@ class EmulatedSession:
     :param timeout_reset_at: time of the last request to reset the idle timeout.
     :param read_count: number of GET requests for this session.
     :param statements: all its statements, oldest first.
+    :param interventions: what became of it that its scenario did not plan; what was planned for later is void.
+    :param runner: runs its statements; None if scripts answer all of them.
     """
 
     #: What the record calls it, and the times that Livy notes of it.
@@ -87,6 +109,8 @@ class EmulatedSession:
     timeout_reset_at: float = 0.0
     read_count: int = field(default=0)
     statements: list[Statement] = field(default_factory=list)
+    interventions: list[Transition] = field(default_factory=list)
+    runner: StatementRunner | None = None
 
     def cancel(self, now: float) -> None:
         """Cancel the session, unless it has ended or its cancellation was requested before."""
@@ -103,26 +127,69 @@ class EmulatedSession:
         return self.record(now)["schedulerInfo"]["cancellationRequestedAt"] is None and not self._has_ended(now)
 
     def _has_ended(self, now: float) -> bool:
-        return self.record(now)["state"] in _FINAL_STATES
+        return self.record(now)["state"] in FINAL_STATES
+
+    def is_shut_down(self, now: float) -> bool:
+        """Return whether the session has ended, or is shutting down, so that nothing runs in it."""
+        return self.record(now)["state"] in ("shutting_down", *FINAL_STATES)
+
+    def intervene(self, now: float, transitions: Iterable[Transition]) -> None:
+        """Let something happen to the session, instead of what was planned for later."""
+        self.interventions = [*(t for t in self.interventions if t.at <= now), *transitions]
+
+    def hold(self, state: str, now: float) -> None:
+        """Set Livy's state, which stays until the session is cancelled or ended, or a statement runs."""
+        self.intervene(now, state_transitions(now, state, started=self.record(now)["appId"] is not None))
+
+    def finish(self, state: str, result: str, error: tuple[str, str, str] | None, now: float) -> None:
+        """
+        End the session, with its result at once.
+
+        :param error: source, code and message of the error, if any.
+        """
+        self.intervene(now, end_transitions(now, state, result, error=error, scale=0.0))
+
+    def die(self, state: Literal["dead", "error"], now: float) -> None:
+        """End the session as when its driver or its interpreter has died, unless it has ended before."""
+        if not self.is_shut_down(now):
+            error = DEATHS[state]
+            self.intervene(now, end_transitions(now, state, "Failed", error=error, scale=self.time_scale))
 
     def takes_statements(self, now: float) -> bool:
         """Return whether the session runs, and its cancellation, which begins with the clean-up, was not requested."""
         record = self.record(now)
         return record["state"] in ("idle", "busy") and record["pluginInfo"]["currentState"] == "Monitoring"
 
-    def add_statement(self, code: str, script: Script, now: float) -> dict[str, Any]:
-        """Put a statement at the end of the queue, and return its record."""
-        self.statements.append(Statement(len(self.statements), code, script, posted_at=now))
-        return self.statement_records(now)[-1]
+    def add_statement(self, code: str, script: Script, now: float, *, live_kind: str | None = None) -> dict[str, Any]:
+        """
+        Put a statement at the end of the queue, and return its record.
+
+        :param live_kind: the kind of its code, if the session's runner is to run it instead of the script.
+        """
+        live = LiveRun(live_kind) if live_kind and self.runner else None
+        self.statements.append(Statement(len(self.statements), code, script, posted_at=now, live=live))
+        return self.statement_records(now, only=len(self.statements) - 1)[0]
 
     def cancel_statement(self, number: int, now: float) -> None:
         """Cancel a statement, unless it does not exist, has ended or was cancelled before."""
-        if any(r["id"] == number and r["state"] in ("waiting", "running") for r in self.statement_records(now)):
+        if not any(r["state"] in ("waiting", "running") for r in self.statement_records(now, only=number)):
+            return
+        if self.runner:
+            self.runner.cancel(self.statements[number], cancellation_seconds(self.time_scale))
+        else:
             self.statements[number].cancelled_at = now
 
-    def statement_records(self, now: float) -> list[dict[str, Any]]:
-        """Return the records of the last 100 statements at the time ``now``, or at the end of the session before it."""
-        return statement_records(self.statements, min(now, self._statements_lost_at()), self.time_scale)
+    def statement_ends(self) -> Iterator[tuple[Statement, float]]:
+        """Yield each statement with the time from which on the next one may run."""
+        return free_times(self.statements, self.time_scale)
+
+    def statement_records(self, now: float, *, only: int | None = None) -> list[dict[str, Any]]:
+        """
+        Return the records of the last 100 statements at the time ``now``, or at the end of the session before it.
+
+        :param only: the number of the one statement whose record is wanted.
+        """
+        return statement_records(self.statements, min(now, self._statements_lost_at()), self.time_scale, only=only)
 
     def has_lost_statements(self, now: float) -> bool:
         """Return whether nobody can read the statements any more, because the session has ended."""
@@ -143,26 +210,44 @@ class EmulatedSession:
         for transition in self._transitions():
             if transition.at <= now:
                 self._apply(transition, record)
-        return record if detailed else {name: record[name] for name in self.basic_fields}
+        return record if detailed else self.basic(record)
+
+    def basic(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of its record is shown without ``detailed=true``."""
+        return {name: record[name] for name in self.basic_fields}
 
     def _transitions(self) -> list[Transition]:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""
-        scale = self.time_scale
-        planned = [Transition(self.created_at + t.at * scale, t.changes) for t in self.scenario.transitions]
-        transitions = _until_first_end(planned, list(statement_transitions(self.statements, scale)))
-        idle_timeout = self.scenario.idle_timeout_in_real_seconds(scale)
-        if idle_timeout is not None and _end(transitions) == math.inf:
-            idle_since = max(transitions[-1].at, self.timeout_reset_at)
-            transitions += idle_timeout_transitions(idle_since + idle_timeout, scale)
-        if self.cancelled_at is not None and self.scenario.refuses_to_end:
-            transitions = sorted([*transitions, cancellation_request(self.cancelled_at)], key=lambda t: t.at)
-        elif self.cancelled_at is not None:
-            transitions = [transition for transition in transitions if transition.at <= (self.cancelled_at or 0)]
-            started = any(transition.changes.get("application") for transition in transitions)
-            transitions += cancellation_transitions(
-                self.cancelled_at, started=started, scale=scale, result_seconds=self.result_seconds
-            )
-        return transitions
+        transitions = _until_first_end(self._planned(), list(statement_transitions(self.statements, self.time_scale)))
+        transitions += self._idle_timeout(transitions)
+        return transitions if self.cancelled_at is None else self._cancelled(transitions, self.cancelled_at)
+
+    def _planned(self) -> list[Transition]:
+        """Return what the scenario plans, up to the first intervention, and the interventions."""
+        planned = [Transition(self.created_at + t.at * self.time_scale, t.changes) for t in self.scenario.transitions]
+        if not self.interventions:
+            return planned
+        return [t for t in planned if t.at < self.interventions[0].at] + self.interventions
+
+    def _idle_timeout(self, transitions: list[Transition]) -> Iterable[Transition]:
+        """Return the end by the idle timeout; none where there is no timeout, an earlier end or an intervention."""
+        timeout = self.scenario.idle_timeout_in_real_seconds(self.time_scale)
+        if timeout is None or self.interventions or _end(transitions) != math.inf:
+            return ()
+        idle_since = max(transitions[-1].at, self.timeout_reset_at)
+        return idle_timeout_transitions(idle_since + timeout, self.time_scale)
+
+    def _cancelled(self, transitions: list[Transition], cancelled_at: float) -> list[Transition]:
+        """Return what becomes of a session that was cancelled; what intervenes later has the last word."""
+        if self.scenario.refuses_to_end:
+            return sorted([*transitions, cancellation_request(cancelled_at)], key=lambda t: t.at)
+        kept = [transition for transition in transitions if transition.at <= cancelled_at]
+        started = any(transition.changes.get("application") for transition in kept)
+        kept += cancellation_transitions(
+            cancelled_at, started=started, scale=self.time_scale, result_seconds=self.result_seconds
+        )
+        later = [transition for transition in self.interventions if transition.at > cancelled_at]
+        return [t for t in kept if not later or t.at < later[0].at] + later
 
     def _apply(self, transition: Transition, record: dict[str, Any]) -> None:
         for name, change in transition.changes.items():
@@ -232,11 +317,8 @@ class EmulatedSession:
         }
 
 
-_FINAL_STATES = ("dead", "killed", "error", "success")
-
-
 def _is_end(transition: Transition, *states: str) -> bool:
-    return transition.changes.get("state") in (states or ("shutting_down", *_FINAL_STATES))
+    return transition.changes.get("state") in (states or ("shutting_down", *FINAL_STATES))
 
 
 def _is_result(transition: Transition) -> bool:
@@ -257,7 +339,7 @@ def _until_first_end(planned: list[Transition], caused: list[Transition]) -> lis
     """
     if _end(caused) < _end(planned):
         planned = [transition for transition in planned if transition.at < _end(caused)]
-    else:
+    elif _end(planned) < math.inf:
         caused = [transition for transition in caused if transition.at < _end(planned)]
     return sorted([*planned, *caused], key=lambda transition: transition.at)
 
@@ -290,6 +372,10 @@ class Pools:
         """Return a session, or a batch job, or None if it does not exist; those that have ended are kept."""
         with self._lock:
             return self._sessions[pool].get(number)
+
+    def has(self, session: EmulatedSession) -> bool:
+        """Return whether this very session exists, and not another one of its number in a pool that was made anew."""
+        return self.find(session.pool, session.id) is session
 
     def sessions(self, pool: str | None = None, kind: type[EmulatedSession] | None = None) -> list[EmulatedSession]:
         """

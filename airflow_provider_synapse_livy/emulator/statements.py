@@ -18,13 +18,23 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from airflow_provider_synapse_livy.emulator.creation import json_object
-from airflow_provider_synapse_livy.emulator.scenarios import DEAD_ERROR, Transition, end_transitions, livy_change
+from airflow_provider_synapse_livy.emulator.scenarios import (
+    DEAD_ERROR,
+    INTERPRETER_ERROR,
+    Transition,
+    end_transitions,
+    livy_change,
+)
 
 __all__ = [
+    "INTERPRETER_DIED",
     "KINDS",
     "UNSCRIPTED",
+    "LiveRun",
     "Script",
     "Statement",
+    "cancellation_seconds",
+    "free_times",
     "statement_fields",
     "statement_records",
     "statement_transitions",
@@ -41,11 +51,11 @@ _START_SECONDS = 0.2
 _JOB_CANCELLATION_SECONDS = 0.1
 #: How long Livy waits for a statement to end that was cancelled.
 _CANCELLATION_TIMEOUT_SECONDS = 30.0
+#: The least of that in real seconds where Spark is real: however fast a session ages, Spark needs some time.
+_LEAST_CANCELLATION_TIMEOUT = 5.0
 
 _EMPTY_TEXT = {"status": "ok", "data": {"text/plain": ""}}
-_INTERPRETER_DIED = {"status": "error", "ename": "Error", "evalue": "Interpreter died:\n", "traceback": []}
-# Made like DEAD_ERROR, as no recording has a session whose interpreter died.
-_INTERPRETER_ERROR = ("Dependency", "LIVY_JOB_STATE_ERROR", "Job failed during run time with state=[error].")
+INTERPRETER_DIED = {"status": "error", "ename": "Error", "evalue": "Interpreter died:\n", "traceback": []}
 
 Victim = Literal["interpreter", "driver"]
 
@@ -74,13 +84,38 @@ class Script:
         """The output, also of a script that has none of its own."""
         if self.output is not None:
             return self.output
-        return _INTERPRETER_DIED if self.kills == "interpreter" else _EMPTY_TEXT
+        return INTERPRETER_DIED if self.kills == "interpreter" else _EMPTY_TEXT
 
 
 #: What a statement does that no script is for.
 UNSCRIPTED = Script("")
 #: What all statements do in a session whose interpreter has died.
-_IN_VAIN = Script("", _INTERPRETER_DIED, seconds=0.0)
+_IN_VAIN = Script("", INTERPRETER_DIED, seconds=0.0)
+
+
+@dataclass
+class LiveRun:
+    """
+    What is known so far of a statement that a real Spark runs.
+
+    :param kind: the kind of its code.
+    :param started_at: when it began to run.
+    :param ended_at: when its code ended.
+    :param output: its output, once its code has ended.
+    :param progress: which part of its Spark tasks has run, from 0 to 1.
+    """
+
+    kind: str
+    started_at: float = math.inf
+    ended_at: float = math.inf
+    output: Mapping[str, Any] | None = None
+    progress: float = 0.0
+
+    def end(self, now: float, output: Mapping[str, Any]) -> None:
+        """Note that the code has ended, or that it can't be run at all."""
+        self.output = output
+        self.ended_at = now
+        self.started_at = min(self.started_at, now)
 
 
 @dataclass
@@ -89,8 +124,10 @@ class Statement:
     One statement: the request that created it, and the request that cancelled it.
 
     :param id: its number in the session, from 0.
+    :param script: what it does.
     :param posted_at: time of the request that created it.
     :param cancelled_at: time of the request that cancelled it; None if that came too late, or never.
+    :param live: what a real Spark does with it, instead of the script.
     """
 
     id: int
@@ -98,6 +135,7 @@ class Statement:
     script: Script
     posted_at: float
     cancelled_at: float | None = None
+    live: LiveRun | None = None
 
 
 @dataclass(frozen=True)
@@ -135,14 +173,18 @@ def statement_fields(body: bytes) -> tuple[str, str | None]:
     return code, kind
 
 
-def statement_records(statements: Iterable[Statement], now: float, scale: float) -> list[dict[str, Any]]:
+def statement_records(
+    statements: Iterable[Statement], now: float, scale: float, *, only: int | None = None
+) -> list[dict[str, Any]]:
     """
     Return the JSON records of the last 100 statements at the time ``now``, oldest first.
 
     :param statements: all statements of a session, oldest first.
     :param scale: real seconds per emulated second.
+    :param only: the number of the one statement whose record is wanted.
     """
-    return [_record(statement, run, now) for statement, run in list(_runs(statements, scale))[-_KEPT:]]
+    kept = list(_runs(statements, scale))[-_KEPT:]
+    return [_record(statement, run, now) for statement, run in kept if only in (None, statement.id)]
 
 
 def statement_transitions(statements: Iterable[Statement], scale: float) -> Iterator[Transition]:
@@ -154,27 +196,40 @@ def statement_transitions(statements: Iterable[Statement], scale: float) -> Iter
     :param statements: all statements of the session, oldest first.
     :param scale: real seconds per emulated second.
     """
-    for _, run in _runs(statements, scale):
+    for statement, run in _runs(statements, scale):
         if run.starts_at == math.inf:
+            if statement.live and statement.cancelled_at is None:
+                yield Transition(math.inf, {})  # it will be busy: its idle timeout has not begun
             continue
         yield Transition(run.starts_at, livy_change("busy", "busyAt"))
         if run.kills == "driver":
             yield from end_transitions(run.code_ends_at, "dead", "Failed", error=DEAD_ERROR, scale=scale)
             return
         if run.kills == "interpreter":
-            yield from end_transitions(run.code_ends_at, "error", "Failed", error=_INTERPRETER_ERROR, scale=scale)
+            yield from end_transitions(run.code_ends_at, "error", "Failed", error=INTERPRETER_ERROR, scale=scale)
             return
         yield Transition(run.code_ends_at, livy_change("idle"))
 
 
 def _record(statement: Statement, run: _Run, now: float) -> dict[str, Any]:
     has_output = now >= run.ends_at and now >= run.code_ends_at and run.output is not None
-    return {
+    record = {
         "id": statement.id,
         "code": statement.code,
         "state": _state(statement, run, now),
         "sourceId": "default",
         "output": _output(statement.id, run.output or {}) if has_output else None,
+    }
+    return record | _livy_fields(statement.live, run, now) if statement.live else record
+
+
+def _livy_fields(live: LiveRun, run: _Run, now: float) -> dict[str, Any]:
+    """Return the fields that Livy has besides, which no recording of Synapse shows: times are in milliseconds."""
+    has_ended = now >= run.ends_at
+    return {
+        "progress": 1.0 if has_ended else live.progress,
+        "started": round(run.starts_at * 1000) if now >= run.starts_at else 0,
+        "completed": round(run.ends_at * 1000) if has_ended else 0,
     }
 
 
@@ -191,18 +246,47 @@ def _output(statement_id: int, output: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": "ok", "execution_count": statement_id, **copy.deepcopy(dict(output))}
 
 
+def free_times(statements: Iterable[Statement], scale: float) -> Iterator[tuple[Statement, float]]:
+    """
+    Yield each statement with the time from which on it is in nobody's way; infinity if that is not known yet.
+
+    :param statements: all statements of a session, oldest first.
+    :param scale: real seconds per emulated second.
+    """
+    for statement, run in _runs(statements, scale):
+        is_skipped = run.starts_at == math.inf and run.final_state == "cancelled"
+        yield statement, run.ends_at if is_skipped else run.code_ends_at
+
+
+def cancellation_seconds(scale: float) -> float:
+    """Return for how many real seconds a real Spark is asked to cancel the jobs of a statement."""
+    return max(_CANCELLATION_TIMEOUT_SECONDS * scale, _LEAST_CANCELLATION_TIMEOUT)
+
+
 def _runs(statements: Iterable[Statement], scale: float) -> Iterator[tuple[Statement, _Run]]:
     """Yield each statement with its run: one at a time, first in, first out."""
     free_at, died = 0.0, False
     for statement in statements:
         ready_at = max(statement.posted_at + _START_SECONDS * scale, free_at)
-        if statement.cancelled_at is not None and statement.cancelled_at < ready_at:
+        starts_at = statement.live.started_at if statement.live else ready_at
+        if statement.cancelled_at is not None and statement.cancelled_at < starts_at:
             yield statement, _Run(math.inf, statement.cancelled_at, math.inf, "cancelled", None)
             continue
-        run = _run(replace(statement, script=_IN_VAIN) if died else statement, ready_at, scale)
+        if statement.live:
+            run = _live_run(statement, statement.live, scale)
+        else:
+            run = _run(replace(statement, script=_IN_VAIN) if died else statement, ready_at, scale)
         yield statement, run
         free_at = math.inf if run.kills == "driver" else run.code_ends_at
         died = died or run.kills == "interpreter"
+
+
+def _live_run(statement: Statement, live: LiveRun, scale: float) -> _Run:
+    """Return what is known of the run of a statement in a real Spark."""
+    if statement.cancelled_at is None:
+        return _Run(live.started_at, live.ended_at, live.ended_at, "available", live.output)
+    ends_at = min(statement.cancelled_at + cancellation_seconds(scale), live.ended_at)
+    return _Run(live.started_at, ends_at, live.ended_at, "cancelled", live.output)
 
 
 def _run(statement: Statement, starts_at: float, scale: float) -> _Run:

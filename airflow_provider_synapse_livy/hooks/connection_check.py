@@ -24,6 +24,9 @@ from airflow_provider_synapse_livy.transport.tokens import token_cache
 
 __all__ = ["ConnectionCheck"]
 
+#: How long the first line may be, so that the fix in the second one is seen.
+_MAX_FIRST_LINE = 119
+
 #: The claims of a token that identify its bearer, and what to call them.
 _ID_CLAIMS = {"oid": "object id", "tid": "tenant"}
 
@@ -53,9 +56,9 @@ class ConnectionCheck:
         try:
             return True, self._check()
         except SynapseLivyError as error:
-            return False, "\n".join(filter(None, (f"{self._step}: {error}", self._token_audience(error))))
+            return False, "\n".join(filter(None, (self._at_step(str(error)), self._token_audience(error))))
         except Exception as error:  # noqa: BLE001  (Airflow's own model of a connection refuses some as well)
-            return False, f"{self._step}: {_unforeseen(error)}"
+            return False, self._at_step(_unforeseen(error))
 
     def _check(self) -> str:
         self._step = "Settings"
@@ -78,6 +81,15 @@ class ConnectionCheck:
         _list_sessions(connection, pool)
         return error_message(f"Synapse listed the Spark sessions of pool {pool.name}.", "", *evidence)
 
+    def _at_step(self, message: str) -> str:
+        """Return a message with the step before it. If the first line gets too long, its whole text comes last."""
+        event, *others = message.split("\n")
+        room = _MAX_FIRST_LINE - len(f"{self._step}: ")
+        if len(event) > room:
+            others.append(event)
+            event = _shortened(event, room)
+        return "\n".join((f"{self._step}: {event}", *others))
+
     def _token_audience(self, error: SynapseLivyError) -> str:
         """Return what the token is for if Synapse refused it: that shows a wrong cloud or tenant."""
         claims = _claims(self._token)
@@ -85,6 +97,13 @@ class ConnectionCheck:
             return ""
         tenant = f", issued by the tenant {claims['tid']}" if "tid" in claims else ""
         return f"The token is for {claims['aud']}{tenant}."
+
+
+def _shortened(event: str, longest: int) -> str:
+    """Return an event without its subject, which the step tells, and without its middle if it is still too long."""
+    event = event.partition(": ")[2] or event
+    begin = longest // 3
+    return event if len(event) <= longest else f"{event[:begin]}...{event[begin + 3 - longest :]}"
 
 
 def _unforeseen(error: Exception) -> str:

@@ -14,9 +14,9 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowNotFoundExce
 from airflow_provider_synapse_livy.airflow_compat.versions import mask_secret
 from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
-from airflow_provider_synapse_livy.hooks.batch_jobs import BatchJobsMixin, in_states
+from airflow_provider_synapse_livy.hooks.batches import BatchesMixin, in_states
 from airflow_provider_synapse_livy.hooks.connection_check import ConnectionCheck
-from airflow_provider_synapse_livy.hooks.statement_methods import StatementMethods
+from airflow_provider_synapse_livy.hooks.statements import StatementsMixin
 from airflow_provider_synapse_livy.links import session_links
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyAuthenticationError,
@@ -49,7 +49,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class SynapseLivyHook(BatchJobsMixin, StatementMethods, BaseHook):
+class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
     """
     Creates, reads and cancels the Livy Spark sessions and batch jobs of an Azure Synapse workspace.
 

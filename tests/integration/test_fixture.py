@@ -52,7 +52,7 @@ def project(tmp_path):
 
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory):
-    """Run a plain ``pytest`` in a new folder with the README's DAG and test; return exit code and output."""
+    """Run a plain ``pytest`` in a new folder with the README's DAG and tests; return exit code and output."""
     # Starting Airflow twice and creating its database may take longer than a test is given, so this is no part of one.
     folder = tmp_path_factory.mktemp("newcomer") / "project"
     write_project(folder)
@@ -66,7 +66,7 @@ def test_first_run_of_a_newcomer(first_run):
     The task's log has no warning about a value of the connection that is too short to mask.
     """
     code, output = first_run
-    assert (code, "2 passed" in output) == (0, True), output
+    assert (code, "3 passed" in output) == (0, True), output
     assert "Spark session 0 in pool " in output
     assert "Skipping masking" not in output
 

@@ -246,6 +246,9 @@ def test_test_connection_names_the_step_that_failed(connect, tls_synapse, pool, 
     worked, words_shown = SynapseLivyHook().test_connection()
     assert not worked
     assert re.match(words, words_shown, re.DOTALL), words_shown
+    first, second, *_ = words_shown.split("\n")
+    assert len(first) < 120
+    assert second.startswith("Fix: ")
     assert CLIENT_SECRET not in words_shown
 
 
@@ -276,6 +279,9 @@ def test_test_connection_names_the_broken_connection(connect, host, extra, words
     worked, words_shown = SynapseLivyHook().test_connection()
     assert not worked
     assert re.match(words, words_shown, re.DOTALL), words_shown
+    first, second, *_ = words_shown.split("\n")
+    assert len(first) < 120
+    assert second.startswith("Fix: ")
 
 
 def test_test_connection_shows_the_error_of_a_task(connect, tls_synapse):

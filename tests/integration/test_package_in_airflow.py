@@ -13,19 +13,21 @@ from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS
 LIST_FORM = """
 from airflow.providers_manager import ProvidersManager
 manager = ProvidersManager()
+print(manager.providers["airflow-provider-synapse-livy"].data.get("documentation-url"))
 print(*(name for name in manager.connection_form_widgets if "synapse_livy" in name))
 assert manager.field_behaviours["synapse_livy"]
 """
 
 
 def test_airflow_takes_the_whole_form():
-    """Airflow accepts every field of the form; it would show none if it refused one of them."""
+    """Airflow accepts every field of the form, of which it would show none if it refused one, and knows our pages."""
     if (3, 0) <= AIRFLOW_VERSION < (3, 2):
         pytest.importorskip("flask_appbuilder")  # which these come without, and then they ask the hook nothing
     run = subprocess.run([sys.executable, "-c", LIST_FORM], capture_output=True, text=True, check=False)
-    assert run.stdout.split("\n")[-2].split() == [f"extra__synapse_livy__{name}" for name in CONNECTION_FIELDS], (
-        run.stderr
-    )
+    documentation, form = run.stdout.split("\n")[-3:-1]
+    assert form.split() == [f"extra__synapse_livy__{name}" for name in CONNECTION_FIELDS], run.stderr
+    if AIRFLOW_VERSION >= (3, 3):
+        assert documentation.startswith("https://airflow-provider-synapse-livy.")
     assert "SynapseLivyHook" not in run.stderr
 
 

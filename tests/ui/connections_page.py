@@ -9,8 +9,17 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page
 
-#: The fields in the form's section "Standard Fields"; all others are extra fields.
+from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS
+
+#: The fields in the form's section "Standard Fields".
 _STANDARD = ("host", "login", "password", "port", "description")
+
+
+def _section(name: str) -> str:
+    """Return the section of the form that a field is in. Those that name none are in Airflow's own for extra fields."""
+    if name in _STANDARD:
+        return "Standard Fields"
+    return CONNECTION_FIELDS[name]["schema"].get("section", "Extra Fields")
 
 
 class ConnectionsPage:
@@ -70,16 +79,14 @@ class ConnectionsPage:
         return self.page.get_by_role("row").filter(has_text=connection_id)
 
     def _fill(self, form: Locator, fields: Mapping[str, str]) -> None:
-        sections = {
-            "Standard Fields": {name: value for name, value in fields.items() if name in _STANDARD},
-            "Extra Fields": {name: value for name, value in fields.items() if name not in _STANDARD},
-        }
-        for section, values in sections.items():
-            header = form.get_by_role("button", name=section, exact=True)
-            if values and header.get_attribute("aria-expanded") == "false":
-                header.click()
-            for name, value in values.items():
-                form.locator(f"[name={name if name in _STANDARD else f'element_{name}'}]").fill(value)
+        for name, value in fields.items():
+            self._open(form, _section(name))
+            form.locator(f"[name={name if name in _STANDARD else f'element_{name}'}]").fill(value)
+
+    def _open(self, form: Locator, section: str) -> None:
+        header = form.get_by_role("button", name=section, exact=True)
+        if header.get_attribute("aria-expanded") == "false":
+            header.click()
 
     def _save(self, form: Locator) -> None:
         self._picture("form")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import itertools
 import json
 import pkgutil
 import subprocess
@@ -101,7 +102,21 @@ def test_fields_explain_themselves(name):
 def test_port_stays_visible():
     """The form shows the port, without which the Test button of Airflow 3.3.1 and 3.3.2 does not work."""
     assert "port" not in UI_FIELD_BEHAVIOUR["hidden-fields"]
-    assert UI_FIELD_BEHAVIOUR["placeholders"]["port"] == "443"
+    assert UI_FIELD_BEHAVIOUR["placeholders"]["port"].startswith("443 ")
+
+
+def test_form_is_in_groups():
+    """What nearly every connection needs comes first; then come the groups, each of them once and in one piece."""
+    groups = [field["schema"].get("section") for field in CONNECTION_FIELDS.values()]
+    assert [group for group, _ in itertools.groupby(groups)] == [None, "Identity", "Network", "Advanced"]
+
+
+def test_texts_of_the_form_fit():
+    """Labels and placeholders are as long as the form shows them, and a help text is a line or two."""
+    labels = [field["label"] for field in CONNECTION_FIELDS.values()]
+    assert max(map(len, [*labels, *UI_FIELD_BEHAVIOUR["relabeling"].values()])) <= 30
+    assert max(map(len, UI_FIELD_BEHAVIOUR["placeholders"].values())) <= 46
+    assert max(len(field["description"]) for field in CONNECTION_FIELDS.values()) <= 120
 
 
 SECRETS = {"certificate_private_key", "certificate_password", "proxy_password"}
@@ -129,8 +144,10 @@ def test_form_of_older_airflow_is_the_same():
     assert list(widgets) == list(CONNECTION_FIELDS)
     for name, widget in widgets.items():
         help_text = str(widget.kwargs["description"])
-        assert help_text.startswith(CONNECTION_FIELDS[name]["description"])
-        assert all(choice in help_text for choice in CONNECTION_FIELDS[name]["schema"].get("enum", []))
+        field = CONNECTION_FIELDS[name]
+        assert help_text.startswith(field["description"])
+        assert str(widget.args[0]) == ": ".join(filter(None, (field["schema"].get("section"), field["label"])))
+        assert all(choice in help_text for choice in field["schema"].get("enum", []))
     kinds = {name: widget.field_class.__name__ for name, widget in widgets.items()}
     assert {name for name, kind in kinds.items() if kind == "BooleanField"} == {
         "send_certificate_chain", "allow_custom_host"
@@ -246,7 +263,17 @@ SURFACE = {
     "operators.spark_statement": ["SynapseRunSparkStatementOperator"],
     "sensors.spark_statement": ["SynapseSparkStatementSensor"],
     "triggers.spark_statement": ["SynapseSparkStatementTrigger"],
-    "emulator": ["SCENARIOS", "SynapseEmulator"],
+    "emulator": [
+        "NOW",
+        "SCENARIOS",
+        "Scenario",
+        "SynapseEmulator",
+        "Transition",
+        "end_transitions",
+        "livy_change",
+        "startup_transitions",
+    ],
+    "testing": ["POLL_INTERVAL", "FakeTaskInstance", "run_task", "short_intervals"],
     "models": [
         "LivyState",
         "LivyStatementState",

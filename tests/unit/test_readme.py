@@ -1,13 +1,20 @@
-"""The README's tables and connections are true. What it shows runs in an integration test."""
+"""Tables, connections and commands of README and documentation are true. What they show runs in an integration test."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import re
+import shlex
+import sys
+import tomllib
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+from airflow import DAG
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from airflow_provider_synapse_livy import exceptions
@@ -15,6 +22,7 @@ from airflow_provider_synapse_livy.connection.form import CONNECTION_FIELDS, UI_
 from airflow_provider_synapse_livy.connection.identity import AuthType
 from airflow_provider_synapse_livy.connection.synapse_livy import SynapseLivyConnection
 from airflow_provider_synapse_livy.emulator import SCENARIOS
+from airflow_provider_synapse_livy.emulator import __main__ as emulator_command
 from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
 from airflow_provider_synapse_livy.livy import statuses
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
@@ -31,11 +39,13 @@ from airflow_provider_synapse_livy.waiting.goals import SessionGoal
 from tests.support import sample_sessions as samples
 from tests.support.connections import Fields
 from tests.support.project import PROJECT
-from tests.support.readme import README, code, table
+from tests.support.readme import PAGES, README, blocks, code, kind, parameters, shown, shown_dag, table
 
 SIZES = ("driver_memory", "driver_cores", "executor_memory", "executor_cores", "num_executors")
 
-SHOWN_CONNECTIONS = re.findall(r"AIRFLOW_CONN_(\w+)='(.*?)'", README, re.DOTALL)
+SHOWN_CONNECTIONS = sorted(
+    {shown for text in PAGES.values() for shown in re.findall(r"AIRFLOW_CONN_(\w+)='(.*?)'", text, re.DOTALL)}
+)
 
 
 def read_connection(text):
@@ -47,7 +57,7 @@ def read_connection(text):
 
 @pytest.mark.parametrize(("name", "text"), SHOWN_CONNECTIONS)
 def test_connections_are_accepted(name, text):
-    """The connections that the README shows can be read, and have the kind of identity that they are named for."""
+    """The connections that the pages show can be read, and have the kind of identity that they are named for."""
     read = read_connection(text)
     assert read.spark_pool_name == "sparkpool"
     if name != "SYNAPSE_LIVY_DEFAULT":
@@ -181,13 +191,13 @@ def test_batch_operator_takes_what_is_shown():
     plain = SynapseRunSparkBatchOperator(task_id="plain", file="f", **{name: given[name] for name in SIZES})
     for name in set(given) - {"task_id", "file", "args", "conf", "deferrable", *SIZES}:
         assert given[name] == getattr(plain, name), name
-    assert all(f"`{name}`" in README or name in shown for name in set(plain.template_fields) - {"livy_api_version"})
+    text = "".join(PAGES.values())
+    assert all(f"`{name}`" in text or name in shown for name in set(plain.template_fields) - {"livy_api_version"})
 
 
 def test_operator_takes_what_is_shown():
-    """The parameters that the README shows are those that the operator has, but for the others of its files."""
-    (shown,) = (block for block in code("python") if block.startswith("SynapseCreateSparkSessionOperator("))
-    given = eval(shown.replace("SynapseCreateSparkSessionOperator(", "dict("))
+    """The parameters that are shown are those that the operator has, but for the others of its files."""
+    given = eval(parameters("SynapseCreateSparkSessionOperator").replace("SynapseCreateSparkSessionOperator(", "dict("))
     operator = SynapseCreateSparkSessionOperator(**given)
     plain = SynapseCreateSparkSessionOperator(task_id="plain", **{name: given[name] for name in SIZES})
     for name in set(given) - {"task_id", "conf", "deferrable", *SIZES}:
@@ -196,9 +206,9 @@ def test_operator_takes_what_is_shown():
 
 
 def test_sensor_takes_what_is_shown():
-    """The parameters that the README shows exist, with the defaults that it shows."""
-    (shown,) = (block for block in code("python") if block.startswith("SynapseSparkSessionSensor("))
-    given = eval(shown.replace("SynapseSparkSessionSensor(", "dict("), {"create": SimpleNamespace(output=4)})
+    """The parameters that are shown exist, with the defaults that are shown."""
+    shown_sensor = parameters("SynapseSparkSessionSensor").replace("SynapseSparkSessionSensor(", "dict(")
+    given = eval(shown_sensor, {"create": SimpleNamespace(output=4)})
     sensor = SynapseSparkSessionSensor(**given)
     defaults = inspect.signature(SynapseSparkSessionSensor).parameters
     for name in ("spark_pool_name", "target_states", "accepted_results", "accept_idle_timeout", "livy_api_version"):
@@ -206,3 +216,110 @@ def test_sensor_takes_what_is_shown():
     plain = SynapseSparkSessionSensor(task_id="plain", session_id=1)
     for name in ("poke_interval", "settle_timeout", "end_from_trigger", "synapse_livy_conn_id"):
         assert given[name] == getattr(plain, name), name
+
+
+PUBLIC_MODULES = [
+    f"airflow_provider_synapse_livy.{folder}.{module.name}"
+    for folder in ("operators", "sensors")
+    for module in pkgutil.iter_modules([str(PROJECT / "airflow_provider_synapse_livy" / folder)])
+]
+
+
+@pytest.mark.parametrize(("page", "block"), shown("parameters"), ids=lambda text: text.split("(")[0])
+def test_tasks_take_what_is_shown(page, block):
+    """The tasks that are shown with their parameters can be made."""
+    names = {name: value for module in PUBLIC_MODULES for name, value in vars(importlib.import_module(module)).items()}
+    try:
+        from airflow.sdk import task
+    except ImportError:  # Airflow 2
+        from airflow.decorators import task
+    with DAG("shown", schedule=None) as dag:
+        exec(compile(block, page, "exec"), names | {"create": SimpleNamespace(output=4), "task": task})
+    assert dag.tasks
+
+
+def test_dag_is_the_same_everywhere():
+    """README and quick start show the same DAG, and it is short."""
+    assert shown_dag() in blocks("README", "python")
+    assert len([line for line in shown_dag().splitlines() if line]) < 20
+
+
+def accepts_pip(words):
+    """Return whether what is to be installed is this package, with an extra that it has."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    found = re.fullmatch(rf"'?{project['name']}(\[(\w+)\])?'?", words[-1])
+    return words[:2] == ["pip", "install"] and found and (found[2] is None or found[2] in extras)
+
+
+def accepts_make(words):
+    """Return whether make has the target."""
+    return re.search(rf"^{words[1]}:", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+
+
+def accepts_emulator(words):
+    """Return whether the emulator takes the options."""
+    with mock.patch.object(sys, "argv", [words[0], *words[1:]]):
+        return emulator_command._parse_arguments()
+
+
+def accepts_airflow(words):
+    """Return whether Airflow has the command, and takes the arguments."""
+    from airflow.cli.cli_parser import get_parser
+
+    return get_parser().parse_args(words[1:])
+
+
+def accepts_python(words):
+    """Return whether what a Python of ours is to run exists."""
+    return (PROJECT / words[3]).is_file()
+
+
+#: How the first word of a command is checked. Curl and exports are tested with the emulator and as connections.
+ACCEPTS = {
+    "pip": accepts_pip,
+    "make": accepts_make,
+    "synapse-livy-emulator": accepts_emulator,
+    "airflow": accepts_airflow,
+    ".venv/airflow-3.3/bin/python": accepts_python,
+    "export": lambda words: "=" in words[1],
+    "curl": lambda words: any("http://127.0.0.1:8998/" in word for word in words),
+}
+
+COMMANDS = sorted(
+    {
+        (page, command)
+        for page in PAGES
+        for block in blocks(page, "bash")
+        for command in re.findall(r"(?:[^\n']|'[^']*')+", re.sub(r"(^|\s)#.*", "", block.replace("\\\n", " ")))
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda text: text[:40])
+def test_commands_are_accepted(page, command):
+    """Every command that a page shows is one that exists, with options that it takes."""
+    words = shlex.split(command, comments=True)
+    assert not words or ACCEPTS[words[0]](words), command
+
+
+def test_every_block_is_of_a_kind_that_is_tested():
+    """Code is shown as Python or as commands, which tests run; all other blocks show output or come from elsewhere."""
+    for page, text in PAGES.items():
+        languages = set(re.findall(r"^ *```(\S+)\n", text, re.MULTILINE))
+        assert languages <= {"python", "bash", "text", "{toctree}", "{eval-rst}"}, page
+    compared = {page for page in PAGES if any(kind(block) == "comparison" for block in blocks(page, "python"))}
+    assert compared <= {"coming-from"}
+
+
+def test_links_of_the_readme_lead_to_files():
+    """What the README links to in the project exists; of the documentation, make docs checks that."""
+    for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", README):
+        assert (PROJECT / target).exists(), target
+
+
+def test_files_that_the_architecture_names_exist():
+    """The page on the architecture names the files that there are to change."""
+    for _, files in table("To change"):
+        for path in re.findall(r"`(.+?)`", files):
+            assert (PROJECT / "airflow_provider_synapse_livy" / path).is_file(), path

@@ -138,6 +138,25 @@ def test_text_names_the_step_that_failed(check, options, step):
     assert check(extra=POOL, **options) == (False, f"{step}: The thing broke.\nFix: mend it.\nevidence")
 
 
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        (f"The list of Spark sessions in pool {'p' * 90}: it broke.", "it broke."),
+        (
+            f"https://{'w' * 90}.example:443 broke in its very middle.",
+            f"https://{'w' * 28}...{'w' * 33}.example:443 broke",
+        ),
+    ],
+)
+def test_first_line_is_short(check, event, shown):
+    """A first line that the step makes too long is shortened, so that the fix is seen; the whole text comes last."""
+    text = check(extra=POOL, client=Client(SynapseLivyError(error_message(event, "mend it.", "evidence"))))[1]
+    first, *others = text.split("\n")
+    assert len(first) < 120
+    assert first.startswith(f"Synapse: {shown}")
+    assert others == ["Fix: mend it.", "evidence", event]
+
+
 def test_settings_are_the_first_step(check):
     """A connection that can't be read fails in the step Settings."""
 

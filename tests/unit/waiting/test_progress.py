@@ -14,6 +14,7 @@ from airflow_provider_synapse_livy.waiting.progress import (
     time_breakdown,
 )
 
+CODE = {"running": timedelta(seconds=11)}
 TIMED = {"queued": timedelta(seconds=15.5), "acquiring nodes": timedelta(seconds=4)}
 
 
@@ -54,6 +55,7 @@ def test_durations(seconds, words):
         ([("starting", 0), ("idle", 32)], TIMED, "queued 16 s → acquiring nodes 4 s → starting → idle"),
         ([("queued", 0), ("busy", 9), ("idle", 32)], TIMED, "queued 16 s → acquiring nodes 4 s → busy 23 s → idle"),
         ([("queued", 0), ("idle", 20), ("busy", 25)], {}, "queued → idle 5 s → busy"),
+        ([("waiting", 0), ("running", 9), ("available", 20)], CODE, "waiting → running 11 s → available"),
     ],
 )  # fmt: skip
 def test_history(phases, timed, line):

@@ -20,10 +20,10 @@ from airflow_provider_synapse_livy.waiting.messages import describe_failure, des
 from airflow_provider_synapse_livy.waiting.statement_goal import StatementGoal
 from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 
-__all__ = ["StatementMethods"]
+__all__ = ["StatementsMixin"]
 
 
-class StatementMethods:
+class StatementsMixin:
     """What a hook does with the statements of a session."""
 
     log: Any

@@ -11,7 +11,7 @@ from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.models import SparkBatchJob, SparkBatchJobOptions, SparkJob
 
-__all__ = ["BatchJobsMixin", "in_states"]
+__all__ = ["BatchesMixin", "in_states"]
 
 R = TypeVar("R", bound=Record)
 J = TypeVar("J", bound="SparkJob")
@@ -26,7 +26,7 @@ class _Sender(Protocol):
     def read(self, resource: Resource[R], *ids: object, detailed: bool = True) -> Snapshot[R]: ...
 
 
-class BatchJobsMixin:
+class BatchesMixin:
     """Creates, reads and cancels Spark batch jobs, as the hook does sessions."""
 
     def get_spark_batch_job(self: _Sender, batch_id: object, *, detailed: bool = True) -> SparkBatchJob:
