@@ -54,15 +54,15 @@ def _phases_over(
     history: Sequence[PhaseStart], timed: Mapping[str, timedelta], *, first_as_seen: bool = False
 ) -> list[tuple[str, timedelta]]:
     """
-    Return the phases that are over, as the service timed them; those that it has not, before and after, as they were
-    seen.
+    Return the phases that are over: with the service's time, or where it has not timed them, with that of the wait.
 
     How long the first one had lasted when the wait began is not known, so it has no time, unless what was seen will do.
     """
     phases = [(phase, took) for phase, took in timed.items() if phase != history[-1].phase]
     known = {phase for phase, _ in phases}
     first_known = min((index for index, start in enumerate(history) if start.phase in known), default=0)
-    before, after = [], []
+    before: list[tuple[str, timedelta]] = []
+    after: list[tuple[str, timedelta]] = []
     for index, (start, end) in enumerate(pairwise(history)):
         if start.phase not in known:
             seconds = end.at - start.at if index or first_as_seen else 0.0
