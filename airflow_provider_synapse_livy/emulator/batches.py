@@ -82,6 +82,7 @@ _RUNNING_AT = _QUEUE_SECONDS + 4.0 + _ACQUISITION_SECONDS + _STARTUP_SECONDS
 
 _SUCCEEDS = (
     *_start_transitions(),
+    Transition(_RUNNING_AT + _RUN_SECONDS, {"livyInfo": {"successAt": NOW}}),
     *end_transitions(_RUNNING_AT + _RUN_SECONDS, "success", "Succeeded", result_seconds=_RESULT_SECONDS),
 )
 

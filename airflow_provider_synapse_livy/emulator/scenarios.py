@@ -187,7 +187,7 @@ def end_transitions(
     :param scale: factor for the durations after ``at``.
     :param result_seconds: from Livy's final state to the final result.
     """
-    # Of the timestamps of final states, the live service sets only deadAt, and of batch jobs successAt.
+    # Of the timestamps of final states, the live service sets only deadAt.
     yield Transition(at, livy_change(state, _STAMPS.get(state)))
     if not cancelled:
         yield Transition(at + min(_CLEANUP_SECONDS, result_seconds) * scale, _CLEANUP)
