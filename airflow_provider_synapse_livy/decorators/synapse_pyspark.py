@@ -61,8 +61,8 @@ class _SynapsePysparkOperator(DecoratedOperator, SynapseRunSparkStatementOperato
         """
         Run the function, and return its result.
 
-        Airflow's decorator would do more: it looks for assets in arguments and result, which are JSON here, and breaks off
-        on Airflow 3.0, where only its own operators have ``xcom_push``.
+        Airflow's decorator would do more: it looks for assets in arguments and result, which are JSON here. On Airflow
+        3.0 it breaks off, since only Airflow's own operators have the ``xcom_push`` that it asks for.
 
         :param context: Airflow's context of the task.
         """
