@@ -69,9 +69,14 @@ class Ending:
         return self.becomes.split()[list(REACTIONS).index(reaction)]
 
 
-def _shows(*states: tuple[float, dict[str, Any]]) -> tuple[Answer, ...]:
+def _shows(*states: tuple[float, dict[str, Any]], first: dict[str, Any] = samples.NOT_STARTED) -> tuple[Answer, ...]:
     """Show a session in the queue, then in these states."""
-    return tuple(Answer(after, 200, json.dumps(body).encode()) for after, body in ((0.0, samples.NOT_STARTED), *states))
+    return tuple(Answer(after, 200, json.dumps(body).encode()) for after, body in ((0.0, first), *states))
+
+
+def _shows_batch(*states: tuple[float, dict[str, Any]]) -> tuple[Answer, ...]:
+    """Show a batch job in the queue, then in these states."""
+    return _shows(*states, first=batches.NOT_STARTED)
 
 
 def _fails(status: int, body: bytes = b"", **headers: str) -> tuple[Answer, ...]:
@@ -109,16 +114,26 @@ ENDINGS = {
         _fails(503, **{"Retry-After": "100000"}), _ERROR, {}, "SynapseLivyUnavailableError", "Synapse answered 503"
     ),
     "batch_succeeded": Ending(
-        _shows((5, batches.RUNNING), (11, batches.SETTLING), (16, batches.SUCCEEDED)), _SUCCESS, is_batch=True
+        _shows_batch((5, batches.RUNNING), (11, batches.SETTLING), (16, batches.SUCCEEDED)), _SUCCESS, is_batch=True
     ),
     "batch_failed": Ending(
-        _shows((5, batches.FAILED)), _BAD_END, {}, "SparkBatchJobEndedError", "LIVY_JOB_FAILED", is_batch=True
+        _shows_batch((5, batches.FAILED)), _BAD_END, {}, "SparkBatchJobEndedError", "LIVY_JOB_FAILED", is_batch=True
     ),
     "batch_timeout": Ending(
-        _shows((5, batches.RUNNING)), _BAD_END, {"timeout": 15.0}, "SparkBatchJobTimeoutError", "15 s", is_batch=True
+        _shows_batch((5, batches.RUNNING)),
+        _BAD_END,
+        {"timeout": 15.0},
+        "SparkBatchJobTimeoutError",
+        "15 s",
+        is_batch=True,
     ),
     "batch_not_found": Ending(
-        _fails(404), _ERROR, {}, "SparkBatchJobNotFoundError", "Synapse answered 404", is_batch=True
+        (*_shows_batch(), Answer(5.0, 404, b"")),
+        _ERROR,
+        {},
+        "SparkBatchJobNotFoundError",
+        "Synapse answered 404",
+        is_batch=True,
     ),
     "malformed": Ending(_fails(200, b"[]"), _ERROR, {}, "SynapseLivyResponseError", "is not a Spark session"),
 }
