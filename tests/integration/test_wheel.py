@@ -82,26 +82,33 @@ def test_readme_in_a_project_of_its_own(tmp_path, wheel, python):
     assert version.startswith("synapse-livy-emulator ")
 
 
+def as_typed(block, wheel):
+    """
+    Return commands as a newcomer types them. The local Synapse runs in the background, as in another terminal.
+
+    :param block: the commands that a page shows.
+    :param wheel: the wheel to install, as the package may not be published yet.
+    """
+    package = r"(?<=pip install )'?[\w-]+(\[\w+\])?'?"
+    block = re.sub(package, lambda found: shlex.quote(f"{wheel}{found[1] or ''}"), block)
+    background = r"\1 >emulator.log & trap 'kill %1' EXIT\nuntil grep -q . emulator.log; do sleep 0.2; done"
+    return re.sub(r"^(synapse-livy-emulator .*)$", background, block, flags=re.MULTILINE)
+
+
 def shell_script(page, port, wheel):
     """
     Return what a newcomer types who reads a page alone, from its beginning to the run of its DAG.
 
-    The local Synapse runs in the background, as it would in another terminal, at a free port.
-
     :param page: the page.
-    :param port: the port.
-    :param wheel: the wheel to install, as the package may not be published yet.
+    :param port: the port of the local Synapse.
+    :param wheel: the wheel to install.
     """
     text = PAGES[page][: PAGES[page].index("airflow dags test")]
     text += PAGES[page][len(text) :].split("```")[0] + "```"
     lines = ["set -e"]
     for before, language, block in re.findall(r"(.*?)^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        if language == "bash" and block.startswith("synapse-livy-emulator"):
-            lines.append(
-                f"{block.strip()} >emulator.log & trap 'kill %1' EXIT; until grep -q . emulator.log; do sleep 0.2; done"
-            )
-        elif language == "bash":
-            lines.append(re.sub(r"(?<=pip install )'?[\w-]+", shlex.quote(str(wheel)), block))
+        if language == "bash":
+            lines.append(as_typed(block, wheel))
         elif saved := re.search(r"`(dags/\w+\.py)`[^`]*$", before):
             lines.append(f"mkdir -p dags; cat >{saved[1]} <<'END OF FILE'\n{block}END OF FILE")
     return "\n".join(lines).replace("8998", str(port))
