@@ -1,6 +1,8 @@
-"""What the models of documented records share: names, unknown fields, and values of another type than documented."""
+"""
+What the models of documented records share: names, unknown fields, and values of another type than documented.
 
-from __future__ import annotations
+Annotations are no texts here: before 2.12, pydantic looks up what they name in the module of the class that inherits.
+"""
 
 import logging
 from typing import Annotated, Any, TypeVar
