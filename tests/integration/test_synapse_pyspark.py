@@ -20,7 +20,7 @@ from tests.support.task_runner import TaskInstance, run_task
 OF_THE_DAG = 7
 
 
-def add(a: int, b: "list[Undefined]" = 2) -> "Undefined":  # noqa: F821, UP037
+def add(a: int, b: pytest.Item = 2) -> pytest.Item:
     """Print, and return a sum."""
     print("adding")  # noqa: T201
     return {"sum": a + b}
