@@ -50,7 +50,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     ``output_limit``; what the code has printed is in the task's log as well. It fails with the code's error and the end
     of its traceback.
 
-    Code is never sent twice by one try: a comment in its first line carries a key of the task, by which a try whose
+    Code is never sent twice by one try: a comment in its first lines carries a key of the task, by which a try whose
     request was lost, and each later try, finds it in the session. Code that ran is read, not run again; after a failure
     of the code, a retry runs it again. Where it can't be known whether the code ran, the task fails and is not retried.
 
