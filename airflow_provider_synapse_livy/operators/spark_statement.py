@@ -25,6 +25,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
+from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
@@ -131,6 +132,14 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             raise SynapseLivyConfigurationError(error_message("code has more than 99 kB.", fix))
         return {"code": self.code, "kind": str(self.kind).strip()}
 
+    def _key_parts(self, context: Context) -> list[object]:
+        """
+        Add when the run began: statements do not tell when they were sent, and a run may be deleted and made again.
+
+        Airflow begins a run anew, and so changes that, only when a user clears or queues it as a whole.
+        """
+        return [*super()._key_parts(context), run_started_at(context)]
+
     def _creation_with(self, key: str, context: Context) -> Creation:
         task_instance: Any = context.get("ti")
         return _StatementCreation(
@@ -181,6 +190,12 @@ class _StatementCreation(Creation):
             self._raise_if_forgotten()
         return super().find_or_create(body, may_exist=may_exist)
 
+    def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
+        """Return the statements with this task's key, but for what had succeeded before an earlier try failed."""
+        found = super()._search(passed_over)
+        last_failure = max((record.id for record in found if _has_failed(record)), default=0)
+        return [record for record in found if not record.has_succeeded or record.id >= last_failure]
+
     def _raise_if_forgotten(self) -> None:
         items = [item for page in self.hook.pages(self.resource, *self.parent_ids) for item in page.items.values()]
         first = min((item["id"] for item in items), default=0)
@@ -227,3 +242,9 @@ class _StatementCreation(Creation):
             )
         self.log.info("%s is %s, and takes no code yet.", session.record, session.record.phase)
         self.sleep(self.interval)
+
+
+def _has_failed(statement: SparkStatement) -> bool:
+    """Return whether code has ended with an error of its own, so that its try has failed."""
+    is_cancelled = statement.state == LivyStatementState.CANCELLED
+    return statement.is_finished and not (statement.has_succeeded or statement.is_settling or is_cancelled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -143,6 +144,21 @@ def test_retry_of_code_that_failed(synapse, run):
         run("boom()", TaskInstance("run", try_number=2))
     run("df.count()", TaskInstance("run", try_number=3, max_tries=3))
     assert run("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
+
+
+def test_run_that_is_made_again(synapse, run):
+    """A run that was deleted and made again has another key, so that no retry adopts a success of the first one."""
+    run("df.count()")
+    again = TaskInstance("run", try_number=2, run_began=datetime.now(UTC))
+    assert run("df.count()", again)["id"] == 1
+
+
+def test_success_before_a_failure(synapse, run):
+    """Since the try before this one has failed, what had succeeded before that is not this task's success."""
+    run("df.count()")
+    with pytest.raises(SparkStatementFailedError):
+        run("boom()")
+    assert run("df.count()", TaskInstance("run", try_number=2))["id"] == 2
 
 
 def fill(synapse, count):
