@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 from airflow_provider_synapse_livy.livy.code_keys import key_in_code, with_key_in_code
 from airflow_provider_synapse_livy.livy.errors import (
+    SparkSessionNotFoundError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyResponseError,
@@ -25,11 +26,12 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
+from airflow_provider_synapse_livy.livy.responses import Page
 from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
-from airflow_provider_synapse_livy.waiting.lost_statement import describe_forgotten, may_mean_loss
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_forgotten, describe_loss, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
@@ -170,12 +172,14 @@ class _StatementCreation(Creation):
     :param is_first_of_life: whether no earlier try can have sent the code.
     :param ready_within: for how many seconds to wait until the session takes code.
     :param interval: seconds between two looks at a session that does not.
+    :param has_sent: whether this try has sent code, whatever came of it.
     """
 
     try_number: int = 1
     is_first_of_life: bool = True
     ready_within: float = 0.0
     interval: float = 5.0
+    has_sent: bool = False
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, "code": with_key_in_code(body["code"], body["kind"], self.key, self.try_number)}
@@ -186,9 +190,42 @@ class _StatementCreation(Creation):
 
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
         """Send the code, unless an earlier try has, or may have, so long ago that the session has forgotten it."""
-        if may_exist and not self.is_first_of_life:
+        self.may_exist = may_exist
+        if self._is_at_stake:
             self._raise_if_forgotten()
         return super().find_or_create(body, may_exist=may_exist)
+
+    def take_up(self) -> None:
+        """Go on with what an earlier run of this try has sent."""
+        self.has_sent = True
+        super().take_up()
+
+    @property
+    def _is_at_stake(self) -> bool:
+        """Whether this life of the task may have sent code that is not found."""
+        return self.may_exist and (self.has_sent or not self.is_first_of_life)
+
+    def _pages(self) -> Iterator[Page[Any]]:
+        """Return the session's statements; raise that code is lost if they went with their session."""
+        try:
+            yield from super()._pages()
+        except SynapseLivyError as error:
+            if may_mean_loss(error) and self._is_at_stake:
+                self._raise_if_ended()
+            raise
+
+    def _raise_if_ended(self) -> None:
+        """Raise that what came of the code can't be known, if its session has ended or is gone."""
+        session = None
+        try:
+            session = self.hook.read(SPARK_SESSION, *self.parent_ids)
+        except SparkSessionNotFoundError:
+            pass
+        except SynapseLivyError:
+            return
+        if session is None or session.record.is_finished:
+            name = f"Code that this task may have sent to {SPARK_SESSION.name(*self.parent_ids)}"
+            raise SparkStatementLostError(describe_loss(name, session))
 
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Return the statements with this task's key, but for what had succeeded before an earlier try failed."""
@@ -197,13 +234,14 @@ class _StatementCreation(Creation):
         return [record for record in found if not record.has_succeeded or record.id >= last_failure]
 
     def _raise_if_forgotten(self) -> None:
-        items = [item for page in self.hook.pages(self.resource, *self.parent_ids) for item in page.items.values()]
+        items = [item for page in self._pages() for item in page.items.values()]
         first = min((item["id"] for item in items), default=0)
         if first > 0 and not any(self.key_of(item) == self.key for item in items):
             raise SparkStatementLostError(describe_forgotten(SPARK_SESSION.name(*self.parent_ids), first))
 
     def send(self, body: Mapping[str, Any]) -> Any:
         """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""
+        self.has_sent = True
         deadline = time.monotonic() + self.ready_within
         while True:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SparkStatementLostError,
     SparkStatementTimeoutError,
     SynapseLivyConfigurationError,
+    SynapseLivyError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.operators import creation
@@ -178,6 +180,45 @@ def test_code_that_the_session_has_forgotten(synapse, run):
     assert len(states(synapse)) == 100
     cleared = TaskInstance("run", try_number=3, max_tries=3)  # a user who has checked that clears it
     assert run("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
+
+
+class Gone(Faults):
+    """The pool knows nothing of the session any more."""
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for it."""
+        return web.json_response("Session '0' not found.", status=404)
+
+
+@pytest.mark.parametrize(
+    ("is_gone", "words"), [(False, ": its session was cancelled"), (True, " is gone, and with it")]
+)
+def test_session_that_ended_between_two_tries(synapse, run, is_gone, words):
+    """Code that a lost worker may have sent to a session that has ended since may have run, so it is not sent again."""
+    with pytest.raises(WorkerDied):
+        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+    end(synapse, is_gone=is_gone)
+    event = f"^Code that this task may have sent to Spark session 0{words}.*\nFix: check what the code has written"
+    with pytest.raises(SparkStatementLostError, match=event):
+        run("df.count()", TaskInstance("run", try_number=2))
+
+
+def test_session_that_ended_before_the_code(synapse, run):
+    """Where no try can have sent the code, a session that has ended is an error as any, and names the session."""
+    end(synapse)
+    cleared = TaskInstance("run", try_number=3, max_tries=3)
+    with pytest.raises(SynapseLivyError, match="^The list of statements of Spark session 0 in pool etl") as caught:
+        run("df.count()", cleared)
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def end(synapse, *, is_gone=False):
+    """End the session, and have its statements lost with it."""
+    synapse.cancel_session("etl", 0)
+    with suppress(SynapseLivyError):
+        while True:
+            list(SynapseLivyHook().get_spark_statements(0))
+    synapse.server.faults = Gone() if is_gone else synapse.server.faults
 
 
 def test_output_that_does_not_come(synapse, run):
