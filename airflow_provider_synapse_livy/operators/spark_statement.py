@@ -30,8 +30,14 @@ from airflow_provider_synapse_livy.livy.responses import Page
 from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
+from airflow_provider_synapse_livy.operators.spark_jobs import is_another
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
-from airflow_provider_synapse_livy.waiting.lost_statement import describe_forgotten, describe_loss, may_mean_loss
+from airflow_provider_synapse_livy.waiting.lost_statement import (
+    describe_forgotten,
+    describe_loss,
+    describe_other_session,
+    may_mean_loss,
+)
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
@@ -151,6 +157,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             run_started_at(context),
             self.log,
             parent_ids=(validated_id(self.session_id, SPARK_SESSION.noun),),
+            session=self.session_id,
             try_number=getattr(task_instance, "try_number", 1),
             is_first_of_life=is_first_of_life(context),
             ready_within=self._wait_options.timeout,
@@ -168,6 +175,7 @@ class _StatementCreation(Creation):
     """
     The creation of a statement, whose key stands in its code, with the number of the try.
 
+    :param session: what was given as the session's id.
     :param try_number: the number of the task's try.
     :param is_first_of_life: whether no earlier try can have sent the code.
     :param ready_within: for how many seconds to wait until the session takes code.
@@ -175,6 +183,7 @@ class _StatementCreation(Creation):
     :param has_sent: whether this try has sent code, whatever came of it.
     """
 
+    session: Any = None
     try_number: int = 1
     is_first_of_life: bool = True
     ready_within: float = 0.0
@@ -191,9 +200,24 @@ class _StatementCreation(Creation):
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
         """Send the code, unless an earlier try has, or may have, so long ago that the session has forgotten it."""
         self.may_exist = may_exist
+        self._raise_if_another()
         if self._is_at_stake:
             self._raise_if_forgotten()
         return super().find_or_create(body, may_exist=may_exist)
+
+    def _raise_if_another(self) -> None:
+        """Raise that the session whose dict was given is no more, if its pool was made anew and has another by now."""
+        if not (isinstance(self.session, Mapping) and self.session.get("schedulerInfo")):
+            return
+        try:
+            session = self.hook.read(SPARK_SESSION, *self.parent_ids)
+        except SparkSessionNotFoundError:
+            if self._is_at_stake:
+                self._raise_if_ended()
+            raise
+        if is_another(session.record, self.session):
+            kind = SparkStatementLostError if self._is_at_stake else SparkSessionNotFoundError
+            raise kind(describe_other_session(session, may_have_run=self._is_at_stake))
 
     def take_up(self) -> None:
         """Go on with what an earlier run of this try has sent."""

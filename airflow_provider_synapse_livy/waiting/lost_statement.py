@@ -14,7 +14,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 
-__all__ = ["describe_forgotten", "describe_loss", "is_lost", "may_mean_loss"]
+__all__ = ["describe_forgotten", "describe_loss", "describe_other_session", "is_lost", "may_mean_loss"]
 
 
 def may_mean_loss(error: BaseException | None) -> bool:
@@ -60,6 +60,19 @@ def describe_forgotten(session_name: str, count: int) -> str:
         "check what the code has written, and clear the task to run it in any case: it may have run.",
         "A session keeps its last 100 statements.",
     )
+
+
+def describe_other_session(session: Snapshot[Any], *, may_have_run: bool) -> str:
+    """
+    Return that a session's id is another one's by now.
+
+    :param session: the session that has the id now.
+    :param may_have_run: whether an earlier try may have sent the code to the session that had it before.
+    """
+    fix = "create a session, and pass its output: no code was sent to this one."
+    if may_have_run:
+        fix = "check what the code has written before you run it again: it may have run in the one before."
+    return error_message(f"{session.record} is another one by now: the pool was made anew.", fix)
 
 
 def describe_loss(name: str, session: Snapshot[Any] | None, error: SynapseLivyError | None = None) -> str:

@@ -15,6 +15,7 @@ from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
+    SparkSessionNotFoundError,
     SparkStatementEndedError,
     SparkStatementFailedError,
     SparkStatementLostError,
@@ -201,6 +202,17 @@ def test_session_that_ended_between_two_tries(synapse, run, is_gone, words):
     event = f"^Code that this task may have sent to Spark session 0{words}.*\nFix: check what the code has written"
     with pytest.raises(SparkStatementLostError, match=event):
         run("df.count()", TaskInstance("run", try_number=2))
+
+
+@pytest.mark.parametrize(("try_number", "error"), [(1, SparkSessionNotFoundError), (2, SparkStatementLostError)])
+def test_pool_that_was_made_anew(synapse, run, try_number, error):
+    """Code is not sent to another session that has the id by now; if an earlier try may have sent it, it is lost."""
+    session = SynapseLivyHook().get_spark_session(0).to_dict()
+    assert run("df.count()", session_id=session)["id"] == 0
+    before = session | {"schedulerInfo": session["schedulerInfo"] | {"submittedAt": "2020-01-01T00:00:00Z"}}
+    with pytest.raises(error, match="^Spark session 0 in pool etl is another one by now: the pool was made anew"):
+        run("other()", TaskInstance("run", try_number=try_number), session_id=before)
+    assert len(states(synapse)) == 1
 
 
 def test_session_that_ended_before_the_code(synapse, run):
