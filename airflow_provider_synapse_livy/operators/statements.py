@@ -42,16 +42,19 @@ class StatementMixin(WaitingMixin):
 
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         poll = super()._poll
-        verdict = self._guard(context).poll(lambda: poll(context, wait))
+        verdict = self._guard(context, wait).poll(lambda: poll(context, wait))
         if verdict is Verdict.PENDING and wait.last_snapshot:
             self._log_queue(wait.last_snapshot.record)
             self._keep_alive(wait)
         return verdict
 
-    def _guard(self, context: Context) -> SessionGuard:
+    def _guard(self, context: Context, wait: Wait[Any]) -> SessionGuard:
         show = super()._show_links
         return SessionGuard(
-            self._read_session, self._subject, lambda session: show(context, self._hook.links(session.record))
+            lambda: self._read_session(wait),
+            self._subject,
+            self.log,
+            lambda session: show(context, self._hook.links(session.record)),
         )
 
     def _log_queue(self, statement: SparkStatement) -> None:
@@ -74,8 +77,14 @@ class StatementMixin(WaitingMixin):
         except SynapseLivyError as error:
             self.log.info("The session's idle timeout could not be reset: %s.", error.event)
 
-    def _read_session(self) -> Snapshot[Any]:
-        return self._hook.read(SPARK_SESSION, validated_id(self.session_id, SPARK_SESSION.noun))
+    def _read_session(self, wait: Wait[Any]) -> Snapshot[Any]:
+        now = wait.now()
+        return self._hook.read(
+            SPARK_SESSION,
+            validated_id(self.session_id, SPARK_SESSION.noun),
+            retry_timeout=wait.retry_timeout(now),
+            longest_announced=wait.time_left(now),
+        )
 
     def _show_links(self, context: Context, links: Mapping[str, str]) -> None:
         """Show the session's links; a statement has none of its own."""

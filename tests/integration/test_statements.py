@@ -321,6 +321,28 @@ def test_session_is_kept_alive(synapse, run, monkeypatch, fault):
     assert [request for request in synapse.recorded_requests if request.path.endswith("/reset-timeout")]
 
 
+class SessionFails(Faults):
+    """The service answers for the session itself with an error, and for its statements as ever."""
+
+    def __init__(self, status):
+        super().__init__()
+        self.status = status
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for the session."""
+        return web.Response(status=self.status) if request.path.endswith("/sessions/0") else None
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_session_that_can_not_be_read(synapse, run, status):
+    """A session that can't be read ends no wait for its code, nor does trying again take longer than that may."""
+    synapse.server.faults = SessionFails(status)
+    assert run("df.count()", timeout=1.0)["output"]["data"] == {"text/plain": "42"}
+    if status == 403:
+        hook = SynapseLivyHook()
+        assert hook.run_spark_statement(0, "df.count()", poll_interval=0.1, timeout=5).text == "42"
+
+
 class ResetsFail(Faults):
     """The service refuses to begin an idle timeout anew."""
 
