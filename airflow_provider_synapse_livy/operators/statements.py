@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.operators.waiting import WaitingMixin
 from airflow_provider_synapse_livy.triggers.spark_statement import SynapseSparkStatementTrigger
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.keep_alive import is_keep_alive_due
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_lost_output, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure
 from airflow_provider_synapse_livy.waiting.wait import Wait
 
@@ -112,8 +113,17 @@ class StatementMixin(WaitingMixin):
             return self._hook.read(self.trigger_class.resource, *self._ids())
         except SynapseLivyError as error:
             if snapshot.record.has_succeeded:
-                self.log.warning("The output is lost: %s.", error.event)
+                self._miss_output(error)
             return snapshot
+
+    def _miss_output(self, error: SynapseLivyError) -> None:
+        """Raise that the output of code that ran is lost, or log it if nobody gets it anyway."""
+        if not self.do_xcom_push:
+            self.log.warning("The output is lost: %s.", error.event)
+            return
+        if not may_mean_loss(error):
+            raise error  # a retry finds the code, and reads it
+        raise SparkStatementLostError(describe_lost_output(self._subject, error), activity_id=error.activity_id)
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return super()._trigger_kwargs() | {"output_limit": self.output_limit}

@@ -387,6 +387,25 @@ def test_event_of_an_error_has_its_words(synapse):
     assert "s3cr3t" not in json.dumps(event)
 
 
+@pytest.mark.parametrize("do_xcom_push", [True, False])
+def test_output_that_is_lost_before_the_task_resumes(synapse, do_xcom_push, caplog, capsys):
+    """A success without its output is a failure for good, unless nobody gets the output."""
+    context = context_of(TaskInstance("run"))
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="df.count()", deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    end(synapse)
+    task = operator(code="df.count()", do_xcom_push=do_xcom_push)
+    if do_xcom_push:
+        with pytest.raises(
+            SparkStatementLostError, match="^Statement 0 of Spark session 0 ran, and its output is lost"
+        ):
+            task.resume_execution("execute_complete", {"event": event}, context)
+    else:
+        assert task.resume_execution("execute_complete", {"event": event}, context)["state"] == "available"
+        assert "The output is lost: " in caplog.text + capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"code": " "}, "code is empty"), ({"code": "x" * 100_000}, "more than 99 kB"), ({"code": None}, "code is empty")],
