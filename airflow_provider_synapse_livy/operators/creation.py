@@ -193,10 +193,10 @@ class Creation:
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel what this task has created, and return whether it has ended within the timeout."""
-        self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
         deadline = time.monotonic() + timeout
         try:
             if _is_active(self._read(record_id)):
+                self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
                 self.cancel(record_id)
             while not _has_ended(self._read(record_id)):
                 if time.monotonic() > deadline:

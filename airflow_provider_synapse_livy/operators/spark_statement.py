@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,7 @@ from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.spark_jobs import is_another
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
+from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.lost_statement import (
     describe_forgotten,
     describe_loss,
@@ -41,6 +42,7 @@ from airflow_provider_synapse_livy.waiting.lost_statement import (
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
+from airflow_provider_synapse_livy.waiting.wait import Wait
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
@@ -164,6 +166,12 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             interval=self._wait_options.poke_interval,
         )
 
+    def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
+        verdict = super()._poll(context, wait)
+        if wait.last_snapshot and isinstance(self._creation, _StatementCreation):
+            self._creation.note(wait.last_snapshot.record)
+        return verdict
+
     def _end_own(self, creation: Creation, error: BaseException) -> None:
         """Cancel the code, unless its session has ended, or has forgotten it."""
         if not isinstance(error, SparkStatementLostError):
@@ -181,6 +189,7 @@ class _StatementCreation(Creation):
     :param ready_within: for how many seconds to wait until the session takes code.
     :param interval: seconds between two looks at a session that does not.
     :param has_sent: whether this try has sent code, whatever came of it.
+    :param begun: the ids of statements that were seen to run.
     """
 
     session: Any = None
@@ -189,6 +198,7 @@ class _StatementCreation(Creation):
     ready_within: float = 0.0
     interval: float = 5.0
     has_sent: bool = False
+    begun: set[int] = field(default_factory=set)
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, "code": with_key_in_code(body["code"], body["kind"], self.key, self.try_number)}
@@ -279,7 +289,8 @@ class _StatementCreation(Creation):
         """Cancel the statement, and return whether it has ended; it has if its session has."""
         try:
             has_ended = super()._end(record_id, timeout)
-            if has_ended and self._read(record_id).may_run_on and self._is_busy():
+            may_run_on = has_ended and self._read(record_id).may_run_on and record_id in self.begun
+            if may_run_on and self._is_busy():
                 self.log.warning(STAYS_BUSY, self.name(record_id))
         except SynapseLivyResponseError as error:
             if not may_mean_loss(error):
@@ -287,6 +298,20 @@ class _StatementCreation(Creation):
             return True
         else:
             return has_ended
+
+    def _read(self, record_id: int) -> Any:
+        record = super()._read(record_id)
+        self.note(record)
+        return record
+
+    def note(self, record: SparkStatement) -> None:
+        """
+        Note whether a statement's code has begun to run, which is not to be seen any more once it is cancelled.
+
+        :param record: the statement.
+        """
+        if record.has_begun:
+            self.begun.add(record.id)
 
     def _is_busy(self) -> bool:
         return bool(self.hook.read(SPARK_SESSION, *self.parent_ids).record.phase == "busy")

@@ -165,7 +165,7 @@ class LivyTrigger(BaseTrigger):
                 await watch.cancel()
                 self.log.info("A user has ended the task, so %s is cancelled.", name)
                 while not (snapshot := await watch.poll(after=_END_INTERVAL)).record.is_finished:
-                    pass
+                    self._note(snapshot.record)
                 await self._log_what_goes_on(snapshot.record)
         except self.resource.not_found:
             self.log.info("%s is gone.", name)
@@ -173,6 +173,9 @@ class LivyTrigger(BaseTrigger):
             self.log.warning("%s was not seen to end. It may still %s.", name, self.resource.harm)
         except Exception:
             self.log.exception("%s could not be cancelled. It may still %s.", name, self.resource.harm)
+
+    def _note(self, record: Any) -> None:
+        """Note what a record shows that it won't show when it has ended: nothing, usually."""
 
     async def _log_what_goes_on(self, record: Any) -> None:
         """Log what a cancellation has not ended: nothing, usually."""

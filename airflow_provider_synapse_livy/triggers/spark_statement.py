@@ -46,6 +46,8 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         self.session_id = session_id
         self.statement_id = statement_id
         self.output_limit = output_limit
+        #: Whether the code was seen to run, by the task before it deferred or here.
+        self._has_begun = any(str(phase[0]).startswith(("running", "cancelling")) for phase in self.history)
         self._end_of_session: asyncio.Task[Snapshot[Any]] | None = None
 
     @classmethod
@@ -104,6 +106,7 @@ class SynapseSparkStatementTrigger(LivyTrigger):
 
     def _as_needed(self, snapshot: Snapshot[Any]) -> Snapshot[Any]:
         """Return a snapshot without output and code, which only a task that ends here has use for."""
+        self._note(snapshot.record)
         if self.end_from_trigger:
             return snapshot
         return snapshot._replace(record=snapshot.record.without_output())
@@ -139,9 +142,13 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         if isinstance(record, SparkSession):  # a statement has no links of its own
             await super()._show_links(record, watch, is_over=is_over)
 
+    def _note(self, record: Any) -> None:
+        self._has_begun = self._has_begun or record.has_begun
+
     async def _log_what_goes_on(self, record: Any) -> None:
         """Log that the session stays busy, if the code could not be interrupted."""
-        session = await self._read_session() if record.may_run_on else None
+        self._note(record)
+        session = await self._read_session() if record.may_run_on and self._has_begun else None
         if session and session.record.phase == "busy":
             self.log.warning(STAYS_BUSY, self.resource.name(*self._ids()))
 

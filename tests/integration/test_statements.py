@@ -301,6 +301,22 @@ def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
     assert "Statement 0 of Spark session 0 is cancelled, but its code runs on" in caplog.text + capsys.readouterr().out
 
 
+def test_code_that_has_not_begun(synapse, run, caplog, capsys):
+    """Code that is cancelled before its turn does not run on; what has ended by itself is not said to be ended."""
+    caplog.set_level("INFO")
+    SynapseLivyHook().create_spark_statement(0, "never()")
+    with pytest.raises(SparkStatementTimeoutError):
+        run("df.count()", timeout=0.3)
+    log = caplog.text + capsys.readouterr().out
+    assert "its code runs on" not in log
+    assert "Statement 1 of Spark session 0 was not handed on, so this task ends it." in log
+    SynapseLivyHook().cancel_spark_statement(0, 0)
+    caplog.clear()
+    with pytest.raises(SparkStatementFailedError):
+        run("boom()")
+    assert "was not handed on" not in caplog.text + capsys.readouterr().out
+
+
 def test_queue(synapse, run, caplog, capsys):
     """Code that waits for its turn says behind how many others."""
     for code in ("never()", "df.count()"):
