@@ -41,6 +41,7 @@ from airflow_provider_synapse_livy.waiting.lost_statement import (
 )
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
+from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
 from airflow_provider_synapse_livy.waiting.wait import Wait
 
@@ -77,9 +78,9 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` (one query) or ``dotnetspark``.
     :param spark_pool_name: the Spark pool; None for the one that the session's dict names, or the connection's.
     :param poll_interval: seconds, or how long, between two polls.
-    :param timeout: seconds, or how long, to wait until the code has run; then it is cancelled.
-    :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
-        ``[operators] default_deferrable`` by default.
+    :param timeout: seconds, or how long, to wait until the session has taken the code and run it; then it is cancelled.
+    :param deferrable: whether to wait in the triggerer, without a worker's slot, once the session has taken the code;
+        until then the task waits on the worker. Airflow's ``[operators] default_deferrable`` by default.
     :param cancel_on_kill: whether to cancel the statement, never the session, if the task is killed, or if a user marks
         or clears it while it waits. Python between two of Spark's jobs can't be interrupted.
     :param output_limit: how many characters of the output go to XCom.
@@ -166,6 +167,11 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             interval=self._wait_options.poke_interval,
         )
 
+    def _new_wait(self, started_at: float, history: list[PhaseStart] | None = None) -> Wait[Any]:
+        """Begin the wait before the session took the code: what that took is part of the timeout."""
+        waited = self._creation.waited if isinstance(self._creation, _StatementCreation) else 0.0
+        return super()._new_wait(started_at - waited, history)
+
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         verdict = super()._poll(context, wait)
         if wait.last_snapshot and isinstance(self._creation, _StatementCreation):
@@ -188,6 +194,7 @@ class _StatementCreation(Creation):
     :param is_first_of_life: whether no earlier try can have sent the code.
     :param ready_within: for how many seconds to wait until the session takes code.
     :param interval: seconds between two looks at a session that does not.
+    :param waited: for how many seconds the session has let this try wait until it took the code.
     :param has_sent: whether this try has sent code, whatever came of it.
     :param begun: the ids of statements that were seen to run.
     """
@@ -197,6 +204,7 @@ class _StatementCreation(Creation):
     is_first_of_life: bool = True
     ready_within: float = 0.0
     interval: float = 5.0
+    waited: float = 0.0
     has_sent: bool = False
     begun: set[int] = field(default_factory=set)
 
@@ -276,14 +284,15 @@ class _StatementCreation(Creation):
     def send(self, body: Mapping[str, Any]) -> Any:
         """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""
         self.has_sent = True
-        deadline = time.monotonic() + self.ready_within
+        began = time.monotonic() - self.waited
         while True:
             try:
                 return super().send(body)
             except SynapseLivyResponseError as refusal:
                 if refusal.status != 400 or "is not running" not in str(refusal):
                     raise
-                self._wait_until_ready(deadline)
+                self._wait_until_ready(began + self.ready_within)
+                self.waited = time.monotonic() - began
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel the statement, and return whether it has ended; it has if its session has."""

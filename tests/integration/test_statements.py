@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -256,6 +257,16 @@ def test_session_that_is_not_ready(synapse, run):
     assert run("df.count()", session_id={"id": number, "sparkPoolName": "etl"})["output"]["data"] == {
         "text/plain": "42"
     }
+
+
+def test_time_until_the_session_is_ready(synapse):
+    """What a session lets its code wait until it takes it is part of the timeout, which does not begin anew then."""
+    began = time.time()
+    number = synapse.create_session("etl", age=-50)
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="x", session_id=number, timeout=3600, deferrable=True).execute(context_of(TaskInstance("run")))
+    took = time.time() - began
+    assert caught.value.trigger.deadline < began + 3600 + took / 2
 
 
 def test_session_that_has_ended(synapse, run):
