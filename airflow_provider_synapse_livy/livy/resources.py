@@ -135,6 +135,17 @@ class Resource(Generic[R]):
         """Return the name of one in messages, by the ids that lead to it."""
         return self.title.format(*ids)
 
+    def validated_ids(self, ids: Iterable[object]) -> list[int]:
+        """
+        Return the ids that lead to one as numbers.
+
+        :param ids: what was given, or rendered, its own last.
+        :raises InvalidIdError: if one is none; the message says what it should be the id of.
+        """
+        *parents, own = ids
+        noun = self.parent.noun if self.parent else self.noun
+        return [*(validated_id(value, noun) for value in parents), validated_id(own, self.noun)]
+
     def get(self, pool: Pool, *ids: int, detailed: bool = True) -> LivyRequest[Snapshot[R]]:
         """
         Return the request for one record.
@@ -191,7 +202,7 @@ class Resource(Generic[R]):
 
     def _located(self, pool: Pool, ids: tuple[int, ...]) -> tuple[list[int], str, str]:
         """Return the ids that lead to one as numbers, its address, and its name in messages."""
-        numbers = [validated_id(value, self.noun) for value in ids]
+        numbers = self.validated_ids(ids)
         subject = f"{self.name(*numbers)} in pool {one_line(str(pool.name), 60)}"
         return numbers, f"{pool.url}/{self.path.format(*numbers)}", subject
 

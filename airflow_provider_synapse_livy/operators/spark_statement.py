@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SynapseRunSparkStatementOperator"]
 
-#: How long the code may be, in bytes: Azure's documented limit for a request, less what else is in it.
-_MAX_CODE_BYTES = 99_000
+#: How long a request may be, in bytes: Azure's documented limit, less the comment with the key.
+_MAX_BODY_BYTES = 99_000
 
 
 class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
@@ -138,10 +139,11 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     def _body(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (sessions name their task)
         if not isinstance(self.code, str) or not self.code.strip():
             raise SynapseLivyConfigurationError(error_message("code is empty.", "pass the code, or its file."))
-        if len(self.code.encode("utf-8", "replace")) > _MAX_CODE_BYTES:
+        body = {"code": self.code, "kind": str(self.kind).strip()}
+        if len(json.dumps(body)) > _MAX_BODY_BYTES:
             fix = "put what is long in storage, or into a library of the session."
-            raise SynapseLivyConfigurationError(error_message("code has more than 99 kB.", fix))
-        return {"code": self.code, "kind": str(self.kind).strip()}
+            raise SynapseLivyConfigurationError(error_message("code has more than 99 kB as JSON.", fix))
+        return body
 
     def _key_parts(self, context: Context) -> list[object]:
         """

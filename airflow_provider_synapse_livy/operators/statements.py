@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError, SparkStatementTimeoutError
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.outputs import LOG_LIMIT, bounded, shortened_text
+from airflow_provider_synapse_livy.livy.outputs import CUT, LOG_LIMIT, bounded, shortened_text
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.livy.statements import count_ahead
@@ -131,5 +131,5 @@ class StatementMixin(WaitingMixin):
     def _fields(self, record: Any) -> dict[str, Any]:
         fields, is_cut = bounded(record.to_dict(), self.output_limit)
         if is_cut:
-            self.log.warning("The output is cut to %s characters (output_limit).", self.output_limit)
+            self.log.warning(CUT, self.output_limit)
         return fields

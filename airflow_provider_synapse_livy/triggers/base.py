@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.airflow_compat.task_state import key_of_insta
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
-from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
+from airflow_provider_synapse_livy.livy.resources import Resource
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
@@ -299,8 +299,7 @@ class LivyTrigger(BaseTrigger):
             self.log.warning("The links could not be pushed to XCom.", exc_info=True)
 
     def _new_wait(self) -> Wait[Any]:
-        for value in self._ids():
-            validated_id(value, self.resource.noun)
+        self.resource.validated_ids(self._ids())  # raises what is wrong with them
         wait: Wait[Any] = Wait(
             self._own_goal(),
             WaitOptions(**self.options),

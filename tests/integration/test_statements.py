@@ -15,6 +15,7 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, A
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.exceptions import (
+    InvalidIdError,
     SparkSessionFailedError,
     SparkSessionNotFoundError,
     SparkStatementEndedError,
@@ -435,7 +436,12 @@ def test_output_that_is_lost_before_the_task_resumes(synapse, do_xcom_push, capl
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"code": " "}, "code is empty"), ({"code": "x" * 100_000}, "more than 99 kB"), ({"code": None}, "code is empty")],
+    [
+        ({"code": " "}, "code is empty"),
+        ({"code": "x" * 100_000}, "more than 99 kB"),
+        ({"code": "\u20ac" * 17_000}, "more than 99 kB as JSON"),
+        ({"code": None}, "code is empty"),
+    ],
 )
 def test_wrong_code(synapse, options, words):
     """Code that can't be sent is refused before any request."""
@@ -458,6 +464,16 @@ def test_sensor(synapse, options, code, error):
     else:
         with pytest.raises(error, match="ValueError: boom"):
             run_task(make, TaskInstance("wait"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "noun"), [({"session_id": "None"}, "Spark session"), ({"statement_id": "None"}, "statement")]
+)
+def test_wrong_id(synapse, ids, noun):
+    """What is no id is told by the name of the thing that it should be the id of."""
+    sensor = SynapseSparkStatementSensor(task_id="wait", **{"session_id": 0, "statement_id": 0} | ids)
+    with pytest.raises(InvalidIdError, match=f"^'None' is not the id of a {noun}\\."):
+        sensor.execute(context_of(TaskInstance("wait")))
 
 
 def test_hook(synapse):
