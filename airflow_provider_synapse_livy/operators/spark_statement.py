@@ -151,7 +151,8 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
 
         Airflow begins a run anew, and so changes that, only when a user clears or queues it as a whole.
         """
-        return [*super()._key_parts(context), run_started_at(context)]
+        began = run_started_at(context)
+        return [*super()._key_parts(context), began and began.timestamp()]
 
     def _creation_with(self, key: str, context: Context) -> Creation:
         task_instance: Any = context.get("ti")
@@ -273,9 +274,17 @@ class _StatementCreation(Creation):
 
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Return the statements with this task's key, but for what had succeeded before an earlier try failed."""
-        found = super()._search(passed_over)
-        last_failure = max((record.id for record in found if _has_failed(record)), default=0)
-        return [record for record in found if not record.has_succeeded or record.id >= last_failure]
+        found = super()._search()
+        last_failure = max((record.id for record in found if self._has_failed_before(record)), default=0)
+        kept = [record for record in found if not record.has_succeeded or record.id >= last_failure]
+        return [record for record in kept if record.id not in passed_over]
+
+    def _has_failed_before(self, statement: SparkStatement) -> bool:
+        """Return whether code has ended with an error of its own, so that an earlier try has failed."""
+        mark = key_in_code(statement.code)
+        is_cancelled = statement.state == LivyStatementState.CANCELLED
+        has_failed = statement.is_finished and not (statement.has_succeeded or statement.is_settling or is_cancelled)
+        return has_failed and mark is not None and mark[1] < self.try_number
 
     def _raise_if_forgotten(self) -> None:
         items = [item for page in self._pages() for item in page.items.values()]
@@ -340,9 +349,3 @@ class _StatementCreation(Creation):
             )
         self.log.info("%s is %s, and takes no code yet.", session.record, session.record.phase)
         self.sleep(self.interval)
-
-
-def _has_failed(statement: SparkStatement) -> bool:
-    """Return whether code has ended with an error of its own, so that its try has failed."""
-    is_cancelled = statement.state == LivyStatementState.CANCELLED
-    return statement.is_finished and not (statement.has_succeeded or statement.is_settling or is_cancelled)

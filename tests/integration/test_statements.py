@@ -158,11 +158,14 @@ def test_run_that_is_made_again(synapse, run):
     assert run("df.count()", again)["id"] == 1
 
 
-def test_success_before_a_failure(synapse, run):
+@pytest.mark.parametrize("is_response_lost", [False, True])
+def test_success_before_a_failure(synapse, run, is_response_lost):
     """Since the try before this one has failed, what had succeeded before that is not this task's success."""
     run("df.count()")
     with pytest.raises(SparkStatementFailedError):
         run("boom()")
+    if is_response_lost:
+        synapse.fail_after(503)
     assert run("df.count()", TaskInstance("run", try_number=2))["id"] == 2
 
 
