@@ -21,6 +21,7 @@ class SessionGuard:
 
     :param read_session: returns a snapshot of the session.
     :param name: the statement's name in messages.
+    :param log: what is told of a session that can't be read.
     :param on_session: is told of each snapshot of the session.
     """
 
@@ -28,10 +29,12 @@ class SessionGuard:
         self,
         read_session: Callable[[], Snapshot[Any]],
         name: str,
+        log: Any,
         on_session: Callable[[Snapshot[Any]], None] = lambda _: None,
     ) -> None:
         self._read_session = read_session
         self._name = name
+        self._log = log
         self._on_session = on_session
 
     def poll(self, poll: Callable[[], Verdict]) -> Verdict:
@@ -51,7 +54,11 @@ class SessionGuard:
         return self._last_word(poll) if verdict is Verdict.PENDING else verdict
 
     def _last_word(self, poll: Callable[[], Verdict]) -> Verdict:
-        session = self._read_session()
+        try:
+            session = self._read_session()
+        except SynapseLivyError as error:  # the statement's own poll says what is to be done about it
+            self._log.info("%s.", error.event)
+            return Verdict.PENDING
         self._on_session(session)
         if not session.record.is_finished or session.record.is_settling:
             return Verdict.PENDING

@@ -13,7 +13,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SparkStatementTimeoutError,
 )
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
-from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT, validated_id
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT, Resource, validated_id
 from airflow_provider_synapse_livy.models import SparkStatement
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
@@ -111,13 +111,18 @@ class StatementsMixin:
         statement = self.create_spark_statement(session_id, code, kind)
         options = WaitOptions(timeout=_seconds(timeout), poke_interval=_seconds(poll_interval))
         wait: Wait[Any] = Wait(StatementGoal(), options, time.time(), log=self.log)
-        guard = SessionGuard(lambda: self.read(SPARK_SESSION, session_id), SPARK_STATEMENT.name(parent, statement.id))
+        name = SPARK_STATEMENT.name(parent, statement.id)
+        guard = SessionGuard(lambda: self._read_within(wait, SPARK_SESSION, session_id), name, self.log)
         while (verdict := guard.poll(lambda: self._observe(wait, session_id, statement.id))) is Verdict.PENDING:
             time.sleep(wait.next_delay)
         return _outcome(verdict, wait)
 
     def _observe(self, wait: Wait[Any], session_id: object, statement_id: int) -> Verdict:
         return wait.observe(self.read(SPARK_STATEMENT, session_id, statement_id), wait.now())
+
+    def _read_within(self, wait: Wait[Any], resource: Resource[Any], *ids: object) -> Any:
+        now = wait.now()
+        return self.read(resource, *ids, retry_timeout=wait.retry_timeout(now), longest_announced=wait.time_left(now))
 
 
 def _outcome(verdict: Verdict, wait: Wait[Any]) -> SparkStatement:

@@ -6,13 +6,16 @@ import json
 from itertools import takewhile
 from typing import Any
 
-__all__ = ["LOG_LIMIT", "OUTPUT_LIMIT", "bounded", "shortened_text"]
+__all__ = ["CUT", "LOG_LIMIT", "OUTPUT_LIMIT", "bounded", "shortened_text"]
 
 #: How many characters of a statement's output go to XCom by default.
 OUTPUT_LIMIT = 48_000
 
 #: How many characters of what the code has printed go to the task's log.
 LOG_LIMIT = 10_000
+
+#: What is logged of an output that is cut for XCom.
+CUT = "The output is cut to %s characters (output_limit)."
 
 
 def bounded(fields: dict[str, Any], limit: int) -> tuple[dict[str, Any], bool]:

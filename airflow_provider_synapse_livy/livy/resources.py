@@ -109,6 +109,7 @@ class Resource(Generic[R]):
     :param runs_once: whether one runs to an end by itself, so that one that has succeeded is not created again.
     :param sibling: returns the resource whose ids may be taken for its own; None if there is none.
     :param reader: what waits for one, in words, for those who have taken its id for another thing's.
+    :param parent: the resource that one is part of; None if that is the pool.
     """
 
     noun: str
@@ -128,10 +129,22 @@ class Resource(Generic[R]):
     runs_once: bool = False
     sibling: Callable[[], Resource[Any]] | None = None
     reader: str = ""
+    parent: Resource[Any] | None = None
 
     def name(self, *ids: object) -> str:
         """Return the name of one in messages, by the ids that lead to it."""
         return self.title.format(*ids)
+
+    def validated_ids(self, ids: Iterable[object]) -> list[int]:
+        """
+        Return the ids that lead to one as numbers.
+
+        :param ids: what was given, or rendered, its own last.
+        :raises InvalidIdError: if one is none; the message says what it should be the id of.
+        """
+        *parents, own = ids
+        noun = self.parent.noun if self.parent else self.noun
+        return [*(validated_id(value, noun) for value in parents), validated_id(own, self.noun)]
 
     def get(self, pool: Pool, *ids: int, detailed: bool = True) -> LivyRequest[Snapshot[R]]:
         """
@@ -155,7 +168,7 @@ class Resource(Generic[R]):
         :param body: what to create, under the documented names.
         :raises SynapseLivyConfigurationError: if the pool can't stand in a path.
         """
-        subject = f"New {self.noun} in pool {one_line(str(pool.name), 60)}"
+        subject = f"New {self.noun}{self._place(pool, parent_ids)}"
         url = f"{pool.url}/{self._list.path.format(*parent_ids)}{self._query(True)}"
         read = self._reader(subject, None)
         text = json.dumps(body).encode()
@@ -189,9 +202,14 @@ class Resource(Generic[R]):
 
     def _located(self, pool: Pool, ids: tuple[int, ...]) -> tuple[list[int], str, str]:
         """Return the ids that lead to one as numbers, its address, and its name in messages."""
-        numbers = [validated_id(value, self.noun) for value in ids]
+        numbers = self.validated_ids(ids)
         subject = f"{self.name(*numbers)} in pool {one_line(str(pool.name), 60)}"
         return numbers, f"{pool.url}/{self.path.format(*numbers)}", subject
+
+    def _place(self, pool: Pool, parent_ids: tuple[int, ...]) -> str:
+        """Return where a list of them is, in words that follow it."""
+        owner = f" of {self.parent.name(*parent_ids)}" if self.parent else ""
+        return f"{owner} in pool {one_line(str(pool.name), 60)}"
 
     def _query(self, detailed: bool) -> str:
         return f"?detailed={str(detailed).lower()}" if self.has_details else ""
@@ -255,7 +273,7 @@ class Resource(Generic[R]):
         paging = f"from={start}&size={page_size}" if page_size else ""
         details = f"detailed={str(detailed).lower()}" if self.has_details else ""
         query = "&".join(filter(None, (paging, details)))
-        subject = f"The list of {self.noun}s in pool {one_line(str(pool.name), 60)}"
+        subject = f"The list of {self.noun}s{self._place(pool, parent_ids)}"
         read: Callable[..., Page[R]] = partial(
             read_page,
             subject=subject,
@@ -396,4 +414,5 @@ SPARK_STATEMENT = Resource(
     max_body_bytes=_MAX_STATEMENT_BYTES,
     numbers_as_text=True,
     runs_once=True,
+    parent=SPARK_SESSION,
 )

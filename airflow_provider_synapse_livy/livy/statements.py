@@ -51,6 +51,15 @@ class LivyStatementState(StrEnum):
         return self in (LivyStatementState.AVAILABLE, LivyStatementState.ERROR, LivyStatementState.CANCELLED)
 
 
+#: The states of a statement whose code has begun to run.
+_BEGUN = (
+    LivyStatementState.RUNNING,
+    LivyStatementState.CANCELLING,
+    LivyStatementState.AVAILABLE,
+    LivyStatementState.ERROR,
+)
+
+
 class SparkStatementOutput(Documented):
     """
     What came of a statement.
@@ -162,8 +171,13 @@ class SparkStatement(Documented):
         return self.state == LivyStatementState.CANCELLING
 
     @property
+    def has_begun(self) -> bool:
+        """Whether this shows that the code has begun to run; a statement that was cancelled seldom does."""
+        return self.state in _BEGUN or (isinstance(self.started, int) and self.started > 0)
+
+    @property
     def may_run_on(self) -> bool:
-        """Whether the code may run on though the statement was cancelled: Livy has given up waiting for its end."""
+        """Whether code that had begun may run on after its cancellation: Livy has given up waiting for its end."""
         return self.state == LivyStatementState.CANCELLED and self.output is None
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, error_message
 from airflow_provider_synapse_livy.livy.resources import Resource
+from airflow_provider_synapse_livy.livy.responses import Page
 from airflow_provider_synapse_livy.livy.task_keys import is_of_same_task, key_of, with_key
 
 __all__ = ["Creation"]
@@ -192,10 +193,10 @@ class Creation:
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel what this task has created, and return whether it has ended within the timeout."""
-        self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
         deadline = time.monotonic() + timeout
         try:
             if _is_active(self._read(record_id)):
+                self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
                 self.cancel(record_id)
             while not _has_ended(self._read(record_id)):
                 if time.monotonic() > deadline:
@@ -233,7 +234,7 @@ class Creation:
 
     def _listed(self, is_meant: Callable[[str | None], bool], passed_over: Collection[int] = ()) -> Iterator[Any]:
         """Return what is in the list with a key that is meant, and was submitted since the task's life began."""
-        for page in self.hook.pages(self.resource, *self.parent_ids):
+        for page in self._pages():
             for item in page.items.values():
                 if is_meant(self.key_of(item)) and item["id"] not in passed_over:
                     record = page.model.from_dict(item)
@@ -241,6 +242,10 @@ class Creation:
                         yield record
             if self._is_past(page.items.values()):
                 return
+
+    def _pages(self) -> Iterator[Page[Any]]:
+        """Return the pages of the list, as they are needed."""
+        return self.hook.pages(self.resource, *self.parent_ids)
 
     def _is_since(self, submitted_at: datetime | None) -> bool:
         return submitted_at is None or self.began_at is None or submitted_at >= self.began_at - _CLOCK_SKEW

@@ -119,11 +119,15 @@ class OwningOperator(WaitingOperator):
 
     def _new_creation(self, context: Context) -> Creation:
         task_instance: Any = context.get("ti")
-        parts = (getattr(task_instance, name, uuid.uuid4()) for name in ("dag_id", "run_id", "task_id", "map_index"))
         # A clearing sets max_tries to the number of the last try and the retries from then on, so it tells the lives of
         # a task apart, unless the DAG's retries were lowered in between. It outlasts a change of them within a life.
-        key = task_key(*parts, life=getattr(task_instance, "max_tries", 0) or 0)
+        key = task_key(*self._key_parts(context), life=getattr(task_instance, "max_tries", 0) or 0)
         return self._creation_with(key, context)
+
+    def _key_parts(self, context: Context) -> list[object]:
+        """Return what makes the task unique, and is the same for all its tries."""
+        task_instance: Any = context.get("ti")
+        return [getattr(task_instance, name, uuid.uuid4()) for name in ("dag_id", "run_id", "task_id", "map_index")]
 
     def _creation_with(self, key: str, context: Context) -> Creation:
         return Creation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
     from airflow_provider_synapse_livy.models import SparkJob
 
-__all__ = ["READ_FIELDS", "WAIT_FIELDS", "CancelJobOperator", "CreateJobOperator", "GetJobOperator"]
+__all__ = ["READ_FIELDS", "WAIT_FIELDS", "CancelJobOperator", "CreateJobOperator", "GetJobOperator", "is_another"]
 
 #: The templated parameters of all operators, and of those that wait.
 READ_FIELDS = ("spark_pool_name", "livy_api_version", "synapse_livy_conn_id")
@@ -224,7 +224,7 @@ class CancelJobOperator(WaitingOperator):
             return None
         with self._leaving_links(context), self._gone_is_a_success():
             record: SparkJob = self._hook.read(resource, given).record
-            if _is_another(record, given):
+            if is_another(record, given):
                 self.log.info("%s is another one by now: the pool was made anew. Nothing is cancelled.", record)
                 return None
             self._show_links(context, self._hook.links(record))
@@ -258,7 +258,7 @@ class CancelJobOperator(WaitingOperator):
             self.log.info("%s. There is nothing to cancel.", error.event)
 
 
-def _is_another(job: SparkJob, given: Any) -> bool:
+def is_another(job: SparkJob, given: Any) -> bool:
     """
     Return whether a job is another one than its dict describes: a pool that is made anew counts ids from 0.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,7 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 from airflow_provider_synapse_livy.livy.code_keys import key_in_code, with_key_in_code
 from airflow_provider_synapse_livy.livy.errors import (
+    SparkSessionNotFoundError,
     SynapseLivyConfigurationError,
     SynapseLivyError,
     SynapseLivyResponseError,
@@ -25,21 +27,32 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
+from airflow_provider_synapse_livy.livy.responses import Page
+from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
+from airflow_provider_synapse_livy.operators.spark_jobs import is_another
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
-from airflow_provider_synapse_livy.waiting.lost_statement import describe_forgotten, may_mean_loss
+from airflow_provider_synapse_livy.waiting.goals import Verdict
+from airflow_provider_synapse_livy.waiting.lost_statement import (
+    describe_forgotten,
+    describe_loss,
+    describe_other_session,
+    may_mean_loss,
+)
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
+from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
+from airflow_provider_synapse_livy.waiting.wait import Wait
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
 
 __all__ = ["SynapseRunSparkStatementOperator"]
 
-#: How long the code may be, in bytes: Azure's documented limit for a request, less what else is in it.
-_MAX_CODE_BYTES = 99_000
+#: How long a request may be, in bytes: Azure's documented limit, less the comment with the key.
+_MAX_BODY_BYTES = 99_000
 
 
 class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
@@ -50,7 +63,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     ``output_limit``; what the code has printed is in the task's log as well. It fails with the code's error and the end
     of its traceback.
 
-    Code is never sent twice by one try: a comment in its first line carries a key of the task, by which a try whose
+    Code is never sent twice by one try: a comment in its first lines carries a key of the task, by which a try whose
     request was lost, and each later try, finds it in the session. Code that ran is read, not run again; after a failure
     of the code, a retry runs it again. Where it can't be known whether the code ran, the task fails and is not retried.
 
@@ -66,9 +79,9 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` (one query) or ``dotnetspark``.
     :param spark_pool_name: the Spark pool; None for the one that the session's dict names, or the connection's.
     :param poll_interval: seconds, or how long, between two polls.
-    :param timeout: seconds, or how long, to wait until the code has run; then it is cancelled.
-    :param deferrable: whether to wait in the triggerer, without a worker's slot; Airflow's
-        ``[operators] default_deferrable`` by default.
+    :param timeout: seconds, or how long, to wait until the session has taken the code and run it; then it is cancelled.
+    :param deferrable: whether to wait in the triggerer, without a worker's slot, once the session has taken the code;
+        until then the task waits on the worker. Airflow's ``[operators] default_deferrable`` by default.
     :param cancel_on_kill: whether to cancel the statement, never the session, if the task is killed, or if a user marks
         or clears it while it waits. Python between two of Spark's jobs can't be interrupted.
     :param output_limit: how many characters of the output go to XCom.
@@ -126,10 +139,20 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     def _body(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (sessions name their task)
         if not isinstance(self.code, str) or not self.code.strip():
             raise SynapseLivyConfigurationError(error_message("code is empty.", "pass the code, or its file."))
-        if len(self.code.encode("utf-8", "replace")) > _MAX_CODE_BYTES:
+        body = {"code": self.code, "kind": str(self.kind).strip()}
+        if len(json.dumps(body)) > _MAX_BODY_BYTES:
             fix = "put what is long in storage, or into a library of the session."
-            raise SynapseLivyConfigurationError(error_message("code has more than 99 kB.", fix))
-        return {"code": self.code, "kind": str(self.kind).strip()}
+            raise SynapseLivyConfigurationError(error_message("code has more than 99 kB as JSON.", fix))
+        return body
+
+    def _key_parts(self, context: Context) -> list[object]:
+        """
+        Add when the run began: statements do not tell when they were sent, and a run may be deleted and made again.
+
+        Airflow begins a run anew, and so changes that, only when a user clears or queues it as a whole.
+        """
+        began = run_started_at(context)
+        return [*super()._key_parts(context), began and began.timestamp()]
 
     def _creation_with(self, key: str, context: Context) -> Creation:
         task_instance: Any = context.get("ti")
@@ -140,11 +163,23 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             run_started_at(context),
             self.log,
             parent_ids=(validated_id(self.session_id, SPARK_SESSION.noun),),
+            session=self.session_id,
             try_number=getattr(task_instance, "try_number", 1),
             is_first_of_life=is_first_of_life(context),
             ready_within=self._wait_options.timeout,
             interval=self._wait_options.poke_interval,
         )
+
+    def _new_wait(self, started_at: float, history: list[PhaseStart] | None = None) -> Wait[Any]:
+        """Begin the wait before the session took the code: what that took is part of the timeout."""
+        waited = self._creation.waited if isinstance(self._creation, _StatementCreation) else 0.0
+        return super()._new_wait(started_at - waited, history)
+
+    def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
+        verdict = super()._poll(context, wait)
+        if wait.last_snapshot and isinstance(self._creation, _StatementCreation):
+            self._creation.note(wait.last_snapshot.record)
+        return verdict
 
     def _end_own(self, creation: Creation, error: BaseException) -> None:
         """Cancel the code, unless its session has ended, or has forgotten it."""
@@ -157,16 +192,24 @@ class _StatementCreation(Creation):
     """
     The creation of a statement, whose key stands in its code, with the number of the try.
 
+    :param session: what was given as the session's id.
     :param try_number: the number of the task's try.
     :param is_first_of_life: whether no earlier try can have sent the code.
     :param ready_within: for how many seconds to wait until the session takes code.
     :param interval: seconds between two looks at a session that does not.
+    :param waited: for how many seconds the session has let this try wait until it took the code.
+    :param has_sent: whether this try has sent code, whatever came of it.
+    :param begun: the ids of statements that were seen to run.
     """
 
+    session: Any = None
     try_number: int = 1
     is_first_of_life: bool = True
     ready_within: float = 0.0
     interval: float = 5.0
+    waited: float = 0.0
+    has_sent: bool = False
+    begun: set[int] = field(default_factory=set)
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, "code": with_key_in_code(body["code"], body["kind"], self.key, self.try_number)}
@@ -177,32 +220,97 @@ class _StatementCreation(Creation):
 
     def find_or_create(self, body: Mapping[str, Any], *, may_exist: bool) -> Any:
         """Send the code, unless an earlier try has, or may have, so long ago that the session has forgotten it."""
-        if may_exist and not self.is_first_of_life:
+        self.may_exist = may_exist
+        self._raise_if_another()
+        if self._is_at_stake:
             self._raise_if_forgotten()
         return super().find_or_create(body, may_exist=may_exist)
 
+    def _raise_if_another(self) -> None:
+        """Raise that the session whose dict was given is no more, if its pool was made anew and has another by now."""
+        if not (isinstance(self.session, Mapping) and self.session.get("schedulerInfo")):
+            return
+        try:
+            session = self.hook.read(SPARK_SESSION, *self.parent_ids)
+        except SparkSessionNotFoundError:
+            if self._is_at_stake:
+                self._raise_if_ended()
+            raise
+        if is_another(session.record, self.session):
+            kind = SparkStatementLostError if self._is_at_stake else SparkSessionNotFoundError
+            raise kind(describe_other_session(session, may_have_run=self._is_at_stake))
+
+    def take_up(self) -> None:
+        """Go on with what an earlier run of this try has sent."""
+        self.has_sent = True
+        super().take_up()
+
+    @property
+    def _is_at_stake(self) -> bool:
+        """Whether this life of the task may have sent code that is not found."""
+        return self.may_exist and (self.has_sent or not self.is_first_of_life)
+
+    def _pages(self) -> Iterator[Page[Any]]:
+        """Return the session's statements; raise that code is lost if they went with their session."""
+        try:
+            yield from super()._pages()
+        except SynapseLivyError as error:
+            if may_mean_loss(error) and self._is_at_stake:
+                self._raise_if_ended()
+            raise
+
+    def _raise_if_ended(self) -> None:
+        """Raise that what came of the code can't be known, if its session has ended or is gone."""
+        session = None
+        try:
+            session = self.hook.read(SPARK_SESSION, *self.parent_ids)
+        except SparkSessionNotFoundError:
+            pass
+        except SynapseLivyError:
+            return
+        if session is None or session.record.is_finished:
+            name = f"Code that this task may have sent to {SPARK_SESSION.name(*self.parent_ids)}"
+            raise SparkStatementLostError(describe_loss(name, session))
+
+    def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
+        """Return the statements with this task's key, but for what had succeeded before an earlier try failed."""
+        found = super()._search()
+        last_failure = max((record.id for record in found if self._has_failed_before(record)), default=0)
+        kept = [record for record in found if not record.has_succeeded or record.id >= last_failure]
+        return [record for record in kept if record.id not in passed_over]
+
+    def _has_failed_before(self, statement: SparkStatement) -> bool:
+        """Return whether code has ended with an error of its own, so that an earlier try has failed."""
+        mark = key_in_code(statement.code)
+        is_cancelled = statement.state == LivyStatementState.CANCELLED
+        has_failed = statement.is_finished and not (statement.has_succeeded or statement.is_settling or is_cancelled)
+        return has_failed and mark is not None and mark[1] < self.try_number
+
     def _raise_if_forgotten(self) -> None:
-        items = [item for page in self.hook.pages(self.resource, *self.parent_ids) for item in page.items.values()]
+        items = [item for page in self._pages() for item in page.items.values()]
         first = min((item["id"] for item in items), default=0)
         if first > 0 and not any(self.key_of(item) == self.key for item in items):
             raise SparkStatementLostError(describe_forgotten(SPARK_SESSION.name(*self.parent_ids), first))
 
     def send(self, body: Mapping[str, Any]) -> Any:
         """Send the code; where the session does not take it yet, which is a definite refusal, wait until it does."""
-        deadline = time.monotonic() + self.ready_within
+        self.has_sent = True
+        began = time.monotonic() - self.waited
         while True:
             try:
                 return super().send(body)
             except SynapseLivyResponseError as refusal:
                 if refusal.status != 400 or "is not running" not in str(refusal):
                     raise
-                self._wait_until_ready(deadline)
+                self._wait_until_ready(began + self.ready_within)
+                self.waited = time.monotonic() - began
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel the statement, and return whether it has ended; it has if its session has."""
         try:
             has_ended = super()._end(record_id, timeout)
-            if has_ended and self._read(record_id).may_run_on and self._is_busy():
+            may_run_on = has_ended and self._read(record_id).may_run_on and record_id in self.begun
+            if may_run_on and self._is_busy():
                 self.log.warning(STAYS_BUSY, self.name(record_id))
         except SynapseLivyResponseError as error:
             if not may_mean_loss(error):
@@ -210,6 +318,20 @@ class _StatementCreation(Creation):
             return True
         else:
             return has_ended
+
+    def _read(self, record_id: int) -> Any:
+        record = super()._read(record_id)
+        self.note(record)
+        return record
+
+    def note(self, record: SparkStatement) -> None:
+        """
+        Note whether a statement's code has begun to run, which is not to be seen any more once it is cancelled.
+
+        :param record: the statement.
+        """
+        if record.has_begun:
+            self.begun.add(record.id)
 
     def _is_busy(self) -> bool:
         return bool(self.hook.read(SPARK_SESSION, *self.parent_ids).record.phase == "busy")

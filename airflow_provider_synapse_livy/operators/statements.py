@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError, SparkStatementTimeoutError
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.outputs import LOG_LIMIT, bounded, shortened_text
+from airflow_provider_synapse_livy.livy.outputs import CUT, LOG_LIMIT, bounded, shortened_text
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.livy.statements import count_ahead
@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.operators.waiting import WaitingMixin
 from airflow_provider_synapse_livy.triggers.spark_statement import SynapseSparkStatementTrigger
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.keep_alive import is_keep_alive_due
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_lost_output, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure
 from airflow_provider_synapse_livy.waiting.wait import Wait
 
@@ -42,16 +43,19 @@ class StatementMixin(WaitingMixin):
 
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         poll = super()._poll
-        verdict = self._guard(context).poll(lambda: poll(context, wait))
+        verdict = self._guard(context, wait).poll(lambda: poll(context, wait))
         if verdict is Verdict.PENDING and wait.last_snapshot:
             self._log_queue(wait.last_snapshot.record)
             self._keep_alive(wait)
         return verdict
 
-    def _guard(self, context: Context) -> SessionGuard:
+    def _guard(self, context: Context, wait: Wait[Any]) -> SessionGuard:
         show = super()._show_links
         return SessionGuard(
-            self._read_session, self._subject, lambda session: show(context, self._hook.links(session.record))
+            lambda: self._read_session(wait),
+            self._subject,
+            self.log,
+            lambda session: show(context, self._hook.links(session.record)),
         )
 
     def _log_queue(self, statement: SparkStatement) -> None:
@@ -74,8 +78,14 @@ class StatementMixin(WaitingMixin):
         except SynapseLivyError as error:
             self.log.info("The session's idle timeout could not be reset: %s.", error.event)
 
-    def _read_session(self) -> Snapshot[Any]:
-        return self._hook.read(SPARK_SESSION, validated_id(self.session_id, SPARK_SESSION.noun))
+    def _read_session(self, wait: Wait[Any]) -> Snapshot[Any]:
+        now = wait.now()
+        return self._hook.read(
+            SPARK_SESSION,
+            validated_id(self.session_id, SPARK_SESSION.noun),
+            retry_timeout=wait.retry_timeout(now),
+            longest_announced=wait.time_left(now),
+        )
 
     def _show_links(self, context: Context, links: Mapping[str, str]) -> None:
         """Show the session's links; a statement has none of its own."""
@@ -103,8 +113,17 @@ class StatementMixin(WaitingMixin):
             return self._hook.read(self.trigger_class.resource, *self._ids())
         except SynapseLivyError as error:
             if snapshot.record.has_succeeded:
-                self.log.warning("The output is lost: %s.", error.event)
+                self._miss_output(error)
             return snapshot
+
+    def _miss_output(self, error: SynapseLivyError) -> None:
+        """Raise that the output of code that ran is lost, or log it if nobody gets it anyway."""
+        if not self.do_xcom_push:
+            self.log.warning("The output is lost: %s.", error.event)
+            return
+        if not may_mean_loss(error):
+            raise error  # a retry finds the code, and reads it
+        raise SparkStatementLostError(describe_lost_output(self._subject, error), activity_id=error.activity_id)
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return super()._trigger_kwargs() | {"output_limit": self.output_limit}
@@ -112,5 +131,5 @@ class StatementMixin(WaitingMixin):
     def _fields(self, record: Any) -> dict[str, Any]:
         fields, is_cut = bounded(record.to_dict(), self.output_limit)
         if is_cut:
-            self.log.warning("The output is cut to %s characters (output_limit).", self.output_limit)
+            self.log.warning(CUT, self.output_limit)
         return fields

@@ -29,7 +29,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyResponseError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.resources import pool_name, validated_id
+from airflow_provider_synapse_livy.livy.resources import pool_name
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.triggers.base import (
@@ -98,7 +98,7 @@ class WaitingMixin:
 
     def _ids(self) -> list[int]:
         trigger = self.trigger_class
-        return [validated_id(getattr(self, name), trigger.resource.noun) for name in trigger.id_fields]
+        return trigger.resource.validated_ids(getattr(self, name) for name in trigger.id_fields)
 
     @property
     def _pool_name(self) -> str | None:

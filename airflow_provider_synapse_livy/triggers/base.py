@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.airflow_compat.task_state import key_of_insta
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import RETURN_VALUE, link_xcoms, session_links
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, SynapseLivyResponseError, error_message
-from airflow_provider_synapse_livy.livy.resources import Resource, validated_id
+from airflow_provider_synapse_livy.livy.resources import Resource
 from airflow_provider_synapse_livy.livy.responses import Snapshot, one_line
 from airflow_provider_synapse_livy.livy.secrets import without_secrets
 from airflow_provider_synapse_livy.polling.polls import MAX_ATTEMPT_SECONDS
@@ -165,7 +165,7 @@ class LivyTrigger(BaseTrigger):
                 await watch.cancel()
                 self.log.info("A user has ended the task, so %s is cancelled.", name)
                 while not (snapshot := await watch.poll(after=_END_INTERVAL)).record.is_finished:
-                    pass
+                    self._note(snapshot.record)
                 await self._log_what_goes_on(snapshot.record)
         except self.resource.not_found:
             self.log.info("%s is gone.", name)
@@ -173,6 +173,9 @@ class LivyTrigger(BaseTrigger):
             self.log.warning("%s was not seen to end. It may still %s.", name, self.resource.harm)
         except Exception:
             self.log.exception("%s could not be cancelled. It may still %s.", name, self.resource.harm)
+
+    def _note(self, record: Any) -> None:
+        """Note what a record shows that it won't show when it has ended: nothing, usually."""
 
     async def _log_what_goes_on(self, record: Any) -> None:
         """Log what a cancellation has not ended: nothing, usually."""
@@ -296,8 +299,7 @@ class LivyTrigger(BaseTrigger):
             self.log.warning("The links could not be pushed to XCom.", exc_info=True)
 
     def _new_wait(self) -> Wait[Any]:
-        for value in self._ids():
-            validated_id(value, self.resource.noun)
+        self.resource.validated_ids(self._ids())  # raises what is wrong with them
         wait: Wait[Any] = Wait(
             self._own_goal(),
             WaitOptions(**self.options),

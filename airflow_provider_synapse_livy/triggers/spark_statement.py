@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_synapse_livy.airflow_compat.sdk import TriggerEvent
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.outputs import LOG_LIMIT, OUTPUT_LIMIT, bounded, shortened_text
+from airflow_provider_synapse_livy.livy.outputs import CUT, LOG_LIMIT, OUTPUT_LIMIT, bounded, shortened_text
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession
@@ -46,6 +46,8 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         self.session_id = session_id
         self.statement_id = statement_id
         self.output_limit = output_limit
+        #: Whether the code was seen to run, by the task before it deferred or here.
+        self._has_begun = any(str(phase[0]).startswith(("running", "cancelling")) for phase in self.history)
         self._end_of_session: asyncio.Task[Snapshot[Any]] | None = None
 
     @classmethod
@@ -104,6 +106,7 @@ class SynapseSparkStatementTrigger(LivyTrigger):
 
     def _as_needed(self, snapshot: Snapshot[Any]) -> Snapshot[Any]:
         """Return a snapshot without output and code, which only a task that ends here has use for."""
+        self._note(snapshot.record)
         if self.end_from_trigger:
             return snapshot
         return snapshot._replace(record=snapshot.record.without_output())
@@ -139,16 +142,23 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         if isinstance(record, SparkSession):  # a statement has no links of its own
             await super()._show_links(record, watch, is_over=is_over)
 
+    def _note(self, record: Any) -> None:
+        self._has_begun = self._has_begun or record.has_begun
+
     async def _log_what_goes_on(self, record: Any) -> None:
         """Log that the session stays busy, if the code could not be interrupted."""
-        session = await self._read_session() if record.may_run_on else None
+        self._note(record)
+        session = await self._read_session() if record.may_run_on and self._has_begun else None
         if session and session.record.phase == "busy":
             self.log.warning(STAYS_BUSY, self.resource.name(*self._ids()))
 
     def _xcom(self, record: Any) -> dict[str, Any]:
         if record.text:
             self.log.info("The code has printed:\n%s", shortened_text(record.text, LOG_LIMIT))
-        return bounded(record.to_dict(), self.output_limit)[0]
+        fields, is_cut = bounded(record.to_dict(), self.output_limit)
+        if is_cut:
+            self.log.warning(CUT, self.output_limit)
+        return fields
 
     def _fields(self, record: Any) -> dict[str, Any]:
         """Return proof of the end, and the error: neither code nor what was printed, since Airflow logs the event."""

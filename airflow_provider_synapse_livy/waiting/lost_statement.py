@@ -14,7 +14,14 @@ from airflow_provider_synapse_livy.livy.errors import (
 )
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 
-__all__ = ["describe_forgotten", "describe_loss", "is_lost", "may_mean_loss"]
+__all__ = [
+    "describe_forgotten",
+    "describe_loss",
+    "describe_lost_output",
+    "describe_other_session",
+    "is_lost",
+    "may_mean_loss",
+]
 
 
 def may_mean_loss(error: BaseException | None) -> bool:
@@ -60,6 +67,30 @@ def describe_forgotten(session_name: str, count: int) -> str:
         "check what the code has written, and clear the task to run it in any case: it may have run.",
         "A session keeps its last 100 statements.",
     )
+
+
+def describe_other_session(session: Snapshot[Any], *, may_have_run: bool) -> str:
+    """
+    Return that a session's id is another one's by now.
+
+    :param session: the session that has the id now.
+    :param may_have_run: whether an earlier try may have sent the code to the session that had it before.
+    """
+    fix = "create a session, and pass its output: no code was sent to this one."
+    if may_have_run:
+        fix = "check what the code has written before you run it again: it may have run in the one before."
+    return error_message(f"{session.record} is another one by now: the pool was made anew.", fix)
+
+
+def describe_lost_output(name: str, error: SynapseLivyError) -> str:
+    """
+    Return that code has run without an error, though its output can't be read any more.
+
+    :param name: the statement's name.
+    :param error: why it can't be read.
+    """
+    fix = "don't run it again for what it has written; keep the session until its tasks have ended."
+    return error_message(f"{name} ran, and its output is lost.", fix, *str(error).splitlines())
 
 
 def describe_loss(name: str, session: Snapshot[Any] | None, error: SynapseLivyError | None = None) -> str:

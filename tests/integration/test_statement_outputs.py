@@ -93,8 +93,8 @@ def test_output_that_can_not_be_encoded(synapse, run):
     assert "Synapse answered 500" in str(caught.value)
 
 
-def test_sensor_that_ends_in_the_triggerer(synapse):
-    """What a sensor leaves that ends in the triggerer is bounded as well."""
+def test_sensor_that_ends_in_the_triggerer(synapse, caplog, capsys):
+    """What a sensor leaves that ends in the triggerer is bounded as well, which the log says."""
     synapse.answer_statement(contains="x", output=samples.ok("y" * 100))
     SynapseLivyHook().create_spark_statement(0, "x")
     sensor = SynapseSparkStatementSensor(task_id="wait", session_id=0, statement_id=0, output_limit=10)
@@ -102,6 +102,7 @@ def test_sensor_that_ends_in_the_triggerer(synapse):
     assert trigger.serialize()[1]["output_limit"] == 10
     kept = trigger._xcom(SynapseLivyHook().get_spark_statement(0, 0).model_copy())
     assert len(json.dumps(kept)) < 1000
+    assert "The output is cut to 10 characters (output_limit)." in caplog.text + capsys.readouterr().out
 
 
 def test_hook_waits(synapse):

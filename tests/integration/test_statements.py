@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -12,12 +15,15 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, A
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.exceptions import (
+    InvalidIdError,
     SparkSessionFailedError,
+    SparkSessionNotFoundError,
     SparkStatementEndedError,
     SparkStatementFailedError,
     SparkStatementLostError,
     SparkStatementTimeoutError,
     SynapseLivyConfigurationError,
+    SynapseLivyError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.operators import creation
@@ -145,6 +151,24 @@ def test_retry_of_code_that_failed(synapse, run):
     assert run("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
 
 
+def test_run_that_is_made_again(synapse, run):
+    """A run that was deleted and made again has another key, so that no retry adopts a success of the first one."""
+    run("df.count()")
+    again = TaskInstance("run", try_number=2, run_began=datetime.now(UTC))
+    assert run("df.count()", again)["id"] == 1
+
+
+@pytest.mark.parametrize("is_response_lost", [False, True])
+def test_success_before_a_failure(synapse, run, is_response_lost):
+    """Since the try before this one has failed, what had succeeded before that is not this task's success."""
+    run("df.count()")
+    with pytest.raises(SparkStatementFailedError):
+        run("boom()")
+    if is_response_lost:
+        synapse.fail_after(503)
+    assert run("df.count()", TaskInstance("run", try_number=2))["id"] == 2
+
+
 def fill(synapse, count):
     """Have the session run so much other code that it has forgotten what was before."""
     synapse.answer_statement(contains="other", seconds=0)
@@ -162,6 +186,56 @@ def test_code_that_the_session_has_forgotten(synapse, run):
     assert len(states(synapse)) == 100
     cleared = TaskInstance("run", try_number=3, max_tries=3)  # a user who has checked that clears it
     assert run("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
+
+
+class Gone(Faults):
+    """The pool knows nothing of the session any more."""
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for it."""
+        return web.json_response("Session '0' not found.", status=404)
+
+
+@pytest.mark.parametrize(
+    ("is_gone", "words"), [(False, ": its session was cancelled"), (True, " is gone, and with it")]
+)
+def test_session_that_ended_between_two_tries(synapse, run, is_gone, words):
+    """Code that a lost worker may have sent to a session that has ended since may have run, so it is not sent again."""
+    with pytest.raises(WorkerDied):
+        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+    end(synapse, is_gone=is_gone)
+    event = f"^Code that this task may have sent to Spark session 0{words}.*\nFix: check what the code has written"
+    with pytest.raises(SparkStatementLostError, match=event):
+        run("df.count()", TaskInstance("run", try_number=2))
+
+
+@pytest.mark.parametrize(("try_number", "error"), [(1, SparkSessionNotFoundError), (2, SparkStatementLostError)])
+def test_pool_that_was_made_anew(synapse, run, try_number, error):
+    """Code is not sent to another session that has the id by now; if an earlier try may have sent it, it is lost."""
+    session = SynapseLivyHook().get_spark_session(0).to_dict()
+    assert run("df.count()", session_id=session)["id"] == 0
+    before = session | {"schedulerInfo": session["schedulerInfo"] | {"submittedAt": "2020-01-01T00:00:00Z"}}
+    with pytest.raises(error, match="^Spark session 0 in pool etl is another one by now: the pool was made anew"):
+        run("other()", TaskInstance("run", try_number=try_number), session_id=before)
+    assert len(states(synapse)) == 1
+
+
+def test_session_that_ended_before_the_code(synapse, run):
+    """Where no try can have sent the code, a session that has ended is an error as any, and names the session."""
+    end(synapse)
+    cleared = TaskInstance("run", try_number=3, max_tries=3)
+    with pytest.raises(SynapseLivyError, match="^The list of statements of Spark session 0 in pool etl") as caught:
+        run("df.count()", cleared)
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def end(synapse, *, is_gone=False):
+    """End the session, and have its statements lost with it."""
+    synapse.cancel_session("etl", 0)
+    with suppress(SynapseLivyError):
+        while True:
+            list(SynapseLivyHook().get_spark_statements(0))
+    synapse.server.faults = Gone() if is_gone else synapse.server.faults
 
 
 def test_output_that_does_not_come(synapse, run):
@@ -187,6 +261,16 @@ def test_session_that_is_not_ready(synapse, run):
     assert run("df.count()", session_id={"id": number, "sparkPoolName": "etl"})["output"]["data"] == {
         "text/plain": "42"
     }
+
+
+def test_time_until_the_session_is_ready(synapse):
+    """What a session lets its code wait until it takes it is part of the timeout, which does not begin anew then."""
+    began = time.time()
+    number = synapse.create_session("etl", age=-50)
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="x", session_id=number, timeout=3600, deferrable=True).execute(context_of(TaskInstance("run")))
+    took = time.time() - began
+    assert caught.value.trigger.deadline < began + 3600 + took / 2
 
 
 def test_session_that_has_ended(synapse, run):
@@ -232,6 +316,22 @@ def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
     assert "Statement 0 of Spark session 0 is cancelled, but its code runs on" in caplog.text + capsys.readouterr().out
 
 
+def test_code_that_has_not_begun(synapse, run, caplog, capsys):
+    """Code that is cancelled before its turn does not run on; what has ended by itself is not said to be ended."""
+    caplog.set_level("INFO")
+    SynapseLivyHook().create_spark_statement(0, "never()")
+    with pytest.raises(SparkStatementTimeoutError):
+        run("df.count()", timeout=0.3)
+    log = caplog.text + capsys.readouterr().out
+    assert "its code runs on" not in log
+    assert "Statement 1 of Spark session 0 was not handed on, so this task ends it." in log
+    SynapseLivyHook().cancel_spark_statement(0, 0)
+    caplog.clear()
+    with pytest.raises(SparkStatementFailedError):
+        run("boom()")
+    assert "was not handed on" not in caplog.text + capsys.readouterr().out
+
+
 def test_queue(synapse, run, caplog, capsys):
     """Code that waits for its turn says behind how many others."""
     for code in ("never()", "df.count()"):
@@ -250,6 +350,28 @@ def test_session_is_kept_alive(synapse, run, monkeypatch, fault):
     synapse.answer_statement(contains="long", output=samples.ok("42"), seconds=200)
     assert run("long()")["output"]["data"] == {"text/plain": "42"}
     assert [request for request in synapse.recorded_requests if request.path.endswith("/reset-timeout")]
+
+
+class SessionFails(Faults):
+    """The service answers for the session itself with an error, and for its statements as ever."""
+
+    def __init__(self, status):
+        super().__init__()
+        self.status = status
+
+    def before_work(self, request, rate_limit):
+        """Answer what asks for the session."""
+        return web.Response(status=self.status) if request.path.endswith("/sessions/0") else None
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_session_that_can_not_be_read(synapse, run, status):
+    """A session that can't be read ends no wait for its code, nor does trying again take longer than that may."""
+    synapse.server.faults = SessionFails(status)
+    assert run("df.count()", timeout=1.0)["output"]["data"] == {"text/plain": "42"}
+    if status == 403:
+        hook = SynapseLivyHook()
+        assert hook.run_spark_statement(0, "df.count()", poll_interval=0.1, timeout=5).text == "42"
 
 
 class ResetsFail(Faults):
@@ -296,9 +418,33 @@ def test_event_of_an_error_has_its_words(synapse):
     assert "s3cr3t" not in json.dumps(event)
 
 
+@pytest.mark.parametrize("do_xcom_push", [True, False])
+def test_output_that_is_lost_before_the_task_resumes(synapse, do_xcom_push, caplog, capsys):
+    """A success without its output is a failure for good, unless nobody gets the output."""
+    context = context_of(TaskInstance("run"))
+    with pytest.raises(TaskDeferred) as caught:
+        operator(code="df.count()", deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    end(synapse)
+    task = operator(code="df.count()", do_xcom_push=do_xcom_push)
+    if do_xcom_push:
+        with pytest.raises(
+            SparkStatementLostError, match="^Statement 0 of Spark session 0 ran, and its output is lost"
+        ):
+            task.resume_execution("execute_complete", {"event": event}, context)
+    else:
+        assert task.resume_execution("execute_complete", {"event": event}, context)["state"] == "available"
+        assert "The output is lost: " in caplog.text + capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"code": " "}, "code is empty"), ({"code": "x" * 100_000}, "more than 99 kB"), ({"code": None}, "code is empty")],
+    [
+        ({"code": " "}, "code is empty"),
+        ({"code": "x" * 100_000}, "more than 99 kB"),
+        ({"code": "\u20ac" * 17_000}, "more than 99 kB as JSON"),
+        ({"code": None}, "code is empty"),
+    ],
 )
 def test_wrong_code(synapse, options, words):
     """Code that can't be sent is refused before any request."""
@@ -321,6 +467,16 @@ def test_sensor(synapse, options, code, error):
     else:
         with pytest.raises(error, match="ValueError: boom"):
             run_task(make, TaskInstance("wait"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "noun"), [({"session_id": "None"}, "Spark session"), ({"statement_id": "None"}, "statement")]
+)
+def test_wrong_id(synapse, ids, noun):
+    """What is no id is told by the name of the thing that it should be the id of."""
+    sensor = SynapseSparkStatementSensor(task_id="wait", **{"session_id": 0, "statement_id": 0} | ids)
+    with pytest.raises(InvalidIdError, match=f"^'None' is not the id of a {noun}\\."):
+        sensor.execute(context_of(TaskInstance("wait")))
 
 
 def test_hook(synapse):

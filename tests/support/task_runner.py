@@ -16,6 +16,9 @@ from typing import Any
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator, TaskDeferred
 
+#: When the run of all tasks began; an attribute of a task instance may say otherwise.
+_RUN_BEGAN = datetime.now(UTC) - timedelta(minutes=1)
+
 
 class TaskInstance:
     """What the operators use of Airflow's task instance; its XComs must be JSON."""
@@ -60,8 +63,8 @@ def dying(task_instance: TaskInstance) -> TaskInstance:
 
 
 def context_of(task_instance: TaskInstance, **more: Any) -> Any:
-    """Return the context of a task whose run has begun a minute ago."""
-    began = datetime.now(UTC) - timedelta(minutes=1)
+    """Return the context of a task whose run began a minute before the tests, or when its task instance says."""
+    began = getattr(task_instance, "run_began", _RUN_BEGAN)
     return {"ti": task_instance, "dag_run": SimpleNamespace(start_date=began), **more}
 
 

@@ -15,6 +15,7 @@ from airflow_provider_synapse_livy.livy.requests import Pool
 from airflow_provider_synapse_livy.livy.resources import (
     MAX_PAGE_SIZE,
     SPARK_SESSION,
+    SPARK_STATEMENT,
     Listing,
     pool_name,
     validated_id,
@@ -96,6 +97,12 @@ def test_request_for_a_page():
     assert page.subject == "The list of Spark sessions in pool etl"
     assert SPARK_SESSION.page(POOL).url == f"{SESSIONS}?from=0&size={MAX_PAGE_SIZE}&detailed=true"
     assert MAX_PAGE_SIZE == 20
+
+
+def test_subject_of_statements():
+    """What is said of a session's list of statements, or of a new one, names the session."""
+    assert SPARK_STATEMENT.page(POOL, 3).subject == "The list of statements of Spark session 3 in pool etl"
+    assert SPARK_STATEMENT.create(POOL, 3, body={}).subject == "New statement of Spark session 3 in pool etl"
 
 
 def test_request_that_creates():
