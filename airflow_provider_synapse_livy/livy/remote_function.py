@@ -11,12 +11,12 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import io
 import json
 import math
 import symtable
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 from airflow_provider_synapse_livy.livy.strict_json import storable, storable_number
@@ -28,6 +28,9 @@ _MARK = "airflow_task_result="
 
 #: What a session of Spark defines, whatever the DAG's module has under these names.
 _OF_THE_SESSION = frozenset({"spark", "sc", "sqlContext", "HiveContext", "display", "displayHTML", "mssparkutils"})
+
+#: What makes code of a function that is indented.
+_BLOCK = "if True:\n"
 
 #: How the function is called. Nothing but these two names is left in the session.
 _CALL = """
@@ -102,20 +105,26 @@ def _source(function: Any) -> str:
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise _refusal(function, "is asynchronous, or a generator", "return the result from a plain def.")
     try:
-        source = textwrap.dedent(inspect.getsource(function))
-        (node,) = ast.parse(source).body
-        plain = _without_annotations(source, node)
+        plain = _plain_source(inspect.getsource(function))
         used = _names(symtable.symtable(plain, "<function>", "exec"))
     except (OSError, SyntaxError, TypeError, ValueError) as error:
-        fix = "define it by itself in a file, without text in it that is indented less than the function."
+        fix = "define it by itself in a file."
         raise _refusal(function, "has no source that can be read", fix, f"{type(error).__name__}: {error}") from None
     _check_names(function, used)
     return plain
 
 
+def _plain_source(source: str) -> str:
+    """Return the source of a function without decorators and annotations; its indentation is text in its strings."""
+    if not source[:1].isspace():
+        return _without_annotations(source, *ast.parse(source).body)
+    (block,) = ast.parse(_BLOCK + source).body
+    return _BLOCK + _without_annotations(_BLOCK + source, *cast("ast.If", block).body)
+
+
 def _without_annotations(source: str, node: Any) -> str:
-    """Return the source of a function from its ``def`` on, as it is written, without its annotations."""
-    encoded = [line.encode() for line in source.splitlines(keepends=True)]
+    """Return the source of a function from the line of its ``def`` on, as it is written, without its annotations."""
+    encoded = [line.encode() for line in io.StringIO(source)]
     starts = [0]
     for line in encoded:
         starts.append(starts[-1] + len(line))
@@ -126,7 +135,7 @@ def _without_annotations(source: str, node: Any) -> str:
     text = b"".join(encoded)
     for beginning, end in sorted(_annotations(node, text, at), reverse=True):
         text = text[:beginning] + text[end:]
-    return text[at(node.lineno, node.col_offset) :].decode()
+    return text[at(node.lineno, 0) :].decode()
 
 
 def _annotations(node: Any, text: bytes, at: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:

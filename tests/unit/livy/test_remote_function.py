@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+import types
 
 import pytest
 
@@ -93,6 +94,19 @@ def make_spark():
     return spark
 
 
+@pytest.fixture
+def defined(tmp_path):
+    """Return a function that returns the names of a file with a given text."""
+
+    def defined(text):
+        (file := tmp_path / "dag.py").write_text(text, encoding="utf-8")
+        names = {"decorate": decorate}
+        exec(compile(text, file, "exec"), names)
+        return types.SimpleNamespace(**names)
+
+    return defined
+
+
 def ran(code, **names):
     """Run code as a session would, and return what it prints."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -107,6 +121,34 @@ def test_call():
     assert "JSONDecoder" not in code
     assert "@" not in code
     assert "( -> : ." in code
+
+
+#: What has text in it that means something else, or nothing, with another indentation.
+TEXTS = """
+def make():
+{0}@decorate
+{0}@decorate
+{0}def text(day: str):
+{0}{0}'''Say
+{0}where lines begin.'''
+{0}{0}def inner():
+{0}{0} return '''{0}
+{0}{0}{0}a \f \u2028
+{0}
+
+b'''
+{0}{0}return day + inner()
+{0}return text
+"""
+
+
+@pytest.mark.parametrize("indentation", ["    ", "\t", " \t"])
+def test_text_is_sent_as_it_stands(defined, indentation):
+    """What stands in the strings of an indented function arrives as it is, blanks and all."""
+    text = defined(TEXTS.format(indentation)).make()
+    code = call_code(text, ["é"], {}, 1000)
+    assert result_of(ran(code)) == text("é")
+    assert "@" not in code
 
 
 def test_names_of_the_session():
