@@ -15,7 +15,9 @@ import io
 import json
 import math
 import symtable
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, cast
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
@@ -106,7 +108,7 @@ def _source(function: Any) -> str:
         raise _refusal(function, "is asynchronous, or a generator", "return the result from a plain def.")
     try:
         plain = _plain_source(inspect.getsource(function))
-        used = _names(symtable.symtable(plain, "<function>", "exec"))
+        used = _used_names(plain)
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         fix = "define it by itself in a file."
         raise _refusal(function, "has no source that can be read", fix, f"{type(error).__name__}: {error}") from None
@@ -124,36 +126,74 @@ def _plain_source(source: str) -> str:
 
 def _without_annotations(source: str, node: Any) -> str:
     """Return the source of a function from the line of its ``def`` on, as it is written, without its annotations."""
-    encoded = [line.encode() for line in io.StringIO(source)]
-    starts = [0]
-    for line in encoded:
-        starts.append(starts[-1] + len(line))
+    lines = list(io.StringIO(source))
+    starts = [0, *accumulate(map(len, lines))]
 
     def at(line: int, column: int) -> int:
-        return starts[line - 1] + column
+        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
-    text = b"".join(encoded)
-    for beginning, end in sorted(_annotations(node, text, at), reverse=True):
-        text = text[:beginning] + text[end:]
-    return text[at(node.lineno, 0) :].decode()
+    readline = iter(lines).__next__
+    marks = {starts[row - 1] + column: text for _, text, (row, column), *_ in tokenize.generate_tokens(readline)}
+    for beginning, end in sorted(_annotations(node, marks, at), reverse=True):
+        source = source[:beginning] + source[end:]
+    return source[at(node.lineno, 0) :]
 
 
-def _annotations(node: Any, text: bytes, at: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:
-    """Yield where the annotations of a function are, with the colon or the arrow before them."""
+def _annotations(node: Any, marks: Mapping[int, str], at: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:
+    """Yield where the annotations of a function are, with the colon or the arrow before, and the brackets around."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.arg) and inner.annotation:
-            beginning = at(inner.lineno, inner.col_offset) + len(inner.arg.encode())
-            yield beginning, at(inner.annotation.end_lineno or 0, inner.annotation.end_col_offset or 0)
+            name = at(inner.lineno, inner.col_offset)
+            beginning = name + len(marks[name])
+            yield beginning, _end(inner.annotation, beginning, marks, at)
         elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and inner.returns:
-            returned = inner.returns
-            before = text[: text.rindex(b"->", 0, at(returned.lineno, returned.col_offset))]
-            yield len(before.rstrip()), at(returned.end_lineno or 0, returned.end_col_offset or 0)
+            returned = at(inner.returns.lineno, inner.returns.col_offset)
+            arrow = max(place for place, text in marks.items() if text == "->" and place < returned)
+            beginning = 1 + max(place for place, text in marks.items() if text == ")" and place < arrow)
+            yield beginning, _end(inner.returns, beginning, marks, at)
+
+
+def _end(annotation: Any, beginning: int, marks: Mapping[int, str], at: Callable[[int, int], int]) -> int:
+    """Return where an annotation ends, with the brackets around it, which begin behind its colon or arrow."""
+    start, end = at(annotation.lineno, annotation.col_offset), at(annotation.end_lineno, annotation.end_col_offset)
+    opened = sum(beginning <= place < start and text == "(" for place, text in marks.items())
+    closed = [place + 1 for place, text in marks.items() if place >= end and text == ")"]
+    return closed[opened - 1] if opened else end
+
+
+class _Unannotated(ast.NodeTransformer):
+    """Takes away what Python never looks at: the annotations of what a function's body assigns to."""
+
+    _is_looked_at = False
+
+    def visit(self, node: ast.AST) -> Any:
+        """
+        Return a node without them; what stands in a class is looked at.
+
+        :param node: the node.
+        """
+        before = self._is_looked_at
+        if isinstance(node, ast.AnnAssign) and not before:
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            self._is_looked_at = isinstance(node, ast.ClassDef)
+        visited = self.generic_visit(node)
+        self._is_looked_at = before
+        return visited
+
+
+def _used_names(source: str) -> set[str]:
+    """Return the names that a function looks up outside of itself."""
+    looked_at = _Unannotated().visit(ast.parse(source))
+    return _names(symtable.symtable(ast.unparse(looked_at), "<function>", "exec"))
 
 
 def _check_names(function: Any, used: set[str]) -> None:
     """Raise which names of the code around it the function uses."""
-    if around := function.__code__.co_freevars:
-        raise _refusal(function, f"uses {', '.join(around)} of the function around it", "pass it as an argument.")
+    if around := used.intersection(function.__code__.co_freevars):
+        raise _refusal(
+            function, f"uses {', '.join(sorted(around))} of the function around it", "pass it as an argument."
+        )
     known = {function.__name__, "__name__", *_OF_THE_SESSION}
     missing = sorted(name for name in used - known if name in function.__globals__)
     if missing:

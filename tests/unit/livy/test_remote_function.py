@@ -151,6 +151,41 @@ def test_text_is_sent_as_it_stands(defined, indentation):
     assert "@" not in code
 
 
+#: Annotations in brackets, and some that Python never looks at.
+ANNOTATIONS = """
+import datetime
+class Undefined: pass
+def make(n=1):
+    def f(é: (Undefined), b: (  # ( -> :
+            (Undefined)
+          ) = (2), *c: (Undefined), d: Undefined = (1)) -> (  # )
+            Undefined):
+        y: datetime.date = é
+        y: n
+        def inner(x: (n) = (1)) -> (n): return (x)
+        class Inner:
+            def method(self):
+                self.y: datetime.date = y
+                return self.y
+        return [Inner().method(), b, inner(2)]
+    return f
+"""
+
+
+def test_annotations_are_left_out(defined):
+    """Annotations are cut with the brackets around them, and those of a function's own names do no harm."""
+    code = call_code(defined(ANNOTATIONS).make(), [1], {}, 1000)
+    assert result_of(ran(code)) == [1, 2, 2]
+    assert "Undefined" not in code
+
+
+def test_annotations_in_a_class(defined):
+    """Python looks at the annotations of a class, so they have to be there."""
+    function = defined("import datetime\ndef f():\n class Inner:\n  y: datetime.date\n return 1").f
+    with pytest.raises(SynapseLivyConfigurationError, match="uses datetime of the DAG's file"):
+        call_code(function, [], {}, 1000)
+
+
 def test_names_of_the_session():
     """A function may call itself, and use what a session defines."""
     assert result_of(ran(call_code(recursive, [1], {}, 100), spark="spark", sc="sc")) == ["spark", "sc"]
