@@ -108,11 +108,11 @@ def _source(function: Any) -> str:
         raise _refusal(function, "is asynchronous, or a generator", "return the result from a plain def.")
     try:
         plain = _plain_source(inspect.getsource(function))
-        used = _used_names(plain)
+        used, at_once = _used_names(plain)
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         fix = "define it by itself in a file."
         raise _refusal(function, "has no source that can be read", fix, f"{type(error).__name__}: {error}") from None
-    _check_names(function, used)
+    _check_names(function, used, at_once)
     return plain
 
 
@@ -182,18 +182,21 @@ class _Unannotated(ast.NodeTransformer):
         return visited
 
 
-def _used_names(source: str) -> set[str]:
-    """Return the names that a function looks up outside of itself."""
-    looked_at = _Unannotated().visit(ast.parse(source))
-    return _names(symtable.symtable(ast.unparse(looked_at), "<function>", "exec"))
+def _used_names(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a function looks up outside of itself, and those of them that its defaults look up."""
+    tree = _Unannotated().visit(ast.parse(source))
+    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    defaults = [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+    looks = (ast.unparse(tree), f"lambda: [{', '.join(map(ast.unparse, defaults))}]")
+    used, at_once = (_names(symtable.symtable(code, "<function>", "exec")) for code in looks)
+    return used, at_once
 
 
-def _check_names(function: Any, used: set[str]) -> None:
-    """Raise which names of the code around it the function uses."""
-    if around := used.intersection(function.__code__.co_freevars):
-        raise _refusal(
-            function, f"uses {', '.join(sorted(around))} of the function around it", "pass it as an argument."
-        )
+def _check_names(function: Any, used: set[str], at_once: set[str]) -> None:
+    """Raise which names of the code around it the function uses: when it runs, or at once, in its defaults."""
+    elsewhere = {*function.__globals__, *dir(builtins), *_OF_THE_SESSION}
+    if around := sorted(used.intersection(function.__code__.co_freevars) - {function.__name__} | at_once - elsewhere):
+        raise _refusal(function, f"uses {', '.join(around)} of the function around it", "pass it as an argument.")
     known = {function.__name__, "__name__", *_OF_THE_SESSION}
     missing = sorted(name for name in used - known if name in function.__globals__)
     if missing:

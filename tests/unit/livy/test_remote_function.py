@@ -186,6 +186,20 @@ def test_annotations_in_a_class(defined):
         call_code(function, [], {}, 1000)
 
 
+@pytest.mark.parametrize("parameters", ["x=n", "*, x=n", "x=[m + n for m in (1,)]", "x=lambda: n", "x=f"])
+def test_defaults_of_the_function_around(defined, parameters):
+    """A default that is a name of the function around it would be missing in the session, so it is refused."""
+    function = defined(f"def make(n=1, f=2):\n def f({parameters}):\n  return 1\n return f").make()
+    with pytest.raises(SynapseLivyConfigurationError, match=r"f\(\) uses [nf] of the function around it"):
+        call_code(function, [], {}, 1000)
+
+
+def test_own_names(defined):
+    """A function may call itself within another one, and have defaults that the session can make."""
+    text = "def make():\n def f(n, x=[m for m in range(2)]):\n  return f(0) if n else x\n return f"
+    assert result_of(ran(call_code(defined(text).make(), [1], {}, 1000))) == [0, 1]
+
+
 def test_names_of_the_session():
     """A function may call itself, and use what a session defines."""
     assert result_of(ran(call_code(recursive, [1], {}, 100), spark="spark", sc="sc")) == ["spark", "sc"]
