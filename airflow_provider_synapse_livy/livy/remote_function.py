@@ -21,6 +21,7 @@ from itertools import accumulate
 from typing import Any, cast
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.livy.strict_json import storable, storable_number
 
 __all__ = ["call_code", "printed_by", "result_of"]
@@ -94,7 +95,11 @@ def printed_by(text: str) -> str:
 
 def _refusal(function: Any, problem: str, fix: str, *evidence: str) -> SynapseLivyConfigurationError:
     name = getattr(function, "__name__", type(function).__name__)
-    return SynapseLivyConfigurationError(error_message(f"{name}() {problem}.", fix, *evidence))
+    return SynapseLivyConfigurationError(error_message(f"{one_line(f'{name}() {problem}', 115)}.", fix, *evidence))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return one_line(", ".join(names), 50)
 
 
 def _source(function: Any) -> str:
@@ -196,12 +201,12 @@ def _check_names(function: Any, used: set[str], at_once: set[str]) -> None:
     """Raise which names of the code around it the function uses: when it runs, or at once, in its defaults."""
     elsewhere = {*function.__globals__, *dir(builtins), *_OF_THE_SESSION}
     if around := sorted(used.intersection(function.__code__.co_freevars) - {function.__name__} | at_once - elsewhere):
-        raise _refusal(function, f"uses {', '.join(around)} of the function around it", "pass it as an argument.")
+        raise _refusal(function, f"uses {_listed(around)} of the function around it", "pass it as an argument.")
     known = {function.__name__, "__name__", *_OF_THE_SESSION}
     missing = sorted(name for name in used - known if name in function.__globals__)
     if missing:
         fix = "import it in the function, or pass it as an argument."
-        raise _refusal(function, f"uses {', '.join(missing)[:60]} of the DAG's file, which stays here", fix)
+        raise _refusal(function, f"uses {_listed(missing)} of the DAG's file, which stays here", fix)
     if hasattr(builtins, function.__name__) or function.__name__ in _OF_THE_SESSION:
         raise _refusal(function, "would take the place of what the session has under that name", "rename it.")
 

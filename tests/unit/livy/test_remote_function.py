@@ -250,6 +250,19 @@ def test_what_is_refused(function, words):
     assert second.startswith("Fix: ")
 
 
+@pytest.mark.parametrize("name", ["f", "f" * 60])
+@pytest.mark.parametrize(
+    "text", ["def make({1}):\n def {0}():\n  return {1}\n return {0}", "{1} = range(4)\ndef {0}(): {1}"]
+)
+def test_many_names(defined, text, name):
+    """The first line stays short, however many and long the names in it are."""
+    names = defined(text.format(name, ", ".join(letter * 30 for letter in "abcd")))
+    function = names.make(*range(4)) if hasattr(names, "make") else getattr(names, name)
+    with pytest.raises(SynapseLivyConfigurationError, match=rf"{name}\(\) uses aaa.*\.\.\.") as caught:
+        call_code(function, (), {}, 100)
+    assert len(str(caught.value).split("\n")[0]) < 120
+
+
 def test_source_that_is_gone():
     """A function without a file has no source to send."""
     names = {}
