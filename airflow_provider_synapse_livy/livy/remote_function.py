@@ -225,17 +225,26 @@ def _arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     except TypeError as error:
         raise _refusal(function, f"can't be called so: {error}", 'pass what it needs, as in "{{ ds }}".') from None
     for name, value in given.items():
-        if not _is_json(value):
+        if not _is_json(_plain(value)):
             problem = f"gets {name} as {type(value).__name__}, which is not JSON all through"
             raise _refusal(function, problem, 'pass text, numbers, lists and dicts, as in "{{ ds }}".')
-    return json.dumps({"args": list(args), "kwargs": dict(kwargs)})
+    return json.dumps({"args": _plain(args), "kwargs": _plain(kwargs)})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with lists and dicts for what is like them, such as what the runs of a mapped task returned."""
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in value}  # Airflow's params have other values in their items()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return list(map(_plain, value))
+    return value
 
 
 def _is_json(value: Any) -> bool:
-    """Return whether a value is the same after it was written as JSON and read again, but for tuples."""
-    if isinstance(value, Mapping):
+    """Return whether a value is the same after it was written as JSON and read again."""
+    if isinstance(value, dict):
         return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return all(map(_is_json, value))
     if isinstance(value, float):
         return math.isfinite(value)

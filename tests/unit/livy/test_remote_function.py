@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import io
@@ -17,6 +18,14 @@ from airflow_provider_synapse_livy.livy.remote_function import call_code, printe
 def decorate(function):
     """Stand for Airflow's decorator."""
     return function
+
+
+class Params(collections.UserDict):
+    """Have other values in its items, as Airflow's params have."""
+
+    def items(self):
+        """Return what can't be sent."""
+        return {key: object() for key in self}.items()
 
 
 def wrap(function):
@@ -271,7 +280,17 @@ def test_source_that_is_gone():
         call_code(names["made"], (), {}, 100)
 
 
-@pytest.mark.parametrize("value", [{1: 2}, float("nan"), object(), [(1, {2})]])
+def test_arguments_like_lists_and_dicts():
+    """What is like a list or a dict arrives as one, at every depth, as that of a mapped task, or Airflow's params."""
+    params = types.MappingProxyType({"a": (1, collections.UserList([Params({"b": range(2)})]))})
+    code = call_code(everything, (params, collections.deque()), {"more_still": params}, 1000)
+    plain = {"a": [1, [{"b": [0, 1]}]]}
+    assert result_of(ran(code)) == [plain, [[]], "é", {"more_still": plain}, [2]]
+
+
+@pytest.mark.parametrize(
+    "value", [{1: 2}, float("nan"), object(), [(1, {2})], b"x", [bytearray(b"x")], {"a": memoryview(b"x")}]
+)
 def test_arguments_that_are_not_json(value):
     """An argument that JSON would lose or change is refused by its name."""
     with pytest.raises(SynapseLivyConfigurationError, match=r"everything\(\) gets day as"):
