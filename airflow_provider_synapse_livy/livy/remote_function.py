@@ -3,7 +3,8 @@ A Python function as code for a session: its source, its arguments as JSON, and 
 
 The function is sent as it stands, but for its decorators and annotations, which mean nothing there. What it uses of the
 module around it would be missing, so it is refused beforehand. The result is printed in a line that begins with a mark,
-since what is printed is the one output that every service brings back; stderr comes after it, and a print before it.
+since what is printed is the one output that every service brings back. Whichever of stdout and stderr comes last, or
+comes at all, the result is the last such line: it is printed to both, after all that the function has printed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _BLOCK = "if True:\n"
 _CALL = """
 
 def airflow_call(function, arguments, limit):
-    import json
+    import json, sys
     given = json.loads(arguments)
     value = function(*given["args"], **given["kwargs"])
     try:
@@ -49,7 +50,8 @@ def airflow_call(function, arguments, limit):
     if len(text) > limit:
         size = str(len(text)) + " characters of JSON, and output_limit is " + str(limit)
         raise ValueError(function.__name__ + "() returned " + size + ": write it to storage, and return its path")
-    print("\\n" + {mark!r} + text)
+    for stream in (sys.stderr, sys.stdout):
+        print("\\n" + {mark!r} + text, file=stream)
 
 airflow_call({name}, {arguments!r}, {limit})
 """

@@ -54,6 +54,15 @@ def recursive(n):
     return [spark, recursive(0)] if n else sc  # noqa: F821
 
 
+def prints_results():
+    """Print what looks like a result."""
+    import sys
+
+    for stream in (sys.stdout, sys.stderr):
+        print("said\nairflow_task_result=666", file=stream)
+    return 7
+
+
 def returns_a_set():
     """Return what is not JSON."""
     return {1}
@@ -214,11 +223,21 @@ def test_names_of_the_session():
     assert result_of(ran(call_code(recursive, [1], {}, 100), spark="spark", sc="sc")) == ["spark", "sc"]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0,)])
+def test_result_is_the_one_returned(order):
+    """What a function prints is not its result, whichever of stdout and stderr a service shows, and where."""
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        printed = ran(call_code(prints_results, (), {}, 100))
+    text = "\n".join((printed, errors.getvalue())[place] for place in order)
+    assert result_of(text) == 7
+    assert set(printed_by(text).split()) == {"said"}
+
+
 def test_result_is_found_among_prints():
     """The result is the last line with the mark; what else was printed is kept apart."""
-    text = 'one\nairflow_task_result=1\ntwo\n\nairflow_task_result={"a": [2]}\nstderr'
+    text = 'one\nairflow_task_result=1\ntwo\n\nairflow_task_result={"a": [2]}\nmore'
     assert result_of(text) == {"a": [2]}
-    assert printed_by(text) == "one\ntwo\n\nstderr"
+    assert printed_by(text) == "one\ntwo\n\nmore"
     with pytest.raises(ValueError, match="no result"):
         result_of("one")
 
