@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import DecoratedOperator, task_decorator_factory
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
-from airflow_provider_synapse_livy.livy.errors import error_message
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 from airflow_provider_synapse_livy.livy.remote_function import call_code, printed_by, result_of
 from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 
@@ -39,9 +39,9 @@ class _SynapsePysparkOperator(DecoratedOperator, SynapseRunSparkStatementOperato
     :param python_callable: the function.
     :param op_args: its arguments (templated).
     :param op_kwargs: its arguments by their names (templated).
-    :param kwargs: the other parameters are those of ``SynapseRunSparkStatementOperator``, but for ``code``; its
-        ``output_limit`` is how many characters the JSON of the result may have.
-    :raises SynapseLivyConfigurationError: if the function or its arguments can't be sent.
+    :param kwargs: the other parameters are those of ``SynapseRunSparkStatementOperator``, but for ``code`` and
+        ``kind``; its ``output_limit`` is how many characters the JSON of the result may have.
+    :raises SynapseLivyConfigurationError: if the function or its arguments can't be sent, or if there is a ``kind``.
     :raises SparkStatementLostError: if the function has run, but its result is not there.
     """
 
@@ -55,7 +55,10 @@ class _SynapsePysparkOperator(DecoratedOperator, SynapseRunSparkStatementOperato
     template_ext: Sequence[str] = ()
 
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
-        super().__init__(python_callable=python_callable, code="", **kwargs)
+        for name in kwargs.keys() & {"code", "kind"}:
+            fix = f"leave it out; {SynapseRunSparkStatementOperator.__name__} takes code of every kind."
+            raise SynapseLivyConfigurationError(error_message(f"@task.synapse_pyspark takes no {name}.", fix))
+        super().__init__(python_callable=python_callable, code="", kind="pyspark", **kwargs)
 
     def execute(self, context: Context) -> Any:
         """

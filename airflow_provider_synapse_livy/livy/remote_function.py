@@ -3,7 +3,8 @@ A Python function as code for a session: its source, its arguments as JSON, and 
 
 The function is sent as it stands, but for its decorators and annotations, which mean nothing there. What it uses of the
 module around it would be missing, so it is refused beforehand. The result is printed in a line that begins with a mark,
-since what is printed is the one output that every service brings back; stderr comes after it, and a print before it.
+since what is printed is the one output that every service brings back. Whichever of stdout and stderr comes last, or
+comes at all, the result is the last such line: it is printed to both, after all that the function has printed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import io
 import json
 import math
 import symtable
-import textwrap
+import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, cast
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.livy.strict_json import storable, storable_number
 
 __all__ = ["call_code", "printed_by", "result_of"]
@@ -29,11 +33,14 @@ _MARK = "airflow_task_result="
 #: What a session of Spark defines, whatever the DAG's module has under these names.
 _OF_THE_SESSION = frozenset({"spark", "sc", "sqlContext", "HiveContext", "display", "displayHTML", "mssparkutils"})
 
+#: What makes code of a function that is indented.
+_BLOCK = "if True:\n"
+
 #: How the function is called. Nothing but these two names is left in the session.
 _CALL = """
 
 def airflow_call(function, arguments, limit):
-    import json
+    import json, sys
     given = json.loads(arguments)
     value = function(*given["args"], **given["kwargs"])
     try:
@@ -43,7 +50,8 @@ def airflow_call(function, arguments, limit):
     if len(text) > limit:
         size = str(len(text)) + " characters of JSON, and output_limit is " + str(limit)
         raise ValueError(function.__name__ + "() returned " + size + ": write it to storage, and return its path")
-    print("\\n" + {mark!r} + text)
+    for stream in (sys.stderr, sys.stdout):
+        print("\\n" + {mark!r} + text, file=stream)
 
 airflow_call({name}, {arguments!r}, {limit})
 """
@@ -89,7 +97,11 @@ def printed_by(text: str) -> str:
 
 def _refusal(function: Any, problem: str, fix: str, *evidence: str) -> SynapseLivyConfigurationError:
     name = getattr(function, "__name__", type(function).__name__)
-    return SynapseLivyConfigurationError(error_message(f"{name}() {problem}.", fix, *evidence))
+    return SynapseLivyConfigurationError(error_message(f"{one_line(f'{name}() {problem}', 115)}.", fix, *evidence))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return one_line(", ".join(names), 50)
 
 
 def _source(function: Any) -> str:
@@ -102,54 +114,101 @@ def _source(function: Any) -> str:
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise _refusal(function, "is asynchronous, or a generator", "return the result from a plain def.")
     try:
-        source = textwrap.dedent(inspect.getsource(function))
-        (node,) = ast.parse(source).body
-        plain = _without_annotations(source, node)
-        used = _names(symtable.symtable(plain, "<function>", "exec"))
+        plain = _plain_source(inspect.getsource(function))
+        used, at_once = _used_names(plain)
     except (OSError, SyntaxError, TypeError, ValueError) as error:
-        fix = "define it by itself in a file, without text in it that is indented less than the function."
+        fix = "define it by itself in a file."
         raise _refusal(function, "has no source that can be read", fix, f"{type(error).__name__}: {error}") from None
-    _check_names(function, used)
+    _check_names(function, used, at_once)
     return plain
 
 
+def _plain_source(source: str) -> str:
+    """Return the source of a function without decorators and annotations; its indentation is text in its strings."""
+    if not source[:1].isspace():
+        return _without_annotations(source, *ast.parse(source).body)
+    (block,) = ast.parse(_BLOCK + source).body
+    return _BLOCK + _without_annotations(_BLOCK + source, *cast("ast.If", block).body)
+
+
 def _without_annotations(source: str, node: Any) -> str:
-    """Return the source of a function from its ``def`` on, as it is written, without its annotations."""
-    encoded = [line.encode() for line in source.splitlines(keepends=True)]
-    starts = [0]
-    for line in encoded:
-        starts.append(starts[-1] + len(line))
+    """Return the source of a function from the line of its ``def`` on, as it is written, without its annotations."""
+    lines = list(io.StringIO(source))
+    starts = [0, *accumulate(map(len, lines))]
 
     def at(line: int, column: int) -> int:
-        return starts[line - 1] + column
+        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
-    text = b"".join(encoded)
-    for beginning, end in sorted(_annotations(node, text, at), reverse=True):
-        text = text[:beginning] + text[end:]
-    return text[at(node.lineno, node.col_offset) :].decode()
+    readline = iter(lines).__next__
+    marks = {starts[row - 1] + column: text for _, text, (row, column), *_ in tokenize.generate_tokens(readline)}
+    for beginning, end in sorted(_annotations(node, marks, at), reverse=True):
+        source = source[:beginning] + source[end:]
+    return source[at(node.lineno, 0) :]
 
 
-def _annotations(node: Any, text: bytes, at: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:
-    """Yield where the annotations of a function are, with the colon or the arrow before them."""
+def _annotations(node: Any, marks: Mapping[int, str], at: Callable[[int, int], int]) -> Iterator[tuple[int, int]]:
+    """Yield where the annotations of a function are, with the colon or the arrow before, and the brackets around."""
     for inner in ast.walk(node):
         if isinstance(inner, ast.arg) and inner.annotation:
-            beginning = at(inner.lineno, inner.col_offset) + len(inner.arg.encode())
-            yield beginning, at(inner.annotation.end_lineno or 0, inner.annotation.end_col_offset or 0)
+            name = at(inner.lineno, inner.col_offset)
+            beginning = name + len(marks[name])
+            yield beginning, _end(inner.annotation, beginning, marks, at)
         elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and inner.returns:
-            returned = inner.returns
-            before = text[: text.rindex(b"->", 0, at(returned.lineno, returned.col_offset))]
-            yield len(before.rstrip()), at(returned.end_lineno or 0, returned.end_col_offset or 0)
+            returned = at(inner.returns.lineno, inner.returns.col_offset)
+            arrow = max(place for place, text in marks.items() if text == "->" and place < returned)
+            beginning = 1 + max(place for place, text in marks.items() if text == ")" and place < arrow)
+            yield beginning, _end(inner.returns, beginning, marks, at)
 
 
-def _check_names(function: Any, used: set[str]) -> None:
-    """Raise which names of the code around it the function uses."""
-    if around := function.__code__.co_freevars:
-        raise _refusal(function, f"uses {', '.join(around)} of the function around it", "pass it as an argument.")
+def _end(annotation: Any, beginning: int, marks: Mapping[int, str], at: Callable[[int, int], int]) -> int:
+    """Return where an annotation ends, with the brackets around it, which begin behind its colon or arrow."""
+    start, end = at(annotation.lineno, annotation.col_offset), at(annotation.end_lineno, annotation.end_col_offset)
+    opened = sum(beginning <= place < start and text == "(" for place, text in marks.items())
+    closed = [place + 1 for place, text in marks.items() if place >= end and text == ")"]
+    return closed[opened - 1] if opened else end
+
+
+class _Unannotated(ast.NodeTransformer):
+    """Takes away what Python never looks at: the annotations of what a function's body assigns to."""
+
+    _is_looked_at = False
+
+    def visit(self, node: ast.AST) -> Any:
+        """
+        Return a node without them; what stands in a class is looked at.
+
+        :param node: the node.
+        """
+        before = self._is_looked_at
+        if isinstance(node, ast.AnnAssign) and not before:
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            self._is_looked_at = isinstance(node, ast.ClassDef)
+        visited = self.generic_visit(node)
+        self._is_looked_at = before
+        return visited
+
+
+def _used_names(source: str) -> tuple[set[str], set[str]]:
+    """Return the names that a function looks up outside of itself, and those of them that its defaults look up."""
+    tree = _Unannotated().visit(ast.parse(source))
+    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    defaults = [*function.args.defaults, *filter(None, function.args.kw_defaults)]
+    looks = (ast.unparse(tree), f"lambda: [{', '.join(map(ast.unparse, defaults))}]")
+    used, at_once = (_names(symtable.symtable(code, "<function>", "exec")) for code in looks)
+    return used, at_once
+
+
+def _check_names(function: Any, used: set[str], at_once: set[str]) -> None:
+    """Raise which names of the code around it the function uses: when it runs, or at once, in its defaults."""
+    elsewhere = {*function.__globals__, *dir(builtins), *_OF_THE_SESSION}
+    if around := sorted(used.intersection(function.__code__.co_freevars) - {function.__name__} | at_once - elsewhere):
+        raise _refusal(function, f"uses {_listed(around)} of the function around it", "pass it as an argument.")
     known = {function.__name__, "__name__", *_OF_THE_SESSION}
     missing = sorted(name for name in used - known if name in function.__globals__)
     if missing:
         fix = "import it in the function, or pass it as an argument."
-        raise _refusal(function, f"uses {', '.join(missing)[:60]} of the DAG's file, which stays here", fix)
+        raise _refusal(function, f"uses {_listed(missing)} of the DAG's file, which stays here", fix)
     if hasattr(builtins, function.__name__) or function.__name__ in _OF_THE_SESSION:
         raise _refusal(function, "would take the place of what the session has under that name", "rename it.")
 
@@ -168,17 +227,26 @@ def _arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     except TypeError as error:
         raise _refusal(function, f"can't be called so: {error}", 'pass what it needs, as in "{{ ds }}".') from None
     for name, value in given.items():
-        if not _is_json(value):
+        if not _is_json(_plain(value)):
             problem = f"gets {name} as {type(value).__name__}, which is not JSON all through"
             raise _refusal(function, problem, 'pass text, numbers, lists and dicts, as in "{{ ds }}".')
-    return json.dumps({"args": list(args), "kwargs": dict(kwargs)})
+    return json.dumps({"args": _plain(args), "kwargs": _plain(kwargs)})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with lists and dicts for what is like them, such as what the runs of a mapped task returned."""
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in value}  # Airflow's params have other values in their items()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return list(map(_plain, value))
+    return value
 
 
 def _is_json(value: Any) -> bool:
-    """Return whether a value is the same after it was written as JSON and read again, but for tuples."""
-    if isinstance(value, Mapping):
+    """Return whether a value is the same after it was written as JSON and read again."""
+    if isinstance(value, dict):
         return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return all(map(_is_json, value))
     if isinstance(value, float):
         return math.isfinite(value)

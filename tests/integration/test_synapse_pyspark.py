@@ -135,3 +135,17 @@ def test_multiple_outputs_and_names_of_files(synapse, run):
     synapse.answer_statement(contains="add", output=samples.ok('airflow_task_result={"a": 1}'), seconds=1)
     assert run(add, "load.py", options={"multiple_outputs": True}) == {"a": 1}
     assert '"load.py"' in sent(synapse)
+
+
+@pytest.mark.parametrize("option", ["kind", "code"])
+def test_other_languages_are_refused(option):
+    """A function is Python, so the decorator takes neither a kind nor code, and says so when the DAG is parsed."""
+    decorated = synapse_pyspark_task(session_id=0, **{option: "sql"})(uses_the_dag)
+    with pytest.raises(SynapseLivyConfigurationError, match=f"@task.synapse_pyspark takes no {option}.\nFix: leave it"):
+        decorated(1)
+
+
+def test_kind_of_the_dag_is_not_that_of_a_function():
+    """A kind among the default arguments of a DAG is that of its other tasks."""
+    decorated = synapse_pyspark_task(session_id=0, default_args={"kind": "sql"})(uses_the_dag)
+    assert decorated(1).operator.kind == "pyspark"
