@@ -38,6 +38,7 @@ from airflow_provider_synapse_livy.waiting.lost_statement import (
     describe_forgotten,
     describe_loss,
     describe_other_session,
+    is_over,
     may_mean_loss,
 )
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
@@ -268,7 +269,7 @@ class _StatementCreation(Creation):
             pass
         except SynapseLivyError:
             return
-        if session is None or session.record.is_finished:
+        if session is None or is_over(session.record):
             name = f"Code that this task may have sent to {SPARK_SESSION.name(*self.parent_ids)}"
             raise SparkStatementLostError(describe_loss(name, session))
 

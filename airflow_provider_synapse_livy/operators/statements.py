@@ -92,7 +92,17 @@ class StatementMixin(WaitingMixin):
         if links:
             super()._show_links(context, links)
 
+    def _show_session(self, context: Context) -> None:
+        """Show the session's links if no poll has, since the code had ended by the first one."""
+        if not self._links:
+            with suppress(SynapseLivyError):
+                session = self._hook.read(
+                    SPARK_SESSION, validated_id(self.session_id, SPARK_SESSION.noun), retry_timeout=0.0
+                )
+                self._show_links(context, self._hook.links(session.record))
+
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
+        self._show_session(context)
         snapshot = self._with_output(snapshot)
         if snapshot and (text := self._printed(snapshot.record)):
             self.log.info("The code has printed:\n%s", shortened_text(text, LOG_LIMIT))

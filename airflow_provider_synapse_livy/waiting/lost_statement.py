@@ -20,6 +20,7 @@ __all__ = [
     "describe_lost_output",
     "describe_other_session",
     "is_lost",
+    "is_over",
     "may_mean_loss",
 ]
 
@@ -52,7 +53,7 @@ def is_lost(error: BaseException, session: Snapshot[Any] | None) -> bool:
     if session is None:
         return False
     # While the session can be read, it is not the service that is away.
-    return isinstance(error, SynapseLivyUnavailableError) or bool(session.record.is_finished)
+    return isinstance(error, SynapseLivyUnavailableError) or is_over(session.record)
 
 
 def describe_forgotten(session_name: str, count: int) -> str:
@@ -102,11 +103,19 @@ def describe_loss(name: str, session: Snapshot[Any] | None, error: SynapseLivyEr
     :param error: the error of the statement's poll, if that is why.
     """
     fix = "check what the code has written before you run it again: it may have run."
-    if session is None or not session.record.is_finished:
+    if session is None or not is_over(session.record):
         if error is None or isinstance(error, SparkStatementNotFoundError):
             return error_message(f"{name} is gone, and with it what came of it.", fix)
         return error_message(f"{name} can't be read, and its session can.", fix, *str(error).splitlines())
     record = session.record
-    return error_message(
-        f"{name}: its session {record.ending} before it was done.", fix, str(record), *record.details()
-    )
+    ending = "was cancelled" if record.is_cancelling else record.ending
+    return error_message(f"{name}: its session {ending} before it was done.", fix, str(record), *record.details())
+
+
+def is_over(session: Any) -> bool:
+    """
+    Return whether a session runs no code any more: it has ended, or is being cancelled, which takes it seconds.
+
+    :param session: the session's record.
+    """
+    return bool(session.is_finished or session.is_cancelling)

@@ -126,6 +126,8 @@ def error(story, dag, task):
     """Return class and words of the error that a task ended with, without what differs between two sessions."""
     record = story.airflow.errors / f"{dag}.{task}.json"
     kind, words = json.loads(record.read_text()) if record.exists() else (None, "")
+    if kind == "SparkStatementLostError":  # the evidence is the session's, whose result comes seconds after its end
+        words = "\n".join(words.splitlines()[:2])
     words = re.sub(r"\.(worker|deferred)\b", "", words)
     return kind, re.sub(r"[\da-f]{8}-[\da-f-]{27}|\d+(\.\d+)?", "n", words)
 

@@ -92,6 +92,14 @@ def test_output(synapse, run):
     assert task_instance.xcoms["statement_id"] == 0
 
 
+def test_links_of_code_that_ends_at_once(synapse, run):
+    """The links to the session are there also if the first poll of the code is its last."""
+    synapse.answer_statement(contains="quick", output=samples.ok("1"), seconds=0)
+    task_instance = TaskInstance("run")
+    run("quick()", task_instance)
+    assert "Spark UI" in task_instance.xcoms["spark_session_links"]
+
+
 def test_error_of_the_code(synapse, run):
     """The code's error is the task's, with the end of its traceback, and Airflow may retry it."""
     with pytest.raises(
