@@ -21,8 +21,8 @@ SPARK_INSTALLED := $(VENV)/.installed-spark
 CHROMIUM ?= /usr/bin/chromium
 BIN := $(VENV)/bin
 
-# Tests wait as long as they compute, so two workers share a core.
-WORKERS ?= $(shell expr 2 \* $$(nproc))
+# Tests wait longer than they compute, so three workers share a core.
+WORKERS ?= $(shell expr 3 \* $$(nproc))
 IN_PARALLEL := --numprocesses $(WORKERS) --dist worksteal -o faulthandler_timeout=120
 
 BENCH := .venv/bench

@@ -119,22 +119,6 @@ ENDINGS = {
     "batch_failed": Ending(
         _shows_batch((5, batches.FAILED)), _BAD_END, {}, "SparkBatchJobEndedError", "LIVY_JOB_FAILED", is_batch=True
     ),
-    "batch_timeout": Ending(
-        _shows_batch((5, batches.RUNNING)),
-        _BAD_END,
-        {"timeout": 15.0},
-        "SparkBatchJobTimeoutError",
-        "15 s",
-        is_batch=True,
-    ),
-    "batch_not_found": Ending(
-        (*_shows_batch(), Answer(5.0, 404, b"")),
-        _ERROR,
-        {},
-        "SparkBatchJobNotFoundError",
-        "Synapse answered 404",
-        is_batch=True,
-    ),
     "malformed": Ending(_fails(200, b"[]"), _ERROR, {}, "SynapseLivyResponseError", "is not a Spark session"),
 }
 

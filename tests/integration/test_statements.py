@@ -180,8 +180,9 @@ def test_success_before_a_failure(synapse, run, is_response_lost):
 def fill(synapse, count):
     """Have the session run so much other code that it has forgotten what was before."""
     synapse.answer_statement(contains="other", seconds=0)
+    hook = SynapseLivyHook()
     for _ in range(count):
-        SynapseLivyHook().create_spark_statement(0, "other()")
+        hook.create_spark_statement(0, "other()")
 
 
 def test_code_that_the_session_has_forgotten(synapse, run):
