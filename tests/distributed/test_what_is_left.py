@@ -1,4 +1,4 @@
-"""What is left when all tests of this folder are over; its name has it run last."""
+"""What is left when all tests of this folder are over; its name has it run last, as that of no other may be after it."""
 
 from __future__ import annotations
 
