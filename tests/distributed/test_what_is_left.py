@@ -1,4 +1,4 @@
-"""What is left when all tests of this folder are over; its name has it run last, as that of no other may be after it."""
+"""What is left when all tests of this folder are over; its name has it run last, behind all others."""
 
 from __future__ import annotations
 

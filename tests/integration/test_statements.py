@@ -277,7 +277,8 @@ def test_time_until_the_session_is_ready(synapse):
     began = time.time()
     number = synapse.create_session("etl", age=-50)
     with pytest.raises(TaskDeferred) as caught:
-        operator(code="never()", session_id=number, timeout=3600, deferrable=True).execute(context_of(TaskInstance("run")))
+        task = operator(code="never()", session_id=number, timeout=3600, deferrable=True)
+        task.execute(context_of(TaskInstance("run")))
     took = time.time() - began
     assert caught.value.trigger.deadline < began + 3600 + took / 2
 
