@@ -276,8 +276,8 @@ def test_time_until_the_session_is_ready(synapse):
     """What a session lets its code wait until it takes it is part of the timeout, which does not begin anew then."""
     began = time.time()
     number = synapse.create_session("etl", age=-50)
+    task = operator(code="never()", session_id=number, timeout=3600, deferrable=True)
     with pytest.raises(TaskDeferred) as caught:
-        task = operator(code="never()", session_id=number, timeout=3600, deferrable=True)
         task.execute(context_of(TaskInstance("run")))
     took = time.time() - began
     assert caught.value.trigger.deadline < began + 3600 + took / 2
