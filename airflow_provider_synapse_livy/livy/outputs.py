@@ -6,16 +6,38 @@ import json
 from itertools import takewhile
 from typing import Any
 
-__all__ = ["CUT", "LOG_LIMIT", "OUTPUT_LIMIT", "bounded", "shortened_text"]
+__all__ = ["OUTPUT_LIMIT", "bounded", "fields_for_xcom", "log_printed", "shortened_text"]
 
 #: How many characters of a statement's output go to XCom by default.
 OUTPUT_LIMIT = 48_000
 
 #: How many characters of what the code has printed go to the task's log.
-LOG_LIMIT = 10_000
+_LOG_LIMIT = 10_000
 
-#: What is logged of an output that is cut for XCom.
-CUT = "The output is cut to %s characters (output_limit)."
+
+def log_printed(text: str, log: Any) -> None:
+    """
+    Log what the code has printed, if anything.
+
+    :param text: what it has printed.
+    :param log: the task's log.
+    """
+    if text:
+        log.info("The code has printed:\n%s", shortened_text(text, _LOG_LIMIT))
+
+
+def fields_for_xcom(fields: dict[str, Any], limit: int, log: Any) -> dict[str, Any]:
+    """
+    Return a statement's dict as :func:`bounded` does, and log if that was cut.
+
+    :param fields: the dict, under the documented names.
+    :param limit: how many characters the output may have.
+    :param log: the task's log.
+    """
+    kept, is_cut = bounded(fields, limit)
+    if is_cut:
+        log.warning("The output is cut to %s characters (output_limit).", limit)
+    return kept
 
 
 def bounded(fields: dict[str, Any], limit: int) -> tuple[dict[str, Any], bool]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError, SparkStatementTimeoutError
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.outputs import CUT, LOG_LIMIT, bounded, shortened_text
+from airflow_provider_synapse_livy.livy.outputs import fields_for_xcom, log_printed
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.livy.statements import count_ahead
@@ -104,8 +104,8 @@ class StatementMixin(WaitingMixin):
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
         self._show_session(context)
         snapshot = self._with_output(snapshot)
-        if snapshot and (text := self._printed(snapshot.record)):
-            self.log.info("The code has printed:\n%s", shortened_text(text, LOG_LIMIT))
+        if snapshot:
+            log_printed(self._printed(snapshot.record), self.log)
         if verdict is Verdict.FAILURE and snapshot and snapshot.record.is_settling:  # it has run, but how is not known
             self._push_record(context, snapshot)
             raise SparkStatementLostError(describe_failure(snapshot, self._goal), record=snapshot.record)
@@ -139,7 +139,4 @@ class StatementMixin(WaitingMixin):
         return super()._trigger_kwargs() | {"output_limit": self.output_limit}
 
     def _fields(self, record: Any) -> dict[str, Any]:
-        fields, is_cut = bounded(record.to_dict(), self.output_limit)
-        if is_cut:
-            self.log.warning(CUT, self.output_limit)
-        return fields
+        return fields_for_xcom(record.to_dict(), self.output_limit, self.log)

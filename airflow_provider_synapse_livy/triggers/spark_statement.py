@@ -10,7 +10,7 @@ from typing import Any
 from airflow_provider_synapse_livy.airflow_compat.sdk import TriggerEvent
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
-from airflow_provider_synapse_livy.livy.outputs import CUT, LOG_LIMIT, OUTPUT_LIMIT, bounded, shortened_text
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT, fields_for_xcom, log_printed
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession
@@ -153,12 +153,8 @@ class SynapseSparkStatementTrigger(LivyTrigger):
             self.log.warning(STAYS_BUSY, self.resource.name(*self._ids()))
 
     def _xcom(self, record: Any) -> dict[str, Any]:
-        if record.text:
-            self.log.info("The code has printed:\n%s", shortened_text(record.text, LOG_LIMIT))
-        fields, is_cut = bounded(record.to_dict(), self.output_limit)
-        if is_cut:
-            self.log.warning(CUT, self.output_limit)
-        return fields
+        log_printed(record.text, self.log)
+        return fields_for_xcom(record.to_dict(), self.output_limit, self.log)
 
     def _fields(self, record: Any) -> dict[str, Any]:
         """Return proof of the end, and the error: neither code nor what was printed, since Airflow logs the event."""
