@@ -31,7 +31,7 @@ from airflow_provider_synapse_livy.livy.responses import Page
 from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
-from airflow_provider_synapse_livy.operators.spark_jobs import is_another
+from airflow_provider_synapse_livy.operators.spark_jobs import WAIT_FIELDS, is_another
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.lost_statement import (
@@ -101,16 +101,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     #: The id of the statement, once it is known.
     statement_id: int | None = None
 
-    template_fields: Sequence[str] = (
-        "session_id",
-        "code",
-        "kind",
-        "spark_pool_name",
-        "poll_interval",
-        "timeout",
-        "livy_api_version",
-        "synapse_livy_conn_id",
-    )
+    template_fields: Sequence[str] = ("session_id", "code", "kind", *WAIT_FIELDS)
     template_ext: Sequence[str] = (".py", ".sql", ".scala", ".cs")
     template_fields_renderers: ClassVar[dict[str, str]] = {"code": "python"}
     operator_extra_links: Collection[BaseOperatorLink] = SPARK_SESSION_LINKS
@@ -342,7 +333,7 @@ class _StatementCreation(Creation):
             raise SynapseLivyError(error_message("No code was sent: the task was killed."))
         session = self.hook.read(SPARK_SESSION, *self.parent_ids)
         goal = ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)
-        if session.record.is_finished or session.record.is_cancelling:
+        if is_over(session.record):
             raise SparkSessionFailedError(describe_failure(session, goal), record=session.record)
         if time.monotonic() > deadline:
             raise SparkStatementTimeoutError(

@@ -9,6 +9,7 @@ from airflow_provider_synapse_livy.exceptions import SparkStatementEndedError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
+from airflow_provider_synapse_livy.operators.spark_jobs import READ_FIELDS
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
 from airflow_provider_synapse_livy.sensors.base import LivySensor
 
@@ -45,13 +46,7 @@ class SynapseSparkStatementSensor(StatementMixin, LivySensor):
 
     failed_error = SparkStatementEndedError
 
-    template_fields: Sequence[str] = (
-        "session_id",
-        "statement_id",
-        "spark_pool_name",
-        "livy_api_version",
-        "synapse_livy_conn_id",
-    )
+    template_fields: Sequence[str] = ("session_id", "statement_id", *READ_FIELDS)
     operator_extra_links: Collection[BaseOperatorLink] = SPARK_SESSION_LINKS
 
     def __init__(
@@ -59,18 +54,11 @@ class SynapseSparkStatementSensor(StatementMixin, LivySensor):
         *,
         session_id: Any,
         statement_id: int | str,
-        spark_pool_name: str | None = None,
         output_limit: int = OUTPUT_LIMIT,
-        livy_api_version: str | None = None,
         synapse_livy_conn_id: str = SynapseLivyHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            spark_pool_name=spark_pool_name,
-            livy_api_version=livy_api_version,
-            synapse_livy_conn_id=synapse_livy_conn_id,
-            **kwargs,
-        )
+        super().__init__(synapse_livy_conn_id=synapse_livy_conn_id, **kwargs)
         self.session_id = session_id
         self.statement_id = statement_id
         self.output_limit = output_limit
