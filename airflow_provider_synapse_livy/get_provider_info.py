@@ -17,7 +17,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-synapse-livy",
         "name": integration,
-        "description": "Create Livy Spark sessions and batch jobs of Azure Synapse, await them, run code, cancel them.",
+        "description": "Create, use, await and cancel Livy Spark sessions and batch jobs of Azure Synapse Analytics.",
         "versions": [__version__],
         "state": "ready",
         "build-system": "hatchling",

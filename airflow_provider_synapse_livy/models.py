@@ -67,8 +67,8 @@ class SparkSessionState(Documented):
     """
     ``livyInfo``: Livy's own record of the session.
 
-    Do not rely on its times: ``killedAt``, ``errorAt`` and ``notStartedAt`` are null even for sessions that were
-    killed or failed, ``idleAt`` is the first time only, and short busy phases are missed.
+    Rely on ``startingAt`` and ``idleAt``, the first time that it was idle, alone: ``killedAt``, ``errorAt`` and
+    ``notStartedAt`` are null even for sessions that were killed or failed, and short busy phases are missed.
     """
 
     not_started_at: Text = None
@@ -111,6 +111,12 @@ class SparkSession(SparkJob):
     def ending(self) -> str:
         """How the session ended, in words that follow its name."""
         return "idled out, so Synapse stopped it" if self.idle_timed_out else super().ending
+
+    def durations(self) -> dict[str, timedelta]:
+        """Return how long each phase took that the service has timed, by the names of :attr:`phase`."""
+        livy = self.livy_info if isinstance(self.livy_info, SparkSessionState) else SparkSessionState()
+        started = between(livy.starting_at, livy.idle_at)
+        return super().durations() | ({} if started is None else {"starting": started})
 
 
 class SparkBatchJobState(Documented):
@@ -166,7 +172,8 @@ class SparkBatchJob(SparkJob):
     def durations(self) -> dict[str, timedelta]:
         """Return how long each phase took that the service has timed, by the names of :attr:`phase`."""
         livy = self.livy_info if isinstance(self.livy_info, SparkBatchJobState) else SparkBatchJobState()
-        ended_at = livy.success_at or livy.dead_at or livy.killed_at
+        scheduler = self.scheduler_info if self.is_finished else None  # of a cancelled job it alone tells the end
+        ended_at = livy.success_at or livy.dead_at or livy.killed_at or (scheduler and scheduler.ended_at)
         timed = {
             "starting": between(livy.starting_at, livy.running_at),
             "running": between(livy.running_at, ended_at),

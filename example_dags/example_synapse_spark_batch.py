@@ -1,5 +1,5 @@
 """
-Run a program as a Spark batch job of Azure Synapse, and wait for a job that somebody else has started.
+Run programs as Spark batch jobs of Azure Synapse, to their end or until a task cancels them, and wait for others' jobs.
 
 The connection is ``synapse_livy_default``, and names the Spark pool.
 """
@@ -10,7 +10,11 @@ from datetime import timedelta
 
 from airflow import DAG
 
-from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
+from airflow_provider_synapse_livy.operators.spark_batch import (
+    SynapseCancelSparkBatchOperator,
+    SynapseGetSparkBatchOperator,
+    SynapseRunSparkBatchOperator,
+)
 from airflow_provider_synapse_livy.sensors.spark_batch import SynapseSparkBatchSensor
 
 JOBS = "abfss://jobs@account.dfs.core.windows.net"
@@ -35,4 +39,15 @@ with DAG("example_synapse_spark_batch", schedule=None, params={"batch_id": 0}, t
         accepted_results=("Succeeded", "Cancelled"),
         deferrable=True,
     )
+    # A job that does not end by itself, such as one that reads a stream: the next tasks do not wait for its end.
+    stream = SynapseRunSparkBatchOperator(
+        task_id="stream",
+        file=f"{JOBS}/stream.py",
+        wait_for_completion=False,
+        **SIZES,
+    )
+    read = SynapseGetSparkBatchOperator(task_id="read", batch_id=stream.output)
+    # A teardown runs also if the work has failed, and does not hide that.
+    cancel = SynapseCancelSparkBatchOperator(task_id="cancel", batch_id=stream.output, deferrable=True)
     wait >> count
+    stream >> read >> cancel.as_teardown(setups=stream)

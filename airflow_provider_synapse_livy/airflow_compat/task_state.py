@@ -210,6 +210,15 @@ def run_started_at(context: Context) -> datetime | None:
     return started
 
 
+def was_run_cleared(context: Context) -> bool:
+    """
+    Return whether a user has set the DAG run back, so that its start is that of its latest life alone.
+
+    :param context: the task's context.
+    """
+    return bool(getattr(context.get("dag_run"), "clear_number", 0))
+
+
 def pull_own_xcom(context: Context, key: str) -> Any:
     """
     Return an XCom that this task has pushed before a deferral, None if there is none.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
 
-from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferralError
+from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferralError, conf
 
 try:  # Airflow 3.1 and newer
     from airflow.sdk.log import mask_secret
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AIRFLOW_VERSION",
     "STARTS_FROM_TRIGGER",
+    "base_url",
     "has_listeners",
     "is_deferral_timeout",
     "is_of_earlier_try",
@@ -34,6 +35,12 @@ AIRFLOW_VERSION = tuple(int(part) for part in __version__.split(".")[:2])
 #: Whether a task can start, and end, in the triggerer. Airflow 3.3 is the first to render the trigger's templates;
 #: 2.11 and 3.0 start it with the templates unrendered, 3.1 and 3.2 start the task on a worker regardless.
 STARTS_FROM_TRIGGER = AIRFLOW_VERSION >= (3, 3)
+
+
+def base_url() -> str:
+    """Return the address of this Airflow's UI, as far as it is set, which is the same for all its workers."""
+    section = "api" if AIRFLOW_VERSION >= (3, 0) else "webserver"
+    return str(conf.get(section, "base_url", fallback="") or "")
 
 
 def has_listeners() -> bool:

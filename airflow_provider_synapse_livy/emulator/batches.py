@@ -104,7 +104,9 @@ BATCH_SCENARIOS: dict[str, Scenario] = {
         "runs within 40 s, and is cancelled 10 s later: killed/Cancelled",
         (
             *_start_transitions(),
-            *cancellation_transitions(_RUNNING_AT + 10.0, started=True, result_seconds=_RESULT_SECONDS),
+            *cancellation_transitions(
+                _RUNNING_AT + 10.0, started=True, result_seconds=_RESULT_SECONDS, shuts_down=False
+            ),
         ),
     ),
     "never_closed": Scenario(

@@ -221,7 +221,7 @@ def cancellation_request(at: float) -> Transition:
 
 
 def cancellation_transitions(
-    at: float, *, started: bool, scale: float = 1.0, result_seconds: float = RESULT_SECONDS
+    at: float, *, started: bool, scale: float = 1.0, result_seconds: float = RESULT_SECONDS, shuts_down: bool = True
 ) -> Iterator[Transition]:
     """
     Yield the transitions of a session's cancellation, from the request to the final result.
@@ -233,10 +233,11 @@ def cancellation_transitions(
     :param started: whether the Spark application had started; Livy's final state is then ``killed``, else ``error``.
     :param scale: factor for the durations after ``at``.
     :param result_seconds: from Livy's final state to the final result.
+    :param shuts_down: whether it has that state, as sessions have and batch jobs have not.
     """
     yield cancellation_request(at)
     yield Transition(at, _CLEANUP)
-    if started:
+    if started and shuts_down:
         yield Transition(at + _SHUTDOWN_SECONDS * scale, livy_change("shutting_down"))
     state, duration = ("killed", _KILL_SECONDS) if started else ("error", _CANCELLATION_SECONDS)
     ended_at = at + duration * scale

@@ -244,7 +244,11 @@ class EmulatedSession:
         kept = [transition for transition in transitions if transition.at <= cancelled_at]
         started = any(transition.changes.get("application") for transition in kept)
         kept += cancellation_transitions(
-            cancelled_at, started=started, scale=self.time_scale, result_seconds=self.result_seconds
+            cancelled_at,
+            started=started,
+            scale=self.time_scale,
+            result_seconds=self.result_seconds,
+            shuts_down="shuttingDown" in self.livy_stamps,
         )
         later = [transition for transition in self.interventions if transition.at > cancelled_at]
         return [t for t in kept if not later or t.at < later[0].at] + later

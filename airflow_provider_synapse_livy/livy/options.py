@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 
@@ -30,6 +31,9 @@ def _as_text(value: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
+    """Return a list of the one text that may stand for it; not of a list that was rendered as text."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        raise PydanticCustomError(_LIST_AS_TEXT, "a list as text")
     return [value] if isinstance(value, str) else value
 
 
@@ -61,6 +65,10 @@ _FIXES = {
     "class_name": "pass the name of the jar's main class.",
     "args": "pass a list of texts, such as ['--day', '2025-03-01'].",
 }
+_LIST_AS_TEXT = "list_as_text"
+_LIST_AS_TEXT_FIX = (
+    "pass a list of templates, or set render_template_as_native_obj=True for the DAG: this is a list as text."
+)
 _LIST_FIX = "pass a list of texts, such as ['abfss://container@account.dfs.core.windows.net/file']."
 
 
@@ -111,13 +119,18 @@ class SparkJobOptions(BaseModel):
         """
         Return the options that a task was given.
 
-        :param options: the parameters of this class; those that are None are left out.
+        :param options: the parameters of this class; those that are None, or optional and empty, are left out.
         :raises SynapseLivyConfigurationError: if one is wrong; its message does not repeat a value of ``conf``.
         """
         try:
-            return cls(**{name: value for name, value in options.items() if value is not None})
+            return cls(**{name: value for name, value in options.items() if not cls._is_left_out(name, value)})
         except ValidationError as error:
             raise cls._configuration_error(error) from None
+
+    @classmethod
+    def _is_left_out(cls, name: str, value: Any) -> bool:
+        field = cls.model_fields.get(name)
+        return value is None or (value == "" and field is not None and not field.is_required())
 
     def to_body(self) -> dict[str, Any]:
         """
@@ -147,6 +160,8 @@ class SparkJobOptions(BaseModel):
             where = f"['{str(first['loc'][1])[:60]}']" if name in ("conf", "tags") and len(first["loc"]) > 1 else ""
             given = "" if name in ("conf", "args") else f"={repr(first['input'])[:60]}"
             event, fix = f"{name}{where}{given} is invalid.", _FIXES.get(name, _LIST_FIX)
+            if first["type"] == _LIST_AS_TEXT:
+                fix = _LIST_AS_TEXT_FIX
         return SynapseLivyConfigurationError(error_message(event, fix))
 
     @classmethod

@@ -229,7 +229,7 @@ class Resource(Generic[R]):
 
     def mistaken_for(self, sibling: Resource[Any], error: SynapseLivyError, record: SparkJob) -> SynapseLivyError:
         """
-        Return the error for an id that is a sibling's, with all that the error for an id that is nobody's tells.
+        Return the error for an id that is a sibling's: all that the error for an id that is nobody's tells, and whose.
 
         :param sibling: the resource that has the id.
         :param error: the error for an id that is nobody's.
@@ -239,7 +239,7 @@ class Resource(Generic[R]):
         fix = f"wait for it with {sibling.reader}, or pass the id of a {self.noun}."
         words = str(error).splitlines()[2:]
         message = error_message(event, fix, f"{record} is {record.phase}.", *words)
-        return type(error)(message, status=error.status, code=error.code, activity_id=error.activity_id)
+        return type(error)(message, status=error.status, code=error.code, activity_id=error.activity_id, record=record)
 
     @property
     def _list(self) -> Listing[R]:

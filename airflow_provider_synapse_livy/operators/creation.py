@@ -48,6 +48,7 @@ class Creation:
     :param own_id: the id of what was created, once it is known.
     :param is_stopped: whether the task was killed, so that nothing more is to be created.
     :param parent_ids: the ids that lead to the list of what is created.
+    :param was_run_cleared: whether the DAG run began anew since, so that earlier lives began before ``began_at``.
     """
 
     hook: SynapseLivyHook
@@ -60,6 +61,7 @@ class Creation:
     own_id: int | None = None
     is_stopped: bool = False
     parent_ids: tuple[int, ...] = ()
+    was_run_cleared: bool = False
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -124,7 +126,7 @@ class Creation:
         :raises SynapseLivyError: if it is refused, or it stays unknown whether it was created.
         """
         self.may_exist = may_exist
-        earlier = self._search_twice() if may_exist else []
+        earlier = [self._when_ended(record) for record in self._search_twice()] if may_exist else []
         if wanted := list(filter(self.is_wanted, earlier)):
             return self._adopt(wanted)
         ended = {record.id for record in earlier}
@@ -165,19 +167,45 @@ class Creation:
         :raises SynapseLivyError: if the list can't be read.
         """
         self.may_exist = True
-        if wanted := list(filter(self.is_wanted, self._search_twice())):
+        found = self._search_twice()
+        if wanted := list(filter(self.is_wanted, found)):
             self._adopt(wanted)
+        elif found:  # which has ended, and the task is about to tell how
+            self.own_id = max(record.id for record in found)
 
     def end_other_lives(self) -> None:
         """
         Cancel what earlier lives of this task have created and not handed on, since it was never ready.
 
         That is so after a user has cleared the task while it waited, and nobody else may have noticed.
+
+        :raises SynapseLivyError: if something can't be cancelled, or does not end that must not run beside another.
         """
-        for record in self._listed(lambda key: key != self.key and is_of_same_task(key, self.key)):
+        since = None if self.was_run_cleared else self.began_at
+        for record in self._listed(lambda key: key != self.key and is_of_same_task(key, self.key), since=since):
             if _is_active(record) and _was_never_ready(record):
                 self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
                 self.cancel(record.id)
+                self._when_ended(self._read(record.id))
+            else:
+                self._when_ended(record)
+
+    def _when_ended(self, record: Any) -> Any:
+        """
+        Return what has become of what was cancelled, if it runs a program: not two at once, which may write the same.
+
+        What runs in the same session runs one after the other anyway.
+        """
+        if not (record.is_cancelling and self.resource.runs_once and not self.parent_ids):
+            return record
+        self.log.info("%s was cancelled. Another is created only when it has ended.", record)
+        if not self._end(record.id, _END_TIMEOUT):
+            event = f"{record} was cancelled, and has not ended. It may still {self.resource.harm}."
+            raise SynapseLivyError(error_message(event, self.resource.harm_fix))
+        try:
+            return self._read(record.id)
+        except self.resource.not_found:
+            return record
 
     def end_own(self, *, timeout: float = _END_TIMEOUT) -> list[str]:
         """
@@ -195,13 +223,17 @@ class Creation:
         """Cancel what this task has created, and return whether it has ended within the timeout."""
         deadline = time.monotonic() + timeout
         try:
-            if _is_active(self._read(record_id)):
+            record = self._read(record_id)
+            if record.is_finished:  # by itself; no result may ever follow
+                return True
+            if not record.is_cancelling:
                 self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
                 self.cancel(record_id)
-            while not _has_ended(self._read(record_id)):
+            while not record.is_finished or record.is_settling:
                 if time.monotonic() > deadline:
-                    return False
+                    return bool(record.is_finished)
                 self.sleep(_END_INTERVAL)
+                record = self._read(record_id)
         except self.resource.not_found:
             self.log.info("%s is gone.", self.name(record_id))
         return True
@@ -230,32 +262,35 @@ class Creation:
 
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Return what carries this task's key."""
-        return list(self._listed(lambda key: key == self.key, passed_over))
+        listed = self._listed(lambda key: key == self.key, since=self.began_at)
+        return [record for record in listed if record.id not in passed_over]
 
-    def _listed(self, is_meant: Callable[[str | None], bool], passed_over: Collection[int] = ()) -> Iterator[Any]:
-        """Return what is in the list with a key that is meant, and was submitted since the task's life began."""
+    def _listed(self, is_meant: Callable[[str | None], bool], *, since: datetime | None) -> Iterator[Any]:
+        """Return what is in the list with a key that is meant, and was submitted since."""
         for page in self._pages():
             for item in page.items.values():
-                if is_meant(self.key_of(item)) and item["id"] not in passed_over:
+                if is_meant(self.key_of(item)):
                     record = page.model.from_dict(item)
-                    if self._is_since(_submitted_at(record)):
+                    if _is_since(_submitted_at(record), since):
                         yield record
-            if self._is_past(page.items.values()):
+            if _is_past(page.items.values(), since):
                 return
 
     def _pages(self) -> Iterator[Page[Any]]:
         """Return the pages of the list, as they are needed."""
         return self.hook.pages(self.resource, *self.parent_ids)
 
-    def _is_since(self, submitted_at: datetime | None) -> bool:
-        return submitted_at is None or self.began_at is None or submitted_at >= self.began_at - _CLOCK_SKEW
 
-    def _is_past(self, items: Iterable[Mapping[str, Any]]) -> bool:
-        """Return whether the pages to come are older than the task: the list has the newest first, or the oldest."""
-        times = [_time((item.get("schedulerInfo") or {}).get("submittedAt")) for item in items]
-        known = [at for at in times if at]
-        newest_first = len(known) > 1 and known == sorted(known, reverse=True) and known[0] > known[-1]
-        return newest_first and not self._is_since(known[0])
+def _is_since(submitted_at: datetime | None, since: datetime | None) -> bool:
+    return submitted_at is None or since is None or submitted_at >= since - _CLOCK_SKEW
+
+
+def _is_past(items: Iterable[Mapping[str, Any]], since: datetime | None) -> bool:
+    """Return whether the pages to come are older: the list has the newest first, or the oldest."""
+    times = [_time((item.get("schedulerInfo") or {}).get("submittedAt")) for item in items]
+    known = [at for at in times if at]
+    newest_first = len(known) > 1 and known == sorted(known, reverse=True) and known[0] > known[-1]
+    return newest_first and not _is_since(known[0], since)
 
 
 def _is_active(record: Any) -> bool:
@@ -265,10 +300,6 @@ def _is_active(record: Any) -> bool:
 def _was_never_ready(record: Any) -> bool:
     livy: Any = record.livy_info
     return record.state != "idle" and not getattr(livy, "idle_at", None)
-
-
-def _has_ended(record: Any) -> bool:
-    return record.is_finished and not record.is_settling
 
 
 def _submitted_at(record: Any) -> datetime | None:

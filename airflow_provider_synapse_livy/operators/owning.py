@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowRescheduleException, TaskDeferred
-from airflow_provider_synapse_livy.airflow_compat.task_state import is_later_try, pull_own_xcom, run_started_at
+from airflow_provider_synapse_livy.airflow_compat.task_state import (
+    is_later_try,
+    pull_own_xcom,
+    run_started_at,
+    was_run_cleared,
+)
+from airflow_provider_synapse_livy.airflow_compat.versions import base_url
 from airflow_provider_synapse_livy.livy.errors import error_message
 from airflow_provider_synapse_livy.livy.task_keys import task_key
 from airflow_provider_synapse_livy.operators.creation import Creation
@@ -125,12 +131,21 @@ class OwningOperator(WaitingOperator):
         return self._creation_with(key, context)
 
     def _key_parts(self, context: Context) -> list[object]:
-        """Return what makes the task unique, and is the same for all its tries."""
+        """Return what makes the task unique, and is the same for all its tries: two Airflows may share DAG and pool."""
         task_instance: Any = context.get("ti")
-        return [getattr(task_instance, name, uuid.uuid4()) for name in ("dag_id", "run_id", "task_id", "map_index")]
+        return [base_url()] + [
+            getattr(task_instance, name, uuid.uuid4()) for name in ("dag_id", "run_id", "task_id", "map_index")
+        ]
 
     def _creation_with(self, key: str, context: Context) -> Creation:
-        return Creation(self._hook, self.trigger_class.resource, key, run_started_at(context), self.log)
+        return Creation(
+            self._hook,
+            self.trigger_class.resource,
+            key,
+            run_started_at(context),
+            self.log,
+            was_run_cleared=was_run_cleared(context),
+        )
 
     @property
     def _id_field(self) -> str:
@@ -158,7 +173,8 @@ class OwningOperator(WaitingOperator):
         except (TaskDeferred, AirflowRescheduleException):
             raise
         except Exception as error:
-            self._end_own(creation, error)
+            if self.cancel_on_kill or not self._is_out_of_time:
+                self._end_own(creation, error)
             raise
         except BaseException as error:  # a signal, or execution_timeout, after which Airflow calls on_kill
             if self.cancel_on_kill:

@@ -23,9 +23,11 @@ from airflow_provider_synapse_livy.livy.secrets import masked, secrets_in, witho
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
 from airflow_provider_synapse_livy.triggers.base import LivyTrigger
+from airflow_provider_synapse_livy.waiting.goals import Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, Context
+    from airflow_provider_synapse_livy.livy.responses import Snapshot
     from airflow_provider_synapse_livy.models import SparkJob
 
 __all__ = ["READ_FIELDS", "WAIT_FIELDS", "CancelJobOperator", "CreateJobOperator", "GetJobOperator", "is_another"]
@@ -219,7 +221,7 @@ class CancelJobOperator(WaitingOperator):
         :param context: Airflow's context of the task.
         """
         resource, given = self.trigger_class.resource, getattr(self, self.trigger_class.id_fields[-1])
-        if given in (None, "", "None"):
+        if (given.strip() if isinstance(given, str) else given) in (None, "", "None"):
             self.log.info("There is no %s to cancel: none was created.", resource.noun)
             return None
         with self._leaving_links(context), self._gone_is_a_success():
@@ -250,11 +252,27 @@ class CancelJobOperator(WaitingOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         return None
 
+    def _is_proved(self, verdict: Verdict, snapshot: Snapshot[Any] | None) -> bool:
+        return super()._is_proved(self._own_verdict(verdict, snapshot), snapshot)
+
+    def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
+        return super()._finish(context, self._own_verdict(verdict, snapshot), snapshot)
+
+    def _own_verdict(self, verdict: Verdict, snapshot: Snapshot[Any] | None) -> Verdict:
+        """Return the verdict, on an end that the trigger did not accept as well: a canceller needs no result."""
+        if snapshot is None or verdict is not Verdict.FAILURE:
+            return verdict
+        own = self._goal.evaluate(snapshot.record, settled=True)
+        return own if own is Verdict.SUCCESS else verdict
+
     @contextmanager
     def _gone_is_a_success(self) -> Iterator[None]:
+        given = getattr(self, self.trigger_class.id_fields[-1])
         try:
             yield
         except self.trigger_class.resource.not_found as error:
+            if error.record is not None and not is_another(error.record, given):
+                raise  # it is the sibling's: a batch job's instead of a session's, or the reverse
             self.log.info("%s. There is nothing to cancel.", error.event)
 
 

@@ -66,6 +66,8 @@ class WaitingMixin:
 
     #: Where the record was last known to be found in a browser.
     _links: Mapping[str, str] = MappingProxyType({})
+    #: Whether Airflow has ended the wait for the task's execution_timeout.
+    _is_out_of_time = False
     #: Whether an earlier run of this task has read the connection.
     _is_connection_proved = False
 
@@ -253,6 +255,7 @@ class WaitingMixin:
         wait = self._new_wait(self._started_at(context) or time.time() - self._wait_options.timeout)
         verdict = self._poll(context, wait)
         if verdict is Verdict.PENDING:  # time is left of the task's own timeout
+            self._is_out_of_time = True
             raise self._timed_out("execution_timeout", seconds(self.execution_timeout), wait.last_snapshot, context)
         return self._finish(context, verdict, wait.last_snapshot)
 

@@ -77,7 +77,7 @@ class SynapseSparkSessionSensor(LivySensor):
     def __init__(
         self,
         *,
-        session_id: int | str,
+        session_id: Any,
         spark_pool_name: str | None = None,
         target_states: Collection[str] | None = None,
         accepted_results: Collection[str] = ("Succeeded",),

@@ -70,15 +70,13 @@ def real_airflow(synapse, lifecycle_synapse, statement_synapse, tmp_path_factory
         "AIRFLOW_CONN_STATEMENTS": statement_synapse.airflow_connection("nobodys"),
         "AIRFLOW_VAR_SPARK_SETTING": SECRETS[0],
         "AIRFLOW_VAR_SPARK_OTHER_SETTING": SECRETS[1],
-        "MATRIX_ERRORS": str(errors),
         "LIFECYCLE_NOTES": str(lifecycle_synapse.notes),
         "PYTHONPATH": str(PROJECT),
     }
     home = Path(os.environ["AIRFLOW_HOME"]).with_name(f"matrix-{airflow_version}")
     home.parent.mkdir(exist_ok=True)
     with postgres(home.with_name("postgres.log")) as database:
-        airflow = RealAirflow(home, HERE / "dags", database, env)
-        airflow.errors = errors
+        airflow = RealAirflow(home, HERE / "dags", database, env, errors)
         with airflow.running():
             yield airflow
 

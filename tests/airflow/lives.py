@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self, TypeVar
 
 #: Where a task waits, and the options of the operator for it.
 MODES: dict[str, dict[str, Any]] = {"worker": {"deferrable": False}, "deferred": {"deferrable": True}}
@@ -36,125 +36,176 @@ OVERLOADED = "overloaded"
 HELD_BACK = "held back"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Life:
     """
     What happens to a task, and what becomes of it.
 
     :param becomes: the task's state and number of tries in the end.
-    :param scenario: what becomes of the session of the first try; those of later ones are ready soon.
     :param options: further options of the operator.
-    :param answer: what becomes of the answer to the first request that creates a session; None for nothing.
+    :param answer: what becomes of the answer to the first request that creates something; None for nothing.
     :param crash: where the worker is killed with -9 in the first try; at ``failing`` it raises an error.
     :param user: what a user makes of the task while it waits.
-    :param sessions: how many sessions are created in all.
     :param error: the name of the error's class, None for a success.
     :param words: a part of its message.
-    :param keeps: whether the last session lives on though it is not handed on.
+    :param leaves_off: whether the task ends in the midst of what it does.
     :param modes: the modes that it can happen in.
-    :param kind: whether the task creates sessions or batch jobs, as the name of their ids.
     """
 
     becomes: str = "success/1"
-    scenario: str = "becomes_idle"
     options: Mapping[str, Any] = field(default_factory=dict)
     answer: int | str | None = None
     crash: str | None = None
     user: str | None = None
-    sessions: int = 1
     error: str | None = None
     words: str = ""
-    keeps: bool = False
+    leaves_off: bool = False
     modes: tuple[str, ...] = tuple(MODES)
-    kind: str = SESSION
 
     @property
-    def hands_on(self) -> bool:
-        """Whether a session is handed on to other tasks: not where a user has taken the task's word for it."""
+    def succeeds(self) -> bool:
+        """Whether the task comes to a success of its own: not where a user has taken its word for it."""
         return self.becomes.startswith("success") and self.user != "success"
 
     @property
-    def lives_on(self) -> bool:
-        """Whether the last session is to live in the end; a batch job has ended by then."""
-        return (self.hands_on and self.kind == SESSION) or self.keeps
+    def is_alike(self) -> bool:
+        """Whether it ends alike in both modes, and says so."""
+        return self.modes == tuple(MODES) and not self.user and not self.leaves_off
 
-    def on_airflow_3_0(self) -> Life:
+    def on_airflow_3_0(self) -> Self:
         """
         Return what becomes of the task on Airflow 3.0.
 
-        It does not retry a task whose process was killed with -9, so nobody is left who could cancel its session. A
-        task that is cleared while it runs is killed, and never restarted; the test marks it failed.
+        It does not retry a task whose process was killed with -9, so nobody is left who could go on. A task that is
+        cleared while it runs is killed, and never restarted; the test marks it failed.
         """
         if self.answer == KILLED or self.crash not in (None, "failing"):
-            return replace(self, becomes="failed/1", keeps=True)
+            return replace(self, becomes="failed/1", leaves_off=True)
         if self.user == "clear" and self.modes == ("worker",):
-            return replace(self, becomes="failed/1", sessions=1)
+            return replace(self.without_second_try(), becomes="failed/1")
         return self
 
+    def without_second_try(self) -> Self:
+        """Return the life of a task that has one try alone."""
+        raise NotImplementedError
 
-def _killed(**details: Any) -> Life:
-    """Kill the worker with -9 in the first try; the second one goes on."""
-    return Life(becomes="success/2", options={"retries": 1}, **details)
+
+L = TypeVar("L", bound=Life)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionLife(Life):
+    """
+    What happens to a task that creates a session, or runs a batch job.
+
+    :param scenario: what becomes of the session of the first try; those of later ones are ready soon.
+    :param sessions: how many sessions are created in all.
+    :param keeps: whether the last session lives on though it is not handed on.
+    :param kind: whether the task creates sessions or batch jobs, as the name of their ids.
+    """
+
+    scenario: str = "becomes_idle"
+    sessions: int = 1
+    keeps: bool = False
+    kind: str = SESSION
+
+    @property
+    def lives_on(self) -> bool:
+        """Whether the last session is to live in the end; a batch job ends by itself."""
+        return ((self.succeeds or self.leaves_off) and self.kind == SESSION) or self.keeps
+
+    def without_second_try(self) -> Self:
+        """Return the life with one session."""
+        return replace(self, sessions=1)
+
+
+def never_two(kind: type[L]) -> dict[str, L]:
+    """Return the lives of a kind in which a task could do twice what it is to do once."""
+
+    def killed(**details: Any) -> L:
+        """Kill the worker with -9 in the first try; the second one goes on."""
+        return kind(becomes="success/2", options={"retries": 1}, **details)
+
+    return {
+        # It is done, and the answer is lost.
+        "broken_answer": kind(answer=BROKEN),
+        "unavailable_answer": kind(answer=UNAVAILABLE),
+        "unreadable_answer": kind(answer=UNREADABLE),
+        # The worker is killed with -9, each time a step later.
+        "killed_before_answer": killed(answer=KILLED),
+        "killed_before_noted": killed(crash="answered"),
+        "killed_when_noted": killed(crash="noted"),
+        "killed_waiting": killed(crash="waiting"),
+        "killed_resuming": killed(crash="resuming", modes=("deferred",)),
+        "killed_finishing": killed(crash="finishing"),
+    }
 
 
 LIVES = {
-    "plain": Life(),
-    "not_waited_for": Life(options={"wait_for_ready": False}),
-    # Never two: the session is created, and the answer is lost.
-    "broken_answer": Life(answer=BROKEN),
-    "unavailable_answer": Life(answer=UNAVAILABLE),
-    "unreadable_answer": Life(answer=UNREADABLE),
-    # Never two: the worker is killed with -9, each time a step later.
-    "killed_before_answer": _killed(answer=KILLED),
-    "killed_before_noted": _killed(crash="answered"),
-    "killed_when_noted": _killed(crash="noted"),
-    "killed_waiting": _killed(crash="waiting"),
-    "killed_resuming": _killed(crash="resuming", modes=("deferred",)),
-    "killed_finishing": _killed(crash="finishing"),
+    "plain": SessionLife(),
+    "not_waited_for": SessionLife(options={"wait_for_ready": False}),
+    **never_two(SessionLife),
     # Never an orphan: the wait fails.
-    "fails_to_start": Life(
-        "failed/1", "fails_to_start", error="SparkSessionCreationError", words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED"
+    "fails_to_start": SessionLife(
+        becomes="failed/1",
+        scenario="fails_to_start",
+        error="SparkSessionCreationError",
+        words="AVAILABLE_COMPUTE_CAPACITY_EXCEEDED",
     ),
-    "cancelled": Life("failed/1", "cancelled_while_queued", error="SparkSessionCreationError", words="was cancelled"),
-    "timeout": Life("failed/1", ENDLESS, {"timeout": 12.0}, error="SparkSessionCreationError", words="timeout of 12 s"),
+    "cancelled": SessionLife(
+        becomes="failed/1", scenario="cancelled_while_queued", error="SparkSessionCreationError", words="was cancelled"
+    ),
+    "timeout": SessionLife(
+        becomes="failed/1",
+        scenario=ENDLESS,
+        options={"timeout": 12.0},
+        error="SparkSessionCreationError",
+        words="timeout of 12 s",
+    ),
     # Airflow 3 has no execution_timeout for what is deferred.
-    "execution_timeout": Life("failed/1", ENDLESS, {"execution_timeout": timedelta(seconds=12)}, modes=("worker",)),
-    "retried_failure": Life("success/2", "fails_to_start", {"retries": 1}, sessions=2),
-    "retried": Life("success/2", options={"retries": 1}, crash="failing", sessions=2),
+    "execution_timeout": SessionLife(
+        becomes="failed/1", scenario=ENDLESS, options={"execution_timeout": timedelta(seconds=12)}, modes=("worker",)
+    ),
+    "retried_failure": SessionLife(becomes="success/2", scenario="fails_to_start", options={"retries": 1}, sessions=2),
+    "retried": SessionLife(becomes="success/2", options={"retries": 1}, crash="failing", sessions=2),
     # Never an orphan: a user ends the task.
-    "marked_failed": Life("failed/1", ENDLESS, user="failed"),
-    "marked_success": Life("success/1", ENDLESS, user="success"),
-    "cleared": Life("success/2", ENDLESS, user="clear", sessions=2, modes=("deferred",)),
-    "cleared_running": Life("success/2", ENDLESS, user="clear", sessions=2, modes=("worker",)),
-    "marked_failed_in_request": Life("failed/1", ENDLESS, answer=HELD_BACK, user="failed", modes=("worker",)),
-    "marked_failed_in_overload": Life("failed/1", ENDLESS, answer=OVERLOADED, user="failed", modes=("deferred",)),
+    "marked_failed": SessionLife(becomes="failed/1", scenario=ENDLESS, user="failed"),
+    "marked_success": SessionLife(becomes="success/1", scenario=ENDLESS, user="success"),
+    "cleared": SessionLife(becomes="success/2", scenario=ENDLESS, user="clear", sessions=2, modes=("deferred",)),
+    "cleared_running": SessionLife(becomes="success/2", scenario=ENDLESS, user="clear", sessions=2, modes=("worker",)),
+    "marked_failed_in_request": SessionLife(
+        becomes="failed/1", scenario=ENDLESS, answer=HELD_BACK, user="failed", modes=("worker",)
+    ),
+    "marked_failed_in_overload": SessionLife(
+        becomes="failed/1", scenario=ENDLESS, answer=OVERLOADED, user="failed", modes=("deferred",)
+    ),
     # Airflow is told to leave it alone.
-    "kept": Life("failed/1", ENDLESS, {"cancel_on_kill": False}, user="failed", keeps=True),
+    "kept": SessionLife(
+        becomes="failed/1", scenario=ENDLESS, options={"cancel_on_kill": False}, user="failed", keeps=True
+    ),
 }
 
 #: Of the same lives those of batch jobs, which differ where a job ends by itself.
 _BATCH_ERROR = {"error": "SparkBatchJobFailedError"}
+_SUCCEEDING = (
+    "plain", "broken_answer", "killed_before_answer", "killed_before_noted", "killed_when_noted",
+    "killed_waiting", "killed_resuming", "killed_finishing", "retried",
+)  # fmt: skip
+_ENDLESS = (
+    "execution_timeout", "marked_failed", "marked_success", "cleared", "cleared_running",
+    "marked_failed_in_request", "kept",
+)  # fmt: skip
 _BATCH_LIVES = {
-    **{
-        name: replace(LIVES[name], scenario="succeeds")
-        for name in (
-            "plain", "broken_answer", "killed_before_answer", "killed_before_noted", "killed_when_noted",
-            "killed_waiting", "killed_resuming", "killed_finishing", "retried",
-        )
-    },
-    **{
-        name: LIVES[name]
-        for name in (
-            "execution_timeout", "marked_failed", "marked_success", "cleared", "cleared_running",
-            "marked_failed_in_request", "kept",
-        )
-    },
-    "not_waited_for": Life(scenario=ENDLESS, options={"wait_for_completion": False}, keeps=True),
-    "fails": Life("failed/1", "fails", words="LIVY_JOB_FAILED", **_BATCH_ERROR),
-    "cancelled": Life("failed/1", "cancelled_while_running", words="was cancelled", **_BATCH_ERROR),
+    **{name: replace(LIVES[name], scenario="succeeds") for name in _SUCCEEDING},
+    **{name: LIVES[name] for name in _ENDLESS},
+    "not_waited_for": SessionLife(scenario=ENDLESS, options={"wait_for_completion": False}, keeps=True),
+    "fails": SessionLife(becomes="failed/1", scenario="fails", words="LIVY_JOB_FAILED", **_BATCH_ERROR),
+    "cancelled": SessionLife(
+        becomes="failed/1", scenario="cancelled_while_running", words="was cancelled", **_BATCH_ERROR
+    ),
     "timeout": replace(LIVES["timeout"], **_BATCH_ERROR),
-    "retried_failure": Life("success/2", "fails", {"retries": 1}, sessions=2),
-}  # fmt: skip
+    "retried_failure": SessionLife(becomes="success/2", scenario="fails", options={"retries": 1}, sessions=2),
+}
 LIVES |= {f"batch_{name}": replace(life, kind=BATCH) for name, life in _BATCH_LIVES.items()}
 
 CASES = [(name, mode) for name, life in LIVES.items() for mode in life.modes]

@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ import requests
 import sqlalchemy
 from airflow import __version__ as airflow_version
 from local_airflow import free_ports, wait_for
+
+#: A DAG's task, and the mode it waits in.
+Case = tuple[str, str]
 
 VERSION = tuple(int(part) for part in airflow_version.split(".")[:2])
 
@@ -108,12 +112,14 @@ class RealAirflow:
     :param dags: the folder of DAGs.
     :param database: the address of its metadata database.
     :param env: further environment variables.
+    :param errors: a folder, in which tasks write down the errors that they end with.
     """
 
-    def __init__(self, home: Path, dags: Path, database: str, env: Mapping[str, str]) -> None:
+    def __init__(self, home: Path, dags: Path, database: str, env: Mapping[str, str], errors: Path) -> None:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         self.home = home
+        self._errors = errors
         self.database = database
         self._engine = sqlalchemy.create_engine(database)
         self._api, worker_logs, trigger_logs = free_ports(3)
@@ -142,6 +148,7 @@ class RealAirflow:
             # what it has asked for twice fails the next try as well.
             "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "25",
             **({"AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5"} if VERSION < (3, 0) else {}),
+            "MATRIX_ERRORS": str(errors),
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
             **env,
@@ -184,6 +191,19 @@ class RealAirflow:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal_number)
 
+    def restart_triggerers(self, polls: Callable[[], int]) -> None:
+        """
+        Kill the triggerer with -9, and stop the next one politely, while a task is deferred to it.
+
+        :param polls: how often the task's wait has asked so far; after each restart it is to go on.
+        """
+        wait_for(lambda: polls() >= 2 or None, "the first deferral", timeout=120)
+        for signal_number in (signal.SIGKILL, signal.SIGTERM):
+            before = polls()
+            self.kill("triggerer", signal_number)
+            # One poll may have been under way.
+            wait_for(lambda n=before: polls() >= n + 2 or None, "the wait's going on", timeout=180)
+
     def run_dags(self, *dag_ids: str, conf: Mapping[str, Any], timeout: float) -> None:
         """Run DAGs side by side, once they are known, and wait until all have ended."""
         self.start(*dag_ids, conf=conf)
@@ -221,6 +241,13 @@ class RealAirflow:
         else:
             self._call("PATCH", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}", {"new_state": state})
 
+    def user_ends(self, dag_id: str, task_id: str, how: str) -> None:
+        """End a task of a DAG's only run, as a user does: ``clear`` it, or mark it ``failed`` or ``success``."""
+        if how == "clear":
+            self.user_clears(dag_id, task_id)
+        else:
+            self.user_marks(dag_id, task_id, how)
+
     def _run(self, script: str, *arguments: str) -> None:
         subprocess.run([sys.executable, "-c", script, *arguments], env=self.env, check=True)
 
@@ -242,7 +269,43 @@ class RealAirflow:
     def _ended(self) -> bool | None:
         return {row[0] for row in self.rows("SELECT state FROM dag_run")} <= {"success", "failed"} or None
 
+    def tasks(self) -> dict[tuple[str, str, int], str]:
+        """Return state and number of tries of each task, as ``success/1``, by DAG, task and map index."""
+        rows = self.rows("SELECT dag_id, task_id, map_index, state, try_number FROM task_instance")
+        return {(dag, task, index): f"{state}/{tries}" for dag, task, index, state, tries in rows}
+
+    def xcoms(self) -> dict[tuple[str, str, int], dict[str, str]]:
+        """Return the XComs of each task by their keys, as they stand in the database, by DAG, task and map index."""
+        value = "value::text" if VERSION >= (3, 0) else "convert_from(value, 'UTF8')"
+        found: dict[tuple[str, str, int], dict[str, str]] = {}
+        for dag, task, index, key, text in self.rows(f"SELECT dag_id, task_id, map_index, key, {value} FROM xcom"):
+            found.setdefault((dag, task, index), {})[key] = text
+        return found
+
+    def error(self, dag_id: str, task_id: str) -> tuple[str | None, str]:
+        """Return class and words of the error that a task ended with; without one, None and nothing."""
+        record = self._errors / f"{dag_id}.{task_id}.json"
+        kind, words = json.loads(record.read_text()) if record.exists() else (None, "")
+        return kind, words
+
     def log(self, dag_id: str, task_id: str) -> str:
         """Return all that a task has in its logs, its triggers' included."""
         files = sorted((self.home / "logs" / f"dag_id={dag_id}").glob(f"run_id=*/task_id={task_id}/**/*.log*"))
         return "\n".join(file.read_text() for file in files)
+
+
+def as_they_wait(cases: Iterable[Case], waits: Callable[[Case], bool], *, timeout: float = 600) -> Iterator[Case]:
+    """Yield each of some tasks as soon as it waits, in the order in which they come to it."""
+    pending = set(cases)
+    deadline = time.monotonic() + timeout
+    while pending and time.monotonic() < deadline:
+        for case in [case for case in pending if waits(case)]:
+            yield case
+            pending.remove(case)
+        time.sleep(0.5)
+    assert not pending, f"these tasks did not get as far as to wait: {pending}"
+
+
+def read_all(left: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a task's XComs."""
+    return {key: json.loads(text) for key, text in left.items()}

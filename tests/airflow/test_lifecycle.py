@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import signal
 import time
 from types import SimpleNamespace
 
@@ -14,15 +12,16 @@ from local_airflow import wait_for
 from tests.airflow import lives
 from tests.airflow.conftest import SECRETS
 from tests.airflow.lives import CASES, HELD_BACK, MODES, pool_of
-from tests.airflow.services import VERSION
+from tests.airflow.services import VERSION, as_they_wait, read_all
 from tests.support.secrets_search import find_secrets
-
-MODE_NAMES = tuple(MODES)
 
 LIVES = {name: life.on_airflow_3_0() if VERSION == (3, 0) else life for name, life in lives.LIVES.items()}
 
 #: The lives in which a user ends the task.
 ENDED_BY_USER = [(name, mode) for name, mode in CASES if LIVES[name].user]
+
+#: What ends alike in both modes, and says so.
+ALIKE = [name for name, life in LIVES.items() if life.is_alike]
 
 RESTARTED = pool_of("restarts", "deferred")
 
@@ -30,7 +29,7 @@ RESTARTED = pool_of("restarts", "deferred")
 @pytest.fixture(scope="session")
 def story(real_airflow, lifecycle_synapse):
     """Return what the lives have left: users have ended some of the tasks, and two triggerers have ended."""
-    story = SimpleNamespace(airflow=real_airflow, synapse=lifecycle_synapse, polled_after={})
+    story = SimpleNamespace(airflow=real_airflow, synapse=lifecycle_synapse)
     dags = [f"{kind}_{mode}" for mode in MODES for kind in ("lives", "teardown", "twice")]
     real_airflow.start(*dags, "mapped", conf={})
     act_as_users(story)
@@ -41,7 +40,10 @@ def story(real_airflow, lifecycle_synapse):
     for mode in MODES:
         real_airflow.user_clears(f"twice_{mode}", "twice", "end")
     real_airflow.start("restarts", conf={})
-    restart_triggerers(story)
+    real_airflow.restart_triggerers(lambda: polls(story, RESTARTED))
+    (session,) = lifecycle_synapse.created(RESTARTED)
+    story.was_cancelled = session["schedulerInfo"]["cancellationRequestedAt"] is not None
+    lifecycle_synapse.make_ready(RESTARTED, session["id"])
     real_airflow.wait_for_ends(timeout=300)
     expected = to_live_on(story)
     deadline = time.monotonic() + 60  # a user's word counts at once, and the session is cancelled seconds later
@@ -53,21 +55,12 @@ def story(real_airflow, lifecycle_synapse):
 
 def act_as_users(story):
     """End each task that a user ends, as soon as it waits: its session was polled in the task and in the triggerer."""
-    pending = set(ENDED_BY_USER)
-    deadline = time.monotonic() + 600
-    while pending and time.monotonic() < deadline:
-        for name, mode in [case for case in pending if waits(story, *case)]:
-            life, pool = LIVES[name], pool_of(name, mode)
-            if life.user == "clear":
-                story.airflow.user_clears(f"lives_{mode}", name)
-            else:
-                story.airflow.user_marks(f"lives_{mode}", name, life.user)
-            if life.answer == HELD_BACK:
-                time.sleep(3)  # the task has been told to end by now
-                story.synapse.faults.released.add(pool)
-            pending.remove((name, mode))
-        time.sleep(0.5)
-    assert not pending, f"these tasks did not get as far as to wait: {pending}"
+    for name, mode in as_they_wait(ENDED_BY_USER, lambda case: waits(story, *case)):
+        life, pool = LIVES[name], pool_of(name, mode)
+        story.airflow.user_ends(f"lives_{mode}", name, life.user)
+        if life.answer == HELD_BACK:
+            time.sleep(3)  # the task has been told to end by now
+            story.synapse.faults.released.add(pool)
 
 
 def cleared_while_running(story):
@@ -88,20 +81,6 @@ def polls(story, pool):
     return sum(request.method == "GET" for request in requests)
 
 
-def restart_triggerers(story):
-    """Kill the triggerer with -9, and stop the next one politely, while a task is deferred to it."""
-    wait_for(lambda: polls(story, RESTARTED) >= 2 or None, "the first deferral", timeout=120)
-    for signal_number in (signal.SIGKILL, signal.SIGTERM):
-        before = polls(story, RESTARTED)
-        story.airflow.kill("triggerer", signal_number)
-        # One poll may have been under way.
-        wait_for(lambda n=before: polls(story, RESTARTED) >= n + 2 or None, "the wait's going on", timeout=180)
-        story.polled_after[signal_number] = True
-    (session,) = story.synapse.created(RESTARTED)
-    story.was_cancelled = session["schedulerInfo"]["cancellationRequestedAt"] is not None
-    story.synapse.make_ready(RESTARTED, session["id"])
-
-
 def to_live_on(story):
     """Return pool and id of the sessions that are to live in the end, others' included."""
     pools = [RESTARTED, *(pool_of(name, mode) for name, mode in CASES if LIVES[name].lives_on)]
@@ -112,24 +91,18 @@ def to_live_on(story):
 @pytest.fixture(scope="session")
 def tasks(story):
     """Return the state and the number of tries of each task."""
-    rows = story.airflow.rows("SELECT dag_id, task_id, state, try_number FROM task_instance")
-    return {(dag, task): f"{state}/{tries}" for dag, task, state, tries in rows}
+    return {key[:2]: state for key, state in story.airflow.tasks().items()}
 
 
 @pytest.fixture(scope="session")
 def xcoms(story):
     """Return the XComs of each task."""
-    value = "value::text" if VERSION >= (3, 0) else "convert_from(value, 'UTF8')"
-    found = {}
-    for dag, task, key, text in story.airflow.rows(f"SELECT dag_id, task_id, key, {value} FROM xcom"):
-        found.setdefault((dag, task), {})[key] = json.loads(text)
-    return found
+    return {key[:2]: read_all(left) for key, left in story.airflow.xcoms().items()}
 
 
 def error(story, name, mode):
     """Return class and words of the error that a task ended with, without what differs between two sessions."""
-    record = story.airflow.errors / f"lives_{mode}.{name}.json"
-    kind, words = json.loads(record.read_text()) if record.exists() else (None, "")
+    kind, words = story.airflow.error(f"lives_{mode}", name)
     words = words.replace(f".{mode}", "")
     return kind, re.sub(r"[\da-f]{8}-[\da-f-]{27}|\b(etl_)?[\da-f]{16}-\d+\b|\d+(\.\d+)?", "n", words)
 
@@ -160,7 +133,7 @@ def test_never_two_sessions(story, name, mode):
     assert all(is_ended(record) for record in created[:-1])
 
 
-@pytest.mark.parametrize(("name", "mode"), [case for case in CASES if LIVES[case[0]].hands_on])
+@pytest.mark.parametrize(("name", "mode"), [case for case in CASES if LIVES[case[0]].succeeds])
 def test_hands_on_its_own_session(story, xcoms, name, mode):
     """
     What a successful task hands on is the session that it has created, alive, and found again where need was.
@@ -199,9 +172,7 @@ def test_nothing_else_runs(story):
     story.synapse.assert_nothing_runs()
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, life in LIVES.items() if life.modes == MODE_NAMES and not life.user and not life.keeps]
-)
+@pytest.mark.parametrize("name", ALIKE)
 def test_words(story, name):
     """The error has the same class and the same words in both modes, and says what it should."""
     here, there = (error(story, name, mode) for mode in MODES)
@@ -212,9 +183,7 @@ def test_words(story, name):
         assert re.sub(r"\d+", "n", life.words) in here[1]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, life in LIVES.items() if life.modes == MODE_NAMES and not life.user and not life.keeps]
-)
+@pytest.mark.parametrize("name", ALIKE)
 def test_xcom(xcoms, name):
     """What a task leaves is the same in both modes, but for the times; also if it fails."""
     here, there = (xcoms[f"lives_{mode}", name] for mode in MODES)
@@ -269,10 +238,8 @@ def test_mapped_tasks_have_sessions_of_their_own(story):
     assert (first["result"], second["result"]) == ("Cancelled", "Cancelled")
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
-def test_triggerer_restart_cancels_nothing(story, tasks, signal_number):
+def test_triggerer_restart_cancels_nothing(story, tasks):
     """A triggerer that is killed, or stopped, cancels nothing, and the next one goes on with the wait."""
-    assert story.polled_after[signal_number]
     assert not story.was_cancelled
     assert tasks["restarts", "restarts"] == "success/1"
     assert len(story.synapse.created(RESTARTED)) == 1

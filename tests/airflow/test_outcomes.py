@@ -18,27 +18,21 @@ CELLS = [(ending, reaction) for ending in ENDINGS for reaction in REACTIONS]
 @pytest.fixture(scope="session")
 def tasks(airflow):
     """Return the state and the number of tries of each task."""
-    rows = airflow.rows("SELECT dag_id, task_id, map_index, state, try_number FROM task_instance")
-    return {(dag, task, index): f"{state}/{tries}" for dag, task, index, state, tries in rows}
+    return airflow.tasks()
 
 
 @pytest.fixture(scope="session")
 def xcoms(airflow):
     """Return the XComs of each task, as they stand in the database."""
-    value = "value::text" if VERSION >= (3, 0) else "convert_from(value, 'UTF8')"
-    found = {}
-    for dag, task, index, key, text in airflow.rows(f"SELECT dag_id, task_id, map_index, key, {value} FROM xcom"):
-        found.setdefault((dag, task, index), {})[key] = text
-    return found
+    return airflow.xcoms()
 
 
 @pytest.fixture(scope="session")
 def error(airflow):
-    """Return a function that reads what a task ended with."""
+    """Return a function that reads what a task ended with, without what differs between two waits."""
 
     def read(dag, task):
-        record = airflow.errors / f"{dag}.{task}.json"
-        kind, words = json.loads(record.read_text()) if record.exists() else (None, "")
+        kind, words = airflow.error(dag, task)
         return kind, re.sub(r"127\.0\.0\.1:\d+", "host", words.replace(f".{dag.removeprefix('waits_')}", ""))
 
     return read

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +11,7 @@ from local_airflow import wait_for
 
 from tests.airflow import statement_lives
 from tests.airflow.lives import MODES
-from tests.airflow.services import VERSION
+from tests.airflow.services import VERSION, as_they_wait, read_all
 from tests.airflow.statement_lives import CASES, CODE, SENSOR_MODES, pool_of
 
 LIVES = {name: life.on_airflow_3_0() if VERSION == (3, 0) else life for name, life in statement_lives.LIVES.items()}
@@ -24,13 +22,8 @@ ENDED_BY_USER = [(name, mode) for name, mode in CASES if LIVES[name].user]
 RESTARTED = pool_of("restarts", "deferred")
 
 
-def is_success(life):
-    """Return whether a task returns a result: not where a user has taken the task's word for it."""
-    return life.becomes.startswith("success") and life.user != "success"
-
-
 #: What ends alike in both modes, and says so.
-ALIKE = [name for name, life in LIVES.items() if life.modes == tuple(MODES) and not life.user and not life.leaves_off]
+ALIKE = [name for name, life in LIVES.items() if life.is_alike]
 
 
 @pytest.fixture(scope="session")
@@ -44,50 +37,26 @@ def story(real_airflow, statement_synapse):
         *(f"code_sensor_{mode}" for mode in SENSOR_MODES),
         conf={},
     )
-    act_as_users(story)
+    # Its code was polled in the task and in the triggerer.
+    for name, mode in as_they_wait(ENDED_BY_USER, lambda case: polls(story, pool_of(*case)) >= 2):
+        real_airflow.user_ends(f"code_{mode}", name, LIVES[name].user)
     if VERSION == (3, 0):
         wait_for(lambda: has_ended(story, "cleared_running", "worker"), "the killing of a cleared task", timeout=120)
         real_airflow.user_marks("code_worker", "cleared_running", "failed")
     real_airflow.wait_for_ends(timeout=600)
     real_airflow.start("code_restarts", conf={})
-    restart_triggerers(story)
+    real_airflow.restart_triggerers(lambda: polls(story, RESTARTED))
+    story.states_before_the_end = states(story, RESTARTED)
+    real_airflow.user_marks("code_restarts", "restarts", "success")
     real_airflow.wait_for_ends(timeout=300)
     wait_for(lambda: all(has_settled(story, *case) for case in CASES) or None, "the last cancellations", timeout=90)
     return story
-
-
-def act_as_users(story):
-    """End each task that a user ends, as soon as it waits: its code was polled in the task and in the triggerer."""
-    pending = set(ENDED_BY_USER)
-    deadline = time.monotonic() + 600
-    while pending and time.monotonic() < deadline:
-        for name, mode in [case for case in pending if polls(story, pool_of(*case)) >= 2]:
-            user, dag = LIVES[name].user, f"code_{mode}"
-            if user == "clear":
-                story.airflow.user_clears(dag, name)
-            else:
-                story.airflow.user_marks(dag, name, user)
-            pending.remove((name, mode))
-        time.sleep(0.5)
-    assert not pending, f"these tasks did not get as far as to wait: {pending}"
 
 
 def polls(story, pool):
     """Return how often the first statement of a pool's session was polled."""
     end = f"/sparkPools/{pool}/sessions/0/statements/0"
     return sum(request.method == "GET" and request.path.endswith(end) for request in story.synapse.recorded_requests)
-
-
-def restart_triggerers(story):
-    """Kill the triggerer with -9, and stop the next one politely, while a task is deferred to it."""
-    wait_for(lambda: polls(story, RESTARTED) >= 2 or None, "the first deferral", timeout=120)
-    for signal_number in (signal.SIGKILL, signal.SIGTERM):
-        before = polls(story, RESTARTED)
-        story.airflow.kill("triggerer", signal_number)
-        # One poll may have been under way.
-        wait_for(lambda n=before: polls(story, RESTARTED) >= n + 2 or None, "the wait's going on", timeout=180)
-    story.states_before_the_end = states(story, RESTARTED)
-    story.airflow.user_marks("code_restarts", "restarts", "success")
 
 
 def states(story, pool):
@@ -108,24 +77,18 @@ def has_settled(story, name, mode):
 @pytest.fixture(scope="session")
 def tasks(story):
     """Return the state and the number of tries of each task."""
-    rows = story.airflow.rows("SELECT dag_id, task_id, state, try_number FROM task_instance")
-    return {(dag, task): f"{state}/{tries}" for dag, task, state, tries in rows}
+    return {key[:2]: state for key, state in story.airflow.tasks().items()}
 
 
 @pytest.fixture(scope="session")
 def xcoms(story):
     """Return the XComs of each task."""
-    value = "value::text" if VERSION >= (3, 0) else "convert_from(value, 'UTF8')"
-    found = {}
-    for dag, task, key, text in story.airflow.rows(f"SELECT dag_id, task_id, key, {value} FROM xcom"):
-        found.setdefault((dag, task), {})[key] = json.loads(text)
-    return found
+    return {key[:2]: read_all(left) for key, left in story.airflow.xcoms().items()}
 
 
 def error(story, dag, task):
     """Return class and words of the error that a task ended with, without what differs between two sessions."""
-    record = story.airflow.errors / f"{dag}.{task}.json"
-    kind, words = json.loads(record.read_text()) if record.exists() else (None, "")
+    kind, words = story.airflow.error(dag, task)
     if kind == "SparkStatementLostError":  # the evidence is the session's, whose result comes seconds after its end
         words = "\n".join(words.splitlines()[:2])
     words = re.sub(r"\.(worker|deferred)\b", "", words)
@@ -152,10 +115,7 @@ def test_session_lives_on(story, name, mode):
     assert session["schedulerInfo"]["cancellationRequestedAt"] is None
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"),
-    [case for case in CASES if LIVES[case[0]].becomes.startswith("success") and case[0] != "marked_success"],
-)
+@pytest.mark.parametrize(("name", "mode"), [case for case in CASES if LIVES[case[0]].succeeds])
 def test_result(xcoms, name, mode):
     """The task returns the statement that ran last, with its output, and has noted its id."""
     left = xcoms[f"code_{mode}", name]

@@ -25,6 +25,8 @@ from typing import Any, Self
 import psutil
 from local_airflow import LocalAirflow, free_ports, wait_for
 
+from tests.support.project import PROJECT
+
 AIRFLOW_PARTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -57,6 +59,7 @@ class Cluster(LocalAirflow):
             home,
             dags,
             {
+                "PYTHONPATH": str(PROJECT),
                 "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
                 "AIRFLOW__CORE__PARALLELISM": "64",
                 "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),

@@ -21,7 +21,7 @@ from local_airflow import wait_for
 from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
 from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
 from tests.distributed.conftest import HOME
-from tests.distributed.watching import wait_until_asked, wait_until_ended
+from tests.distributed.watching import instances, wait_until_asked, wait_until_ended
 
 pytestmark = pytest.mark.distributed
 
@@ -73,13 +73,6 @@ def created(synapse, run):
 def all_created(synapse, run):
     """Return all sessions of a run."""
     return list(itertools.chain.from_iterable(created(synapse, run).values()))
-
-
-def instances(airflow, run, task_id):
-    """Return the instances of a run's mapped task, by map index; none before they are mapped."""
-    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
-    found = airflow.call("GET", path, params={"limit": 1000})["task_instances"]
-    return {task["map_index"]: task for task in found if task["task_id"] == task_id and task["map_index"] >= 0}
 
 
 def wait_until_all(airflow, run, state, *, task_id="life.create", only=None, timeout=240):

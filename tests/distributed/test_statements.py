@@ -11,7 +11,7 @@ import pytest
 from local_airflow import wait_for
 
 from airflow_provider_synapse_livy.emulator.statements import Script
-from tests.distributed.watching import wait_until_ended
+from tests.distributed.watching import instances, wait_until_ended
 
 pytestmark = pytest.mark.distributed
 
@@ -40,21 +40,16 @@ def start(airflow, sessions, count, code, deaths=("",)):
     """Start a run with so many statements, spread over the sessions."""
     kinds = zip(range(count), itertools.cycle(sessions), itertools.cycle(deaths), strict=False)
     asked = [{"session_id": session, "code": f"{code}({n})", "death": death} for n, session, death in kinds]
-    return SimpleNamespace(run_id=airflow.trigger("code", {"statements": asked}), count=count)
-
-
-def instances(airflow, run):
-    """Return the instances of the mapped task, by map index."""
-    path = f"dags/code/dagRuns/{run.run_id}/taskInstances"
-    found = airflow.call("GET", path, params={"limit": 1000})["task_instances"]
-    return {task["map_index"]: task for task in found if task["task_id"] == "run" and task["map_index"] >= 0}
+    return SimpleNamespace(dag_id="code", run_id=airflow.trigger("code", {"statements": asked}), count=count)
 
 
 def wait_until_deferred(airflow, run):
     """Wait until all have sent their code, and are deferred."""
 
     def look():
-        return Counter(task["state"] for task in instances(airflow, run).values())["deferred"] == run.count or None
+        return (
+            Counter(task["state"] for task in instances(airflow, run, "run").values())["deferred"] == run.count or None
+        )
 
     wait_for(look, "all being deferred", timeout=300, interval=2)
 
@@ -87,7 +82,7 @@ def check_end(airflow, synapse, run, sessions):
             wrong.append((index, left))
     doubles = {code: count for code, count in Counter(codes).items() if count > 1}
     assert (wrong, doubles, len(codes)) == ([], {}, run.count)
-    tries = Counter(task["try_number"] for task in instances(airflow, run).values())
+    tries = Counter(task["try_number"] for task in instances(airflow, run, "run").values())
     return {"tasks": run.count, "statements": len(codes), "doubles": 0, "tries": dict(sorted(tries.items()))}
 
 

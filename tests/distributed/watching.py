@@ -44,3 +44,10 @@ def wait_until_ended(airflow, dag_id, run_id, timeout):
         return wait_for(look, f"the end of {dag_id}", timeout=timeout, interval=3)
     except TimeoutError:
         raise AssertionError(f"not over: {Counter(airflow.states(dag_id, run_id).values())}") from None
+
+
+def instances(airflow, run, task_id):
+    """Return the instances of a run's mapped task, by map index; none before they are mapped."""
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
+    found = airflow.call("GET", path, params={"limit": 1000})["task_instances"]
+    return {task["map_index"]: task for task in found if task["task_id"] == task_id and task["map_index"] >= 0}

@@ -347,9 +347,21 @@ def test_ids_that_are_mixed_up(synapse, mode):
 
 
 def test_cancellation_of_the_other_kind(synapse):
-    """Cancelling a session by an id that is a batch job's by now cancels nothing: the session is gone."""
+    """To cancel a session by the id of a batch job is an error that says so, and nothing is cancelled."""
     synapse.create_batch("etl", "runs_on")
-    assert SynapseCancelSparkSessionOperator(task_id="cancel", session_id=0).execute({}) is None
+    for given in (0, synapse.batches("etl")[0]):
+        with pytest.raises(SparkSessionNotFoundError, match=r"0 is the id of a Spark batch job\."):
+            SynapseCancelSparkSessionOperator(task_id="cancel", session_id=given).execute({})
+    assert results(synapse) == ["Uncertain"]
+
+
+def test_cancellation_after_the_pool_was_made_anew(synapse):
+    """A session whose id is a batch job's by now is gone, which is a success: its dict tells that it is another one."""
+    synapse.create_session("etl", age=100)
+    (session,) = synapse.sessions("etl")
+    synapse.recreate_pool("etl")
+    synapse.create_batch("etl", "runs_on")
+    assert SynapseCancelSparkSessionOperator(task_id="cancel", session_id=session).execute({}) is None
     assert results(synapse) == ["Uncertain"]
 
 

@@ -78,8 +78,14 @@ def plugin(**changes: Any) -> dict[str, Any]:
     return session()["pluginInfo"] | changes
 
 
+def livy(**changes: Any) -> dict[str, Any]:
+    """Return a ``livyInfo``, with some of its fields changed."""
+    return session()["livyInfo"] | changes
+
+
 NOT_STARTED = session(
     state="not_started",
+    livyInfo=livy(startingAt=None, idleAt=None, currentState="not_started"),
     appId=None,
     appInfo=None,
     log=None,
@@ -91,7 +97,7 @@ ACQUIRING = NOT_STARTED | {
     "schedulerInfo": scheduler(),
     "pluginInfo": plugin(submissionStartedAt=None, monitoringStartedAt=None, currentState="ResourceAcquisition"),
 }
-STARTING = session(state="starting")
+STARTING = session(state="starting", livyInfo=livy(idleAt=None, currentState="starting"))
 IDLE = session()
 BUSY = session(state="busy")
 
@@ -123,9 +129,17 @@ IDLED_OUT = ended(
     appInfo=IDLE["appInfo"] | {"isSessionTimedOut": "true"},
 )
 FAILED_TO_START = ended(
-    "error", "Failed", appId=None, appInfo=None, log=None, errorInfo=error_info("NO_CAPACITY", "User")
+    "error",
+    "Failed",
+    livyInfo=livy(startingAt=None, idleAt=None),
+    appId=None,
+    appInfo=None,
+    log=None,
+    errorInfo=error_info("NO_CAPACITY", "User"),
 )
-CANCELLED_IN_QUEUE = ended("error", "Cancelled", appId=None, appInfo=None, log=None)
+CANCELLED_IN_QUEUE = ended(
+    "error", "Cancelled", livyInfo=livy(startingAt=None, idleAt=None), appId=None, appInfo=None, log=None
+)
 SUCCEEDED = ended("success", "Succeeded")
 
 #: The sample answer of Microsoft's documentation page, which knows a state that the page itself does not list.

@@ -258,6 +258,7 @@ def test_endings(body, ending):
                 "queued": timedelta(seconds=15.5),
                 "acquiring nodes": timedelta(seconds=4),
                 "submitting": timedelta(seconds=2.1234),
+                "starting": timedelta(seconds=32.776544),
             },
         ),
         (samples.ACQUIRING, {"queued": timedelta(seconds=15.5)}),
@@ -322,5 +323,5 @@ def test_fields_of_another_type_than_documented_are_kept(name):
     texts = (str(session), session.phase, session.ending, *session.details())
     assert texts[1:3] == ("dead (Failed)", "failed")
     assert "sessions/12" in "".join(texts)
-    assert session.durations().keys() <= {"queued", "acquiring nodes", "submitting"}
+    assert session.durations().keys() <= {"queued", "acquiring nodes", "submitting", "starting"}
     assert session.lifetime == timedelta(minutes=30)

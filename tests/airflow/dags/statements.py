@@ -10,7 +10,7 @@ from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSp
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
 from tests.airflow.lives import MODES
 from tests.airflow.mortal import mortal
-from tests.airflow.recording import recorded
+from tests.airflow.recording import RecordedSensor
 from tests.airflow.statement_lives import LIVES, SENSOR_MODES, pool_of
 
 try:
@@ -30,18 +30,8 @@ COMMON: dict[str, Any] = {
 MortalOperator = mortal(SynapseRunSparkStatementOperator)
 
 
-class RecordedSensor(SynapseSparkStatementSensor):
-    """The sensor, which writes down the error that it ends with."""
-
-    def execute(self, context: Any) -> Any:
-        """Record the error."""
-        with recorded(self):
-            return super().execute(context)
-
-    def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
-        """Record the error."""
-        with recorded(self):
-            return super().resume_execution(next_method, next_kwargs, context)
+class RecordedStatementSensor(RecordedSensor, SynapseSparkStatementSensor):
+    """Waits for code."""
 
 
 def run(task_id: str, mode: str, code: str, crash: str | None = None, **options: Any) -> None:
@@ -87,7 +77,7 @@ for mode in MODES:
 for name, where in SENSOR_MODES.items():
     with DAG(f"code_sensor_{name}", schedule=None):
         for code, statement_id in (("count", 0), ("boom", 1), ("gone", 9)):
-            RecordedSensor(
+            RecordedStatementSensor(
                 task_id=code,
                 statement_id=statement_id,
                 spark_pool_name=pool_of("sensor", "all"),

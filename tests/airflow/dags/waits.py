@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_synapse_livy.sensors.base import LivySensor
 from airflow_provider_synapse_livy.sensors.spark_batch import SynapseSparkBatchSensor
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.airflow.outcomes import ENDINGS, LOST_AND_FOUND_TIMEOUT, MODES, POKE_INTERVAL, REACTIONS
-from tests.airflow.recording import recorded
+from tests.airflow.recording import RecordedSensor
 
 try:
     from airflow.sdk import DAG, task
@@ -19,25 +18,11 @@ except ImportError:  # Airflow 2
     from airflow.models.dag import DAG
 
 
-class Recorded(LivySensor):
-    """A sensor, which writes down the error that it ends with."""
-
-    def execute(self, context: Any) -> Any:
-        """Record the error."""
-        with recorded(self):
-            return super().execute(context)
-
-    def resume_execution(self, next_method: str, next_kwargs: Any, context: Any) -> Any:
-        """Record the error."""
-        with recorded(self):
-            return super().resume_execution(next_method, next_kwargs, context)
-
-
-class RecordedSensor(Recorded, SynapseSparkSessionSensor):
+class RecordedSessionSensor(RecordedSensor, SynapseSparkSessionSensor):
     """Waits for a session."""
 
 
-class RecordedBatchSensor(Recorded, SynapseSparkBatchSensor):
+class RecordedBatchSensor(RecordedSensor, SynapseSparkBatchSensor):
     """Waits for a batch job."""
 
 
@@ -50,7 +35,7 @@ def wait(task_id: str, pool: str, *options: Mapping[str, Any], is_batch: bool = 
     if is_batch:
         RecordedBatchSensor(task_id=task_id, batch_id=12, spark_pool_name=pool, **merged)
     else:
-        RecordedSensor(task_id=task_id, session_id=12, spark_pool_name=pool, **merged)
+        RecordedSessionSensor(task_id=task_id, session_id=12, spark_pool_name=pool, **merged)
 
 
 for mode, where in MODES.items():
@@ -81,11 +66,11 @@ with DAG("starts", schedule=None, params={"session_id": 0}):
         "xcom_arg": made,
     }
     for name, session_id in ids.items():
-        sensor = RecordedSensor(
+        sensor = RecordedSessionSensor(
             task_id=name, session_id=session_id, spark_pool_name=f"idle_reached.{name}.starts", **STARTED
         )
         made >> sensor
-    RecordedSensor.partial(task_id="mapped", spark_pool_name="idle_reached.mapped.starts", **STARTED).expand(
+    RecordedSessionSensor.partial(task_id="mapped", spark_pool_name="idle_reached.mapped.starts", **STARTED).expand(
         session_id=[12, "12"]
     )
     for name, pool in {"ended": "idle_reached.ended.starts", "ended_badly": "failed.ended_badly.starts"}.items():

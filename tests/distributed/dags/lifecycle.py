@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task, task_group
 
-from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
 from airflow_provider_synapse_livy.operators.spark_session import (
     SynapseCancelSparkSessionOperator,
     SynapseCreateSparkSessionOperator,
     SynapseGetSparkSessionOperator,
 )
-
-#: Where a creation leaves a file when its worker dies.
-DEATHS = Path(os.environ["AIRFLOW_HOME"]) / "deaths"
+from tests.distributed.dying import Dying
 
 SIZE: dict[str, Any] = {
     "driver_memory": "4g",
@@ -32,38 +25,6 @@ SIZE: dict[str, Any] = {
 }
 WAIT: dict[str, Any] = {"poll_interval": 2, "timeout": 900, "deferrable": True}
 RETRIES: dict[str, Any] = {"retries": 2, "retry_delay": timedelta(seconds=1)}
-
-
-class Dying(OwningOperator):
-    """
-    Creates something, and dies between the answer and the first note of it, once in its life.
-
-    :param death: ``process`` kills the process that runs the task, ``worker`` also Celery's process above it, which
-        reports its end; ``machine`` stands still until somebody kills the whole worker.
-    """
-
-    def __init__(self, *, death: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.death = death
-        self._file = DEATHS / "nobody"
-
-    def execute(self, context: Any) -> dict[str, Any]:
-        """Create it."""
-        instance = context["ti"]
-        self._file = DEATHS / f"{instance.run_id}.{instance.map_index}"
-        return super().execute(context)
-
-    def _set_id(self, record_id: int | None) -> None:
-        """Die before it is noted that it is there."""
-        DEATHS.mkdir(exist_ok=True)
-        if not self._file.exists():
-            self._file.write_text(str(record_id))
-            if self.death == "machine":
-                time.sleep(300)
-            if self.death == "worker":
-                os.kill(os.getppid(), signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
-        super()._set_id(record_id)
 
 
 class DyingOperator(Dying, SynapseCreateSparkSessionOperator):

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, task
 
 from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
-
-#: Where a task leaves a file when its worker dies.
-DEATHS = Path(os.environ["AIRFLOW_HOME"]) / "deaths"
+from tests.distributed.dying import Dying
 
 
-class DyingOperator(SynapseRunSparkStatementOperator):
-    """
-    Sends code, and may die between the answer and the first note of it, once in its life.
-
-    :param death: ``process`` kills the process that runs the task, ``worker`` also Celery's process above it; empty for
-        no death.
-    """
+class DyingOperator(Dying, SynapseRunSparkStatementOperator):
+    """Sends code."""
 
     template_fields: Sequence[str] = (*SynapseRunSparkStatementOperator.template_fields, "death")
-
-    def __init__(self, *, death: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.death = death
-        self._file = DEATHS / "nobody"
-
-    def execute(self, context: Any) -> dict[str, Any]:
-        """Send the code."""
-        instance = context["ti"]
-        self._file = DEATHS / f"{instance.run_id}.{instance.map_index}"
-        return super().execute(context)
-
-    def _set_id(self, record_id: int | None) -> None:
-        """Die before it is noted that the statement is there."""
-        DEATHS.mkdir(exist_ok=True)
-        if self.death and not self._file.exists():
-            self._file.write_text(str(record_id))
-            if self.death == "worker":
-                os.kill(os.getppid(), signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
-        super()._set_id(record_id)
 
 
 @task

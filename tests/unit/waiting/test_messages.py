@@ -40,7 +40,7 @@ Last lines of the driver's log:
   stderr:
   Something was logged
   YARN Diagnostics:
-Times: queued 16 s, acquiring nodes 4 s, submitting 2.1 s, in all 30 min.
+Times: queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 33 s, in all 30 min.
 Activity id: activity-1""",
         id="died",
     ),
@@ -53,7 +53,7 @@ Fix: use it sooner, or create it with a longer idle timeout. To treat this as su
 Livy state dead, result Failed.
 Error: Unknown: LIVY_JOB_TIMED_OUT: Job failed during run time with state=[dead].
 Application: application_1740816000000_0013
-Times: queued 16 s, in all 30 min.
+Times: queued 16 s, starting 33 s, in all 30 min.
 Activity id: activity-1""",
         id="idled out",
     ),
@@ -96,7 +96,7 @@ It is busy.
 Livy state busy, result Uncertain.
 Application: application_1740816000000_0013
 Spark UI: https://web.azuresynapse.net/sparkui/x/workspaces/ws/sparkpools/etl/sessions/12
-Times: queued 16 s, acquiring nodes 4 s, submitting 2.1 s.
+Times: queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 33 s.
 Activity id: activity-1"""
     )
 

@@ -210,14 +210,14 @@ def test_each_change_is_logged_once(caplog):
         "queued",
         "queued 16 s → acquiring nodes",
         "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting",
-        "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting 32 s → idle",
+        "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting 33 s → idle",
     ]
 
 
 def test_first_poll_shows_what_it_missed(caplog):
     """Phases that were over before the first poll are logged as the service timed them."""
     assert log_of(caplog, (1000.0, samples.IDLE)) == [
-        "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → idle",
+        "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting 33 s → idle",
     ]
 
 
@@ -238,7 +238,7 @@ def test_summary_sums_up(caplog):
     polls = [(1000.0 + 60 * n, body) for n, body in enumerate(states)] + [(2000.0, samples.KILLED)]
     assert log_of(caplog, *polls)[-1] == (
         "is killed (Cancelled). Waited 16 min 40 s "
-        "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 1 min, idle 2 min, busy 13 min 40 s)."
+        "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 33 s, idle 2 min, busy 13 min 40 s)."
     )
 
 
@@ -253,7 +253,7 @@ def test_summary_of_a_timeout(caplog):
     polls = [(1000.0, samples.STARTING), (2000.0, samples.IDLE), (11_000.0, samples.IDLE)]
     assert log_of(caplog, *polls)[-1] == (
         "is idle. Waited 2 h 46 min 40 s "
-        "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 16 min 40 s, idle 2 h 30 min)."
+        "(queued 16 s, acquiring nodes 4 s, submitting 2.1 s, starting 33 s, idle 2 h 30 min)."
     )
 
 
@@ -289,5 +289,6 @@ def test_wait_goes_on_in_another_process(caplog):
     assert not caplog.records
     wait.observe(snapshot(samples.BUSY), 1010.0)
     assert caplog.messages == [
-        "Spark session 12 in pool etl: queued 16 s → acquiring nodes 4 s → submitting 2.1 s → idle 20 s → busy"
+        "Spark session 12 in pool etl: "
+        "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting 33 s → idle 20 s → busy"
     ]
