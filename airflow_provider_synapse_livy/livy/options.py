@@ -45,7 +45,8 @@ Stripped = BeforeValidator(_stripped)
 Memory = Annotated[str, Stripped, StringConstraints(pattern=r"^[1-9][0-9]{0,5}[kKmMgGtT][bB]?$")]
 Count = Annotated[int, Stripped, Field(ge=1, le=10_000)]
 Settings = dict[str, Annotated[str, BeforeValidator(_as_text)]]
-Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Text = Annotated[str, Stripped]
+Paths = Annotated[tuple[Text, ...], BeforeValidator(_as_list)]
 Name = Annotated[str, Stripped, AfterValidator(str), StringConstraints(min_length=1, max_length=200)]
 File = Annotated[str, Stripped, StringConstraints(min_length=1)]
 Texts = Annotated[tuple[Annotated[str, BeforeValidator(_as_text)], ...], BeforeValidator(_as_list)]
@@ -112,7 +113,7 @@ class SparkJobOptions(BaseModel):
     py_files: Paths | None = None
     files: Paths | None = None
     archives: Paths | None = None
-    artifact_id: str | None = None
+    artifact_id: Text | None = None
 
     @classmethod
     def validated(cls, **options: Any) -> Self:
@@ -188,5 +189,5 @@ class SparkBatchJobOptions(SparkJobOptions):
     noun: ClassVar[str] = "batch job"
 
     file: File
-    class_name: str | None = None
+    class_name: Text | None = None
     args: Texts | None = None

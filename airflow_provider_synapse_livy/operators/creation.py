@@ -200,7 +200,7 @@ class Creation:
             return record
         self.log.info("%s was cancelled. Another is created only when it has ended.", record)
         if not self._end(record.id, _END_TIMEOUT):
-            event = f"{record} was cancelled, and has not ended. It may still {self.resource.harm}."
+            event = f"{record} was cancelled and has not ended, so no other is created beside it."
             raise SynapseLivyError(error_message(event, self.resource.harm_fix))
         try:
             return self._read(record.id)

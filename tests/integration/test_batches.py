@@ -10,7 +10,8 @@ import asyncio
 import dataclasses
 import inspect
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import requests
@@ -22,7 +23,7 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import (
     AirflowRescheduleException,
     TaskDeferred,
 )
-from airflow_provider_synapse_livy.airflow_compat.versions import STARTS_FROM_TRIGGER
+from airflow_provider_synapse_livy.airflow_compat.versions import AIRFLOW_VERSION, STARTS_FROM_TRIGGER
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
 from airflow_provider_synapse_livy.emulator.entra import STATIC_TOKEN
@@ -34,6 +35,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SparkBatchJobTimeoutError,
     SparkSessionNotFoundError,
     SynapseLivyConfigurationError,
+    SynapseLivyError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.task_keys import KEY_TAG
@@ -170,6 +172,63 @@ def test_clearing(synapse, run):
     synapse.assert_nothing_runs()
 
 
+def test_clearing_of_a_run_that_has_ended(synapse, run):
+    """A cleared task ends the job of its lost life also if its whole run was set back, so that it begins anew."""
+    with pytest.raises(WorkerDied):
+        run(dying(TaskInstance("run")), "runs_on", cancel_on_kill=False)
+    synapse.advance(3600)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    cleared = TaskInstance("run", try_number=2, max_tries=2, run_began=later, run_cleared=1)
+    assert run(cleared)["id"] == 1
+    assert results(synapse) == ["Cancelled", "Succeeded"]
+
+
+def test_job_that_is_being_cancelled(synapse, run):
+    """While the job of an earlier try is being cancelled, no other is created, which might write the same."""
+    with pytest.raises(WorkerDied):
+        run(dying(TaskInstance("run")), "runs_on", cancel_on_kill=False)
+    synapse.cancel_batch("etl", 0)
+    assert run(TaskInstance("run", try_number=2))["id"] == 1
+    first, second = (SparkBatchJob.from_dict(job) for job in synapse.batches("etl"))
+    assert (first.result, second.result) == ("Cancelled", "Succeeded")
+    ended, submitted = first.scheduler_info.ended_at, second.scheduler_info.submitted_at
+    assert datetime.fromisoformat(ended) <= datetime.fromisoformat(submitted)
+
+
+def test_job_that_is_cancelled_and_runs_on(synapse, run, monkeypatch):
+    """If the cancelled job of an earlier try does not end, the task fails, and no second one is created."""
+    monkeypatch.setattr(creation, "_END_TIMEOUT", 0.1)
+    with pytest.raises(WorkerDied):
+        run(dying(TaskInstance("run")), "refuses_to_end", cancel_on_kill=False)
+    synapse.cancel_batch("etl", 0)
+    with pytest.raises(SynapseLivyError, match=r"was cancelled and has not ended, so no other is created"):
+        run(TaskInstance("run", try_number=2))
+    assert len(synapse.batches("etl")) == 1
+
+
+def test_job_of_another_airflow(synapse, run, monkeypatch):
+    """Two Airflows with the same DAG may share a pool: neither takes up, nor cancels, what the other has created."""
+    with pytest.raises(WorkerDied):
+        run(dying(TaskInstance("run")), "runs_on", cancel_on_kill=False)
+    monkeypatch.setenv(f"AIRFLOW__{'API' if AIRFLOW_VERSION >= (3, 0) else 'WEBSERVER'}__BASE_URL", "https://other")
+    for task_instance in (TaskInstance("run", try_number=2), TaskInstance("run", try_number=3, max_tries=3)):
+        assert run(task_instance)["result"] == "Succeeded"
+    assert results(synapse) == ["Uncertain", "Succeeded", "Succeeded"]
+
+
+@pytest.mark.parametrize(("cancel_on_kill", "result"), [(True, "Cancelled"), (False, "Uncertain")])
+def test_execution_timeout_of_a_deferred_task(synapse, cancel_on_kill, result):
+    """A deferral that execution_timeout ends is treated as on a worker: the job lives on if the task is told so."""
+    task_instance = TaskInstance("run")
+    options = {"deferrable": True, "cancel_on_kill": cancel_on_kill, "execution_timeout": timedelta(seconds=5)}
+    with pytest.raises(TaskDeferred):
+        operator("runs_on", **options).execute(context_of(task_instance))
+    timeout = {"error": "Trigger timeout", "traceback": None}
+    with pytest.raises(SparkBatchJobFailedError, match="the task's execution_timeout of 5 s"):
+        operator("runs_on", **options).resume_execution("__fail__", timeout, context_of(task_instance))
+    assert results(synapse) == [result]
+
+
 FAILURES = {
     "failure": ({}, "fails", "Spark batch job 0 in pool etl failed."),
     "capacity": ({}, "capacity_exceeded", "Fix: ask for fewer executors"),
@@ -191,7 +250,7 @@ def test_failure_leaves_nothing(synapse, run, options, scenario, words):
 
 def test_job_that_is_never_closed(synapse, deferrable, monkeypatch):
     """What Livy calls a success is none until Synapse says so, and is not run again either."""
-    monkeypatch.setattr(creation.Creation.end_own, "__kwdefaults__", {"timeout": 0.1})
+    monkeypatch.setattr(creation.Creation, "cancel", None)  # nothing is cancelled, nor waited for, that has ended
     for try_number in (1, 2):
         with pytest.raises(SparkBatchJobFailedError, match="ended without a known result") as caught:
             run_task(
@@ -199,6 +258,7 @@ def test_job_that_is_never_closed(synapse, deferrable, monkeypatch):
                 TaskInstance("run", try_number=try_number),
             )
         assert "it may have succeeded" in str(caught.value)
+        assert not hasattr(caught.value, "__notes__")
     assert results(synapse) == ["Uncertain"]
 
 
@@ -272,6 +332,18 @@ def test_task_that_goes_on_without_its_xcom(synapse):
     event = asyncio.run(event_of(made_again(caught.value)))
     task_instance.xcoms.clear()
     assert operator(deferrable=True).resume_execution("execute_complete", {"event": event}, context)["id"] == 0
+
+
+def test_failure_of_a_task_that_goes_on_without_its_xcom(synapse):
+    """If the id that was noted is lost, a task that goes on after a deferral still tells why its job has failed."""
+    task_instance = TaskInstance("run")
+    context = context_of(task_instance)
+    with pytest.raises(TaskDeferred) as caught:
+        operator("fails", deferrable=True).execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    task_instance.xcoms.clear()
+    with pytest.raises(SparkBatchJobFailedError, match="LIVY_JOB_FAILED"):
+        operator("fails", deferrable=True).resume_execution("execute_complete", {"event": event}, context)
 
 
 def test_all_but_flags_are_templated():
@@ -381,8 +453,22 @@ def test_cancellation(synapse, deferrable):
     synapse.create_batch("etl", "runs_on", age=50)
     assert (cancel(1, deferrable)["state"], results(synapse)) == ("killed", ["Uncertain", "Cancelled"])
     assert cancel(synapse.batches("etl")[1], deferrable)["result"] == "Cancelled"
-    assert cancel(None, deferrable) is cancel(7, deferrable) is None
+    assert cancel(None, deferrable) is cancel(" None\n", deferrable) is cancel(7, deferrable) is None
     assert sum(request.method == "DELETE" for request in synapse.recorded_requests) == 1
+
+
+@pytest.mark.parametrize("event_says", ["failure", "success"])
+def test_cancelled_job_without_a_result(synapse, event_says):
+    """A deferred cancellation is done, as on a worker, when the job has ended, though its result never comes."""
+    synapse.create_batch("etl", "runs_on", age=50)
+    task_instance = TaskInstance("cancel")
+    context = context_of(task_instance)
+    make = partial(SynapseCancelSparkBatchOperator, task_id="cancel", batch_id=0, deferrable=True, poll_interval=0.05)
+    with pytest.raises(TaskDeferred):
+        make().execute(context)
+    record = synapse.batches("etl")[0] | {"state": "killed", "result": "Uncertain"}
+    event = {"resource": "Spark batch job", "verdict": event_says, "record": record, "activity_id": None, "links": {}}
+    assert make().resume_execution("execute_complete", {"event": event}, context)["state"] == "killed"
 
 
 def test_job_that_does_not_end(synapse, deferrable):
@@ -441,11 +527,23 @@ def test_emulated_records(synapse):
     listed = call(synapse, "GET", "batches").json()
     assert [item["id"] for item in listed["sessions"]] == [3, 2, 0]
     assert (call(synapse, "GET", "sessions/3").status_code, call(synapse, "GET", "batches/1").status_code) == (404, 404)
+    assert cancelled_states(synapse) == ["running", "killed"]
     for pool, number in (("etl", 1), ("adhoc", 0)):
         with pytest.raises(LookupError, match=f"Batch job {number} in pool {pool}: there is no such batch job"):
             synapse.cancel_batch(pool, number)
     with pytest.raises(ValueError, match="Scenario 'becomes_idle': there is no such scenario"):
         synapse.create_batch("etl", "becomes_idle")
+
+
+def cancelled_states(synapse):
+    """Return the states of a job that is cancelled while it runs, second by second."""
+    number = synapse.create_batch("other", "runs_on", age=50)
+    synapse.cancel_batch("other", number)
+    states = []
+    while "killed" not in states:
+        states.append(synapse.batches("other")[0]["state"])
+        synapse.advance(1)
+    return list(dict.fromkeys(states))
 
 
 def test_secret_settings_stay_with_the_service(synapse, run):

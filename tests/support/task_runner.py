@@ -63,9 +63,14 @@ def dying(task_instance: TaskInstance) -> TaskInstance:
 
 
 def context_of(task_instance: TaskInstance, **more: Any) -> Any:
-    """Return the context of a task whose run began a minute before the tests, or when its task instance says."""
+    """
+    Return the context of a task whose run began a minute before the tests, and was never set back.
+
+    ``run_began`` and ``run_cleared`` of the task instance may say otherwise.
+    """
     began = getattr(task_instance, "run_began", _RUN_BEGAN)
-    return {"ti": task_instance, "dag_run": SimpleNamespace(start_date=began), **more}
+    cleared = getattr(task_instance, "run_cleared", 0)
+    return {"ti": task_instance, "dag_run": SimpleNamespace(start_date=began, clear_number=cleared), **more}
 
 
 def run_task(

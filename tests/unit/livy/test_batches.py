@@ -63,6 +63,7 @@ def test_durations():
     assert list(job.durations()) == ["queued", "acquiring nodes", "submitting", "starting", "running"]
     assert job.lifetime == timedelta(seconds=71.3)
     assert "running" not in SparkBatchJob.from_dict(samples.RUNNING).durations()
+    assert SparkBatchJob.from_dict(samples.KILLED).durations()["running"] > timedelta(0)
 
 
 def test_requests():

@@ -34,6 +34,10 @@ def test_body():
         ("num_executors", " 2\n", 2),
         ("conf", {"a": 1, "b": True, "c": 0.5, "d": "x"}, {"a": "1", "b": "true", "c": "0.5", "d": "x"}),
         ("jars", "one.jar", ("one.jar",)),
+        ("jars", [" one.jar\n"], ("one.jar",)),
+        ("jars", "", None),
+        ("artifact_id", " x\n", "x"),
+        ("artifact_id", "", None),
         ("files", [], ()),
         ("name", " etl ", "etl"),
     ],
@@ -59,6 +63,11 @@ def test_what_is_taken(name, given, becomes):
         ("conf", ["spark.x=1"], "conf is invalid"),
         ("tags", {"a": []}, r"tags\['a'\]"),
         ("jars", [1], "jars=1 is invalid.\nFix: pass a list"),
+        (
+            "jars",
+            "['a.jar', 'b.jar']",
+            "is invalid.\nFix: pass a list of templates, or set render_template_as_native_obj",
+        ),
         ("kind", "pyspark", "kind is no option of a session.\nFix: correct its name"),
     ],
 )
