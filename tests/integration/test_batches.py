@@ -183,8 +183,15 @@ def test_clearing_of_a_run_that_has_ended(synapse, run):
     assert results(synapse) == ["Cancelled", "Succeeded"]
 
 
-def test_job_that_is_being_cancelled(synapse, run):
+def test_job_that_is_being_cancelled(connect, run):
     """While the job of an earlier try is being cancelled, no other is created, which might write the same."""
+    with SynapseEmulator(time_scale=0.02) as synapse:  # a cancellation takes half a second
+        connect(synapse.airflow_connection("etl"))
+        check_that_one_ends_before_the_other(synapse, run)
+
+
+def check_that_one_ends_before_the_other(synapse, run):
+    """Check that a retry waits for the end of the job whose worker has died, and which somebody has cancelled."""
     with pytest.raises(WorkerDied):
         run(dying(TaskInstance("run")), "runs_on", cancel_on_kill=False)
     synapse.cancel_batch("etl", 0)
