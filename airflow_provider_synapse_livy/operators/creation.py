@@ -196,16 +196,17 @@ class Creation:
 
         What runs in the same session runs one after the other anyway.
         """
-        if not (record.is_cancelling and self.resource.runs_once and not self.parent_ids):
+        if self.parent_ids or not self.resource.runs_once or not _is_ending(record):
             return record
         self.log.info("%s was cancelled. Another is created only when it has ended.", record)
-        if not self._end(record.id, _END_TIMEOUT):
-            event = f"{record} was cancelled and has not ended, so no other is created beside it."
-            raise SynapseLivyError(error_message(event, self.resource.harm_fix))
         try:
-            return self._read(record.id)
+            record = self._settled(record, _END_TIMEOUT)
         except self.resource.not_found:
             return record
+        if not record.is_finished:
+            event = f"{record} was cancelled and has not ended, so no other is created beside it."
+            raise SynapseLivyError(error_message(event, self.resource.harm_fix))
+        return record
 
     def end_own(self, *, timeout: float = _END_TIMEOUT) -> list[str]:
         """
@@ -221,7 +222,6 @@ class Creation:
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel what this task has created, and return whether it has ended within the timeout."""
-        deadline = time.monotonic() + timeout
         try:
             record = self._read(record_id)
             if record.is_finished:  # by itself; no result may ever follow
@@ -229,14 +229,18 @@ class Creation:
             if not record.is_cancelling:
                 self.log.info("%s was not handed on, so this task ends it.", self.name(record_id))
                 self.cancel(record_id)
-            while not record.is_finished or record.is_settling:
-                if time.monotonic() > deadline:
-                    return bool(record.is_finished)
-                self.sleep(_END_INTERVAL)
-                record = self._read(record_id)
+            return bool(self._settled(self._read(record_id), timeout).is_finished)
         except self.resource.not_found:
             self.log.info("%s is gone.", self.name(record_id))
         return True
+
+    def _settled(self, record: Any, timeout: float) -> Any:
+        """Return what has become of it when it has ended and its result is known, or when the timeout has passed."""
+        deadline = time.monotonic() + timeout
+        while (not record.is_finished or record.is_settling) and time.monotonic() < deadline:
+            self.sleep(_END_INTERVAL)
+            record = self._read(record.id)
+        return record
 
     def _read(self, record_id: int) -> Any:
         return self.hook.read(self.resource, *self.parent_ids, record_id).record
@@ -295,6 +299,12 @@ def _is_past(items: Iterable[Mapping[str, Any]], since: datetime | None) -> bool
 
 def _is_active(record: Any) -> bool:
     return not record.is_finished and not record.is_cancelling
+
+
+def _is_ending(record: Any) -> bool:
+    """Return whether somebody has cancelled it, and its result is not known yet."""
+    scheduler = record.scheduler_info
+    return record.is_cancelling or (record.is_settling and bool(scheduler and scheduler.cancellation_requested_at))
 
 
 def _was_never_ready(record: Any) -> bool:
