@@ -87,7 +87,7 @@ test-ui: $(UI_INSTALLED) $(CHROMIUM)  ## Test the connection form and the Test b
 	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/ui $(ARGS)
 
 .PHONY: test-wheel
-test-wheel: $(INSTALLED)  ## Run the README's test of a DAG with the built wheel, in a venv of its own
+test-wheel: build  ## Build the wheel, and run the README's test of a DAG with it, in a venv of its own
 	$(BIN)/python -m pytest -m wheel $(ARGS)
 
 .PHONY: test-distributed

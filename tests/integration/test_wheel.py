@@ -30,11 +30,10 @@ def run(*command, **options):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Return the built wheel."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=PROJECT)
-    return next(folder.glob("*.whl"))
+def wheel():
+    """Return the wheel that ``make build`` has built."""
+    (built,) = (PROJECT / "dist").glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +67,9 @@ def test_what_is_in_the_wheel(wheel):
     assert [name for name in names if "tests/" in name] == []
     assert "License-File: LICENSE" in metadata
     assert "Project-URL: Documentation, " in metadata
+    # A package index shows README beside no repository.
+    assert re.findall(r"\]\((?!https://|#)[^)]*", metadata) == []
+    assert "/main/docs/pictures/log.png)" in metadata
 
 
 def test_readme_in_a_project_of_its_own(tmp_path, wheel, python):
