@@ -41,8 +41,8 @@ with DAG("example_synapse_spark_session", schedule=None, tags=["synapse", "examp
     @task.synapse_pyspark(session_id=create.output, deferrable=True)
     def count(table: str) -> int:
         """Count the rows of a table."""
-        print(f"counting {table}")  # noqa: T201  (it goes to the task's log)
-        return spark.table(table).count()  # noqa: F821  (the session's)
+        print(f"counting {table}")  # it goes to the task's log
+        return spark.table(table).count()  # the session's spark
 
     # A teardown runs also if the work has failed, and does not hide that.
     cancel = SynapseCancelSparkSessionOperator(task_id="cancel", session_id=create.output, deferrable=True)
