@@ -32,8 +32,8 @@ THEIRS = {
     "LivySensor": {"batch_id", "livy_conn_id", "livy_conn_auth_type", "extra_options", "endpoint_prefix"},
     "MSFabricLivyBatchOperator": {
         "fabric_conn_id", "workspace_id", "lakehouse_id", "file", "class_name", "name", "py_files", "jars", "files",
-        "args", "num_executors", "executor_cores", "executor_memory", "driver_cores", "driver_memory", "conf", "job_params",
-        "timeout", "check_interval", "deferrable", "wait_for_termination", "api_host", "scope", "link_base_url",
+        "args", "num_executors", "executor_cores", "executor_memory", "driver_cores", "driver_memory", "conf",
+        "job_params", "timeout", "check_interval", "deferrable", "wait_for_termination", "api_host", "scope", "link_base_url",
     },
 }  # fmt: skip
 
