@@ -33,7 +33,8 @@ THEIRS = {
     "MSFabricLivyBatchOperator": {
         "fabric_conn_id", "workspace_id", "lakehouse_id", "file", "class_name", "name", "py_files", "jars", "files",
         "args", "num_executors", "executor_cores", "executor_memory", "driver_cores", "driver_memory", "conf",
-        "job_params", "timeout", "check_interval", "deferrable", "wait_for_termination", "api_host", "scope", "link_base_url",
+        "job_params", "timeout", "check_interval", "deferrable", "wait_for_termination", "api_host", "scope",
+        "link_base_url",
     },
 }  # fmt: skip
 
