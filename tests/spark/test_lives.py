@@ -69,6 +69,11 @@ def test_names_and_settings(tester, shared):
     assert tester.run(shared, code)["data"]["text/plain"] == names
 
 
+def test_distutils(tester, shared):
+    """Code can import distutils, as pyspark does that makes frames of pandas, also in Pythons that have it no more."""
+    assert tester.run(shared, "from distutils.version import LooseVersion")["status"] == "ok"
+
+
 def test_loopback_only(tester, shared):
     """What a session's Spark listens on is the loopback address, and it has no UI."""
     tester.run(shared, "sc.parallelize(range(2)).map(lambda x: x).collect()")
