@@ -25,6 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS
     from airflow_provider_synapse_livy.emulator.local import SynapseEmulator
     from airflow_provider_synapse_livy.emulator.scenarios import (
         NOW,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BATCH_SCENARIOS",
     "NOW",
     "SCENARIOS",
     "Scenario",
@@ -54,4 +56,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{'local' if name == 'SynapseEmulator' else 'scenarios'}"), name)
+    module = {"SynapseEmulator": "local", "BATCH_SCENARIOS": "batches"}.get(name, "scenarios")
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import re
 import shlex
 import signal
@@ -90,6 +91,19 @@ def _parse_arguments() -> argparse.Namespace:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_server_arguments(parser)
+    _add_service_arguments(parser)
+    parser.add_argument("--log-requests", action="store_true", help="print a line for each request")
+    parser.add_argument("--version", action="version", version=f"synapse-livy-emulator {__version__}")
+    arguments = parser.parse_args()
+    if not 0 < arguments.time_scale < math.inf:
+        fix = "use 1 for the speed of Synapse, or less to run faster, such as 0.05."
+        parser.exit(2, f"--time-scale {arguments.time_scale:g}: must be a number and more than 0.\nFix: {fix}\n")
+    return arguments
+
+
+def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says where and how to listen."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8998, help="port to listen on; 0: any free one (default: 8998)")
     parser.add_argument("--tls", action="store_true", help="serve https with a new self-signed certificate")
@@ -100,6 +114,10 @@ def _parse_arguments() -> argparse.Namespace:
         default=Path("synapse-livy-emulator-ca.pem"),
         help="with --tls: write the certificate here, for clients to trust (default: %(default)s)",
     )
+
+
+def _add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the service behaves."""
     parser.add_argument(
         "--time-scale",
         metavar="SECONDS",
@@ -124,13 +142,6 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--spark", action="store_true", help="run statements in a real Spark; needs Java and the extra [spark]"
     )
-    parser.add_argument("--log-requests", action="store_true", help="print a line for each request")
-    parser.add_argument("--version", action="version", version=f"synapse-livy-emulator {__version__}")
-    arguments = parser.parse_args()
-    if arguments.time_scale <= 0:
-        fix = "use 1 for the speed of Synapse, or less to run faster, such as 0.05."
-        parser.exit(2, f"--time-scale {arguments.time_scale:g}: must be more than 0.\nFix: {fix}\n")
-    return arguments
 
 
 def _first_steps(url: str, ca_file: Path | None, *, spark: bool) -> str:

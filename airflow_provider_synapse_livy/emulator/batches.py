@@ -8,11 +8,12 @@ cancelled while it runs ends as ``killed`` is deduced from sessions; no recordin
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from airflow_provider_synapse_livy.emulator.scenarios import (
     APPLICATION,
+    DEATHS,
     NOW,
     SCENARIOS,
     Scenario,
@@ -50,12 +51,19 @@ _FAILED_ERROR = ("Dependency", "LIVY_JOB_FAILED", "Livy Id=[0]  Job failed durin
 class EmulatedBatch(EmulatedSession):
     """One batch job: its record is that of a session, with another ``livyInfo``, and without Livy's own sources."""
 
+    noun: ClassVar[str] = "batch job"
     job_type: ClassVar[str] = "SparkBatch"
     livy_stamps: ClassVar[tuple[str, ...]] = (
         "notStarted", "starting", "running", "dead", "success", "killed", "recovering"
     )  # fmt: skip
+    stamped_states: ClassVar[tuple[str, ...]] = ("starting", "running", "dead", "success")
+    deaths: ClassVar[Mapping[str, tuple[str, str, str]]] = DEATHS | {"dead": _FAILED_ERROR}
     basic_fields: ClassVar[tuple[str, ...]] = ("id", "appId", "appInfo", "state", "log")
     result_seconds: ClassVar[float] = _RESULT_SECONDS
+
+    def startup(self) -> Iterable[Transition]:
+        """Return how its Spark application starts."""
+        return _start_transitions()
 
     def _initial_record(self) -> dict[str, Any]:
         return {name: value for name, value in super()._initial_record().items() if name != "registeredSources"}

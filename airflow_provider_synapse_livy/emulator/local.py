@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,9 +16,9 @@ from typing import Any, Self, get_args
 
 from aiohttp import web
 
-from airflow_provider_synapse_livy.emulator.batches import BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO, EmulatedBatch
+from airflow_provider_synapse_livy.emulator.batches import DEFAULT_BATCH_SCENARIO, EmulatedBatch
 from airflow_provider_synapse_livy.emulator.entra import CLIENT_ID, CLIENT_SECRET, STATIC_TOKEN, TENANT_ID
-from airflow_provider_synapse_livy.emulator.scenarios import DEATHS, DEFAULT_SCENARIO, FINAL_STATES, Scenario
+from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, FINAL_STATES, Scenario
 from airflow_provider_synapse_livy.emulator.server import NEWEST_FIRST, SCENARIO_TAG, RecordedRequest, SynapseServer
 from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession
 from airflow_provider_synapse_livy.emulator.statements import Script, Victim
@@ -105,7 +107,8 @@ class SynapseEmulator:
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
     :param spark: run statements that have no script in a real Spark, which needs Java and the extra ``[spark]``.
-    :param scenarios: further scenarios by name, which the tag of a request and :meth:`create_session` may choose.
+    :param scenarios: further scenarios by name, which the tag of a request, :meth:`create_session` and
+        :meth:`create_batch` may choose.
     :raises ValueError: if there is no such order.
     :raises MissingRequirementError: with ``spark``, if Java or pyspark is not installed.
     """
@@ -180,12 +183,13 @@ class SynapseEmulator:
         """
         Create a batch job and return its id, as :meth:`create_session` does a session: ids are counted together.
 
-        :param scenario: a key of ``BATCH_SCENARIOS``.
+        :param scenario: a key of ``BATCH_SCENARIOS``, or of the scenarios that this emulator was given.
         :param age: how long ago it was created, in emulated seconds; 40 for a job that has just begun to run.
         :param options: other fields of the JSON body that would create it.
         :raises ValueError: if there is no such scenario.
         """
-        return self.server.create_batch(pool, _with_scenario(options, scenario, BATCH_SCENARIOS), age=age).id
+        options = _with_scenario(options, scenario, self.server.batch_scenarios)
+        return self.server.create_batch(pool, options, age=age).id
 
     def fail_next(self, *statuses: int) -> None:
         """
@@ -239,31 +243,50 @@ class SynapseEmulator:
     def _session(self, pool: str, session_id: int, kind: type[EmulatedSession] = EmulatedSession) -> EmulatedSession:
         session = self.server.pools.find(pool, session_id)
         if session is None or type(session) is not kind:
-            noun, made = ("batch job", "create_batch") if kind is EmulatedBatch else ("session", "create_session")
-            fix = f"pass the pool and the id of a {noun} that {made}() returned."
-            raise LookupError(f"{noun.capitalize()} {session_id} in pool {pool}: there is no such {noun}.\nFix: {fix}")
+            what = f"{kind.noun.capitalize()} {session_id} in pool {pool}: there is no such {kind.noun}."
+            made = "create_batch" if kind is EmulatedBatch else "create_session"
+            raise LookupError(f"{what}\nFix: pass the pool and the id of a {kind.noun} that {made}() returned.")
         return session
+
+    def _undecided(self, pool: str, job_id: int) -> EmulatedSession:
+        """
+        Return a session or a batch job, which are numbered together.
+
+        :raises LookupError: if there is none.
+        :raises ValueError: if it has its result.
+        """
+        job = self.server.pools.find(pool, job_id) or self._session(pool, job_id)
+        record = job.record(self.server.clock.now())
+        if record["schedulerInfo"]["currentState"] == "Ended":
+            what = f"{job.noun.capitalize()} {job_id} in pool {pool}: it has ended, with the result {record['result']}."
+            raise ValueError(f"{what}\nFix: decide what becomes of it before that, or create another one.")
+        return job
 
     def advance(self, seconds: float) -> None:
         """
         Put the clock forward, for all sessions and their statements. A real Spark does not run faster for it.
 
         :param seconds: emulated seconds, as all durations of scenarios; 60 make a new session idle.
-        :raises ValueError: if that is less than 0.
+        :raises ValueError: if that is less than 0, as time does not run back, or no number.
         """
+        if not 0 <= seconds < math.inf:
+            what = "time does not run back" if seconds < 0 else "that is no time"
+            raise ValueError(f"advance({seconds:g}): {what}.\nFix: pass 0 or more seconds.")
         self.server.clock.advance(seconds * self.server.time_scale)
 
     def set_state(self, pool: str, session_id: int, state: str) -> None:
         """
-        Set Livy's state of a session. It keeps it, whatever its scenario had planned, and has no idle timeout any more.
+        Set Livy's state of a session or a batch job. It keeps it, whatever was planned, and has no idle timeout now.
 
-        It can still be cancelled, and runs statements while it is idle. In a final state its result stays
-        ``Uncertain`` until :meth:`finish` is called.
+        It can still be cancelled. A session takes statements while it is idle or busy; if it is idle, it is busy while
+        one runs. In a final state the result stays ``Uncertain`` until :meth:`finish` is called.
 
+        :param session_id: the id of the session or the batch job.
         :param state: any text, such as ``busy``.
-        :raises LookupError: if there is no such session.
+        :raises LookupError: if there is none.
+        :raises ValueError: if it has its result.
         """
-        self._session(pool, session_id).hold(state, self.server.clock.now())
+        self._undecided(pool, session_id).hold(state, self.server.clock.now())
 
     def finish(
         self,
@@ -275,22 +298,24 @@ class SynapseEmulator:
         error: Mapping[str, str] | None = None,
     ) -> None:
         """
-        End a session, with its result at once.
+        End a session or a batch job, with its result at once.
 
+        :param session_id: the id of the session or the batch job.
         :param state: Livy's final state: ``dead``, ``error``, ``killed`` or ``success``.
         :param result: ``Failed``, ``Cancelled``, ``Succeeded`` or any other; by default what goes with the state.
-        :param error: ``source``, ``errorCode`` and ``message`` of its error; by default what the service says of a
-            session in that state that has failed.
-        :raises LookupError: if there is no such session.
-        :raises ValueError: if the state is not final.
+        :param error: ``source``, ``errorCode`` and ``message`` of its error; by default what the service says of one in
+            that state that has failed.
+        :raises LookupError: if there is none.
+        :raises ValueError: if the state is not final, or if it has its result.
         """
         if state not in FINAL_STATES:
             raise ValueError(f"state {state!r}: no session ends so.\nFix: use one of {', '.join(FINAL_STATES)}.")
+        job = self._undecided(pool, session_id)
         result = result or _RESULTS[state]
-        told = DEATHS.get(state) if result == "Failed" else None
+        told = job.deaths.get(state) if result == "Failed" else None
         if error is not None:
             told = error.get("source", "User"), error.get("errorCode", ""), error.get("message", "")
-        self._session(pool, session_id).finish(state, result, told, self.server.clock.now())
+        job.finish(state, result, told, self.server.clock.now())
 
     def recreate_pool(self, pool: str) -> None:
         """Delete a pool and create it again: it forgets its sessions, and numbers new ones from 0."""
@@ -383,15 +408,14 @@ class SynapseEmulator:
         """
         Return the last 10,000 requests, oldest first.
 
-        :param pool: only those for this pool: its sessions and their statements.
-        :param session_id: only those for this session itself, to read or to cancel it.
+        :param pool: only those for this pool: its sessions, their statements, and its batch jobs.
+        :param session_id: only those for this session or batch job itself, to read or to cancel it.
         """
         if pool is None:
             return self.recorded_requests
-        path = f"/sparkPools/{pool}/sessions"
-        if session_id is None:
-            return [r for r in self.recorded_requests if f"{r.path}/".partition(f"{path}/")[1]]
-        return [request for request in self.recorded_requests if request.path.endswith(f"{path}/{session_id}")]
+        number = "" if session_id is None else f"/{session_id}"
+        path = re.compile(rf"/sparkPools/{re.escape(pool)}/(sessions|batches){number}{'$' if number else '(/|$)'}")
+        return [request for request in self.recorded_requests if path.search(request.path)]
 
     @property
     def recorded_requests(self) -> list[RecordedRequest]:

@@ -10,7 +10,7 @@ session would idle out within seconds of becoming idle, before a person has trig
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,9 +115,6 @@ def livy_change(state: str, stamp: str | None = None) -> dict[str, Any]:
     return {"state": state, "livyInfo": {"currentState": state} | ({stamp: NOW} if stamp else {})}
 
 
-#: Of the timestamps of Livy's states, those that the live service sets.
-_STAMPS = {state: f"{state}At" for state in ("starting", "idle", "busy", "dead")}
-
 _CLEANUP = {"pluginInfo": {"currentState": "Cleanup", "cleanupStartedAt": NOW}}
 
 
@@ -152,16 +149,19 @@ def startup_transitions(
     yield Transition(submitted + startup, livy_change("idle", "idleAt"))
 
 
-def state_transitions(at: float, state: str, *, started: bool) -> Iterator[Transition]:
+def state_transitions(
+    at: float, state: str, *, startup: Iterable[Transition] = (), stamp: str | None = None
+) -> Iterator[Transition]:
     """
     Yield what a session goes through at once, so that it has a state of Livy without having waited for it.
 
     :param at: time of all transitions.
-    :param started: whether its Spark application has started. If not, and the state needs one, it starts now.
+    :param startup: how its Spark application starts, which it does now if the state needs one.
+    :param stamp: the timestamp of that state, if the live service sets one.
     """
-    if not started and state not in ("not_started", *FINAL_STATES):
-        yield from (Transition(at, transition.changes) for transition in startup_transitions())
-    yield Transition(at, livy_change(state, _STAMPS.get(state)))
+    if state not in ("not_started", *FINAL_STATES):
+        yield from (Transition(at, transition.changes) for transition in startup)
+    yield Transition(at, livy_change(state, stamp))
 
 
 def end_transitions(
@@ -188,7 +188,7 @@ def end_transitions(
     :param result_seconds: from Livy's final state to the final result.
     """
     # Of the timestamps of final states, the live service sets only deadAt.
-    yield Transition(at, livy_change(state, _STAMPS.get(state)))
+    yield Transition(at, livy_change(state, "deadAt" if state == "dead" else None))
     if not cancelled:
         yield Transition(at + min(_CLEANUP_SECONDS, result_seconds) * scale, _CLEANUP)
     final: dict[str, Any] = {

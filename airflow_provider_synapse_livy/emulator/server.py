@@ -79,7 +79,7 @@ class SynapseServer:
     :param vcore_limit: the vcores of the workspace: a request for a larger session gets 400; None for no limit.
     :param list_order: ``newest_first``, as lists were recorded in 2025, or ``oldest_first``, as in 2019 to 2021.
     :param spark: run statements that have no script in a real Spark; each session has its own.
-    :param scenarios: further scenarios by name.
+    :param scenarios: further scenarios by name, of sessions and batch jobs.
     :raises MissingRequirementError: with ``spark``, if Java or pyspark is not installed.
     """
 
@@ -109,6 +109,7 @@ class SynapseServer:
         self.faults = Faults()
         self.scripts: tuple[Script, ...] = ()
         self.scenarios = SCENARIOS | dict(scenarios or {})
+        self.batch_scenarios = BATCH_SCENARIOS | dict(scenarios or {})
         self._recent_times: deque[float] = deque()
 
     def application(self) -> web.Application:
@@ -152,7 +153,7 @@ class SynapseServer:
         :param age: how long ago it was created, in emulated seconds.
         :raises ValueError: if its tag names a scenario that does not exist.
         """
-        scenario = _scenario(options, BATCH_SCENARIOS, DEFAULT_BATCH_SCENARIO)
+        scenario = _scenario(options, self.batch_scenarios, DEFAULT_BATCH_SCENARIO)
         return self._new(EmulatedBatch, scenario, pool, options, age)
 
     def _new(

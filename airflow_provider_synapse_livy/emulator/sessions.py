@@ -25,13 +25,17 @@ from airflow_provider_synapse_livy.emulator.scenarios import (
     cancellation_transitions,
     end_transitions,
     idle_timeout_transitions,
+    startup_transitions,
     state_transitions,
 )
 from airflow_provider_synapse_livy.emulator.statements import (
+    NOTHING_FOLDED,
+    Fold,
     LiveRun,
     Script,
     Statement,
     cancellation_seconds,
+    folded,
     free_times,
     statement_records,
     statement_transitions,
@@ -83,15 +87,22 @@ class EmulatedSession:
     :param timeout_reset_at: time of the last request to reset the idle timeout.
     :param read_count: number of GET requests for this session.
     :param statements: all its statements, oldest first.
+    :param fold: which of its statements need not be looked at any more.
     :param interventions: what became of it that its scenario did not plan; what was planned for later is void.
+    :param held_at: from when on its statements don't change its state; infinity if they do.
     :param runner: runs its statements; None if scripts answer all of them.
     """
 
-    #: What the record calls it, and the times that Livy notes of it.
+    #: What messages and the record call it, and the times that Livy notes of it.
+    noun: ClassVar[str] = "session"
     job_type: ClassVar[str] = "SparkSession"
     livy_stamps: ClassVar[tuple[str, ...]] = (
         "notStarted", "starting", "idle", "dead", "shuttingDown", "killed", "recovering", "busy", "error"
     )  # fmt: skip
+    #: The states of Livy whose times the live service notes.
+    stamped_states: ClassVar[tuple[str, ...]] = ("starting", "idle", "busy", "dead")
+    #: Source, code and message of the error by the state in which it has failed.
+    deaths: ClassVar[Mapping[str, tuple[str, str, str]]] = DEATHS
     #: The fields of a record without ``detailed=true``.
     basic_fields: ClassVar[tuple[str, ...]] = ("id", "appId", "appInfo", "state", "log", "registeredSources")
     #: From Livy's final state to the final result of what was cancelled.
@@ -109,7 +120,9 @@ class EmulatedSession:
     timeout_reset_at: float = 0.0
     read_count: int = field(default=0)
     statements: list[Statement] = field(default_factory=list)
+    fold: Fold = NOTHING_FOLDED
     interventions: list[Transition] = field(default_factory=list)
+    held_at: float = math.inf
     runner: StatementRunner | None = None
 
     def cancel(self, now: float) -> None:
@@ -138,8 +151,17 @@ class EmulatedSession:
         self.interventions = [*(t for t in self.interventions if t.at <= now), *transitions]
 
     def hold(self, state: str, now: float) -> None:
-        """Set Livy's state, which stays until the session is cancelled or ended, or a statement runs."""
-        self.intervene(now, state_transitions(now, state, started=self.record(now)["appId"] is not None))
+        """Set Livy's state, which stays until the session is cancelled or ended or, if it is idle, a statement runs."""
+        startup = () if self.record(now)["appId"] else self.startup()
+        self.intervene(now, state_transitions(now, state, startup=startup, stamp=self._stamp(state)))
+        self.held_at = math.inf if state == "idle" else now
+
+    def startup(self) -> Iterable[Transition]:
+        """Return how its Spark application starts."""
+        return startup_transitions()
+
+    def _stamp(self, state: str) -> str | None:
+        return f"{state}At" if state in self.stamped_states else None
 
     def finish(self, state: str, result: str, error: tuple[str, str, str] | None, now: float) -> None:
         """
@@ -147,7 +169,8 @@ class EmulatedSession:
 
         :param error: source, code and message of the error, if any.
         """
-        self.intervene(now, end_transitions(now, state, result, error=error, scale=0.0))
+        end = end_transitions(now, state, result, error=error, scale=0.0)
+        self.intervene(now, [*state_transitions(now, state, stamp=self._stamp(state)), *end])
 
     def die(self, state: Literal["dead", "error"], now: float) -> None:
         """End the session as when its driver or its interpreter has died, unless it has ended before."""
@@ -181,7 +204,7 @@ class EmulatedSession:
 
     def statement_ends(self) -> Iterator[tuple[Statement, float]]:
         """Yield each statement with the time from which on the next one may run."""
-        return free_times(self.statements, self.time_scale)
+        return free_times(self.statements, self.time_scale, self.fold)
 
     def statement_records(self, now: float, *, only: int | None = None) -> list[dict[str, Any]]:
         """
@@ -189,7 +212,12 @@ class EmulatedSession:
 
         :param only: the number of the one statement whose record is wanted.
         """
-        return statement_records(self.statements, min(now, self._statements_lost_at()), self.time_scale, only=only)
+        self._fold(now)
+        at = min(now, self._statements_lost_at())
+        return statement_records(self.statements, at, self.time_scale, self.fold, only=only)
+
+    def _fold(self, now: float) -> None:
+        self.fold = folded(self.statements, self.fold, now, self.time_scale)
 
     def has_lost_statements(self, now: float) -> bool:
         """Return whether nobody can read the statements any more, because the session has ended."""
@@ -206,6 +234,7 @@ class EmulatedSession:
 
         :param detailed: include all fields, as the query ``detailed=true`` does.
         """
+        self._fold(now)
         record = self._initial_record()
         for transition in self._transitions():
             if transition.at <= now:
@@ -218,7 +247,9 @@ class EmulatedSession:
 
     def _transitions(self) -> list[Transition]:
         """Return all transitions, given the requests so far, with times in seconds since the epoch."""
-        transitions = _until_first_end(self._planned(), list(statement_transitions(self.statements, self.time_scale)))
+        caused = statement_transitions(self.statements, self.time_scale, self.fold)
+        caused = (t for t in caused if t.at < self.held_at or t.changes.get("state") not in ("busy", "idle"))
+        transitions = _until_first_end(self._planned(), list(caused))
         transitions += self._idle_timeout(transitions)
         return transitions if self.cancelled_at is None else self._cancelled(transitions, self.cancelled_at)
 

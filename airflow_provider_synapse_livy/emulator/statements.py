@@ -12,8 +12,9 @@ unless stated otherwise; a time that never comes is infinite.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,11 +30,14 @@ from airflow_provider_synapse_livy.emulator.scenarios import (
 __all__ = [
     "INTERPRETER_DIED",
     "KINDS",
+    "NOTHING_FOLDED",
     "UNSCRIPTED",
+    "Fold",
     "LiveRun",
     "Script",
     "Statement",
     "cancellation_seconds",
+    "folded",
     "free_times",
     "statement_fields",
     "statement_records",
@@ -139,6 +143,22 @@ class Statement:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """
+    The oldest statements of a session, which need not be looked at any more.
+
+    :param count: how many they are.
+    :param free_at: when the last of them was out of the way.
+    """
+
+    count: int = 0
+    free_at: float = 0.0
+
+
+NOTHING_FOLDED = Fold()
+
+
+@dataclass(frozen=True)
 class _Run:
     """
     When a statement runs, and how it ends.
@@ -154,6 +174,16 @@ class _Run:
     final_state: str
     output: Mapping[str, Any] | None
     kills: Victim | None = None
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it was cancelled before it ran."""
+        return self.starts_at == math.inf and self.final_state == "cancelled"
+
+    @property
+    def settled_at(self) -> float:
+        """When nothing comes of it any more."""
+        return self.ends_at if self.is_skipped else max(self.ends_at, self.code_ends_at)
 
 
 def statement_fields(body: bytes) -> tuple[str, str | None]:
@@ -173,21 +203,43 @@ def statement_fields(body: bytes) -> tuple[str, str | None]:
     return code, kind
 
 
+def folded(statements: Sequence[Statement], fold: Fold, now: float, scale: float) -> Fold:
+    """
+    Return a fold of more statements: they have settled and are forgotten, and what is seen a later one decides.
+
+    :param statements: all statements of a session, oldest first.
+    :param fold: what is folded so far.
+    :param now: the time; earlier ones can't be asked about any more.
+    :param scale: real seconds per emulated second.
+    """
+    forgotten = len(statements) - _KEPT - fold.count
+    if forgotten <= _KEPT:  # not for a few of them each time
+        return fold
+    free_at = fold.free_at
+    for count, (_, run) in enumerate(itertools.islice(_runs(statements, scale, fold), forgotten), fold.count):
+        if run.kills or run.settled_at > now:
+            break
+        if run.starts_at != math.inf:
+            fold, free_at = Fold(count, free_at), run.code_ends_at
+    return fold
+
+
 def statement_records(
-    statements: Iterable[Statement], now: float, scale: float, *, only: int | None = None
+    statements: Sequence[Statement], now: float, scale: float, fold: Fold, *, only: int | None = None
 ) -> list[dict[str, Any]]:
     """
     Return the JSON records of the last 100 statements at the time ``now``, oldest first.
 
     :param statements: all statements of a session, oldest first.
     :param scale: real seconds per emulated second.
+    :param fold: what is folded of them.
     :param only: the number of the one statement whose record is wanted.
     """
-    kept = list(_runs(statements, scale))[-_KEPT:]
+    kept = list(_runs(statements, scale, fold))[-_KEPT:]
     return [_record(statement, run, now) for statement, run in kept if only in (None, statement.id)]
 
 
-def statement_transitions(statements: Iterable[Statement], scale: float) -> Iterator[Transition]:
+def statement_transitions(statements: Sequence[Statement], scale: float, fold: Fold) -> Iterator[Transition]:
     """
     Yield what the statements of a session do to it: it is busy while one runs, and ends if one kills it.
 
@@ -195,8 +247,9 @@ def statement_transitions(statements: Iterable[Statement], scale: float) -> Iter
 
     :param statements: all statements of the session, oldest first.
     :param scale: real seconds per emulated second.
+    :param fold: what is folded of them.
     """
-    for statement, run in _runs(statements, scale):
+    for statement, run in _runs(statements, scale, fold):
         if run.starts_at == math.inf:
             if statement.live and statement.cancelled_at is None:
                 yield Transition(math.inf, {})  # it will be busy: its idle timeout has not begun
@@ -246,16 +299,16 @@ def _output(statement_id: int, output: Mapping[str, Any]) -> dict[str, Any]:
     return {"status": "ok", "execution_count": statement_id, **copy.deepcopy(dict(output))}
 
 
-def free_times(statements: Iterable[Statement], scale: float) -> Iterator[tuple[Statement, float]]:
+def free_times(statements: Sequence[Statement], scale: float, fold: Fold) -> Iterator[tuple[Statement, float]]:
     """
     Yield each statement with the time from which on it is in nobody's way; infinity if that is not known yet.
 
     :param statements: all statements of a session, oldest first.
     :param scale: real seconds per emulated second.
+    :param fold: what is folded of them.
     """
-    for statement, run in _runs(statements, scale):
-        is_skipped = run.starts_at == math.inf and run.final_state == "cancelled"
-        yield statement, run.ends_at if is_skipped else run.code_ends_at
+    for statement, run in _runs(statements, scale, fold):
+        yield statement, run.ends_at if run.is_skipped else run.code_ends_at
 
 
 def cancellation_seconds(scale: float) -> float:
@@ -263,10 +316,10 @@ def cancellation_seconds(scale: float) -> float:
     return max(_CANCELLATION_TIMEOUT_SECONDS * scale, _LEAST_CANCELLATION_TIMEOUT)
 
 
-def _runs(statements: Iterable[Statement], scale: float) -> Iterator[tuple[Statement, _Run]]:
-    """Yield each statement with its run: one at a time, first in, first out."""
-    free_at, died = 0.0, False
-    for statement in statements:
+def _runs(statements: Sequence[Statement], scale: float, fold: Fold) -> Iterator[tuple[Statement, _Run]]:
+    """Yield each statement that is not folded with its run: one at a time, first in, first out."""
+    free_at, died = fold.free_at, False
+    for statement in itertools.islice(statements, fold.count, None):
         ready_at = max(statement.posted_at + _START_SECONDS * scale, free_at)
         starts_at = statement.live.started_at if statement.live else ready_at
         if statement.cancelled_at is not None and statement.cancelled_at < starts_at:

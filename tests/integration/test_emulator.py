@@ -774,9 +774,10 @@ def test_command_that_cannot_start(synapse, tmp_path):
 
 def test_wrong_arguments_of_the_command():
     """A wrong argument prints its name and a fix, one line each, and exits with 2."""
-    code, event, fix = output_of_failure("--time-scale", "0")
-    assert (code, event) == (2, "--time-scale 0: must be more than 0.")
-    assert fix.startswith("Fix: use 1 ")
+    for scale in ("0", "nan"):
+        code, event, fix = output_of_failure("--time-scale", scale)
+        assert (code, event) == (2, f"--time-scale {scale}: must be a number and more than 0.")
+        assert fix.startswith("Fix: use 1 ")
     code, event, fix = output_of_failure("--port", "one")
     assert (code, event) == (2, "--port: invalid int value: 'one'")
     assert fix == "Fix: see the options with python -m airflow_provider_synapse_livy.emulator --help"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_synapse_livy.emulator import (
+    BATCH_SCENARIOS,
     SCENARIOS,
     Scenario,
     SynapseEmulator,
@@ -51,10 +52,14 @@ def test_advance_to_the_end_of_a_statement(held):
     assert states == ["waiting", "running", "available"]
 
 
-def test_time_does_not_run_back(held):
-    """A negative number of seconds raises a ValueError that says so."""
-    with pytest.raises(ValueError, match=r"^advance\(-1\): time does not run back\.\nFix: "):
-        held.advance(-1)
+@pytest.mark.parametrize(
+    ("seconds", "what"), [("-1", "time does not run back"), ("nan", "that is no time"), ("inf", "that is no time")]
+)
+def test_time_that_there_is_not(held, seconds, what):
+    """A negative number of seconds, or one that is no number, raises a ValueError that says so."""
+    with pytest.raises(ValueError, match=rf"^advance\({seconds}\): {what}\.\nFix: pass 0 or more seconds\."):
+        held.advance(float(seconds))
+    assert held.create_session("etl") == 0
 
 
 @pytest.mark.parametrize("state", ["busy", "starting", "idle", "not_started", "hibernating"])
@@ -79,6 +84,90 @@ def test_set_state_starts_the_application(held):
     assert answer(held, "POST", "etl/sessions/0/statements", json={"code": "1", "kind": "sql"}) == 200
     held.advance(0.5)
     assert seen(held)[0] == "busy"
+
+
+@pytest.mark.parametrize("posted", ["before", "after"])
+def test_set_state_stays_when_a_statement_ends(held, posted):
+    """A session that a test has made busy stays so when a statement ends; one that it has made idle runs statements."""
+    statement = {"json": {"code": "1", "kind": "sql"}}
+    held.create_session("etl", age=60)
+    steps = [lambda: call(held, "POST", "etl/sessions/0/statements", **statement), lambda: held.advance(0.5)]
+    for step in [*steps, lambda: held.set_state("etl", 0, "busy")][:: 1 if posted == "before" else -1]:
+        step()
+    if posted == "after":
+        held.advance(0.5)
+    held.advance(10)
+    assert (held.statements("etl", 0)[0]["state"], seen(held)[0]) == ("available", "busy")
+    held.set_state("etl", 0, "idle")
+    call(held, "POST", "etl/sessions/0/statements", **statement)
+    held.advance(0.5)
+    assert seen(held)[0] == "busy"
+    held.advance(10)
+    assert seen(held)[0] == "idle"
+
+
+def test_statement_that_kills_after_set_state(held):
+    """A statement that kills its session ends it, also if a test has set its state."""
+    held.create_session("etl", age=60)
+    held.set_state("etl", 0, "busy")
+    held.answer_statement(contains="", kills="driver")
+    call(held, "POST", "etl/sessions/0/statements", json={"code": "1", "kind": "sql"})
+    held.advance(40)
+    assert seen(held)[:2] == ("dead", "Failed")
+
+
+def seen_batch(synapse):
+    """Return the record of a batch job, as its API shows it."""
+    return call(synapse, "GET", "etl/batches/0?detailed=true").json()
+
+
+@pytest.mark.parametrize("state", ["not_started", "starting", "running", "hibernating"])
+def test_set_state_of_a_batch_job(held, state):
+    """A batch job keeps the state that a test sets, and has what a job in that state has."""
+    held.create_batch("etl")
+    held.set_state("etl", 0, state)
+    before = seen_batch(held)
+    held.advance(100_000)
+    assert seen_batch(held) == before
+    assert (before["state"], before["result"]) == (state, "Uncertain")
+    assert (before["appId"] is None) == (state == "not_started")
+    assert "idleAt" not in before["livyInfo"]
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "code"),
+    [
+        ("success", "Succeeded", None),
+        ("dead", "Failed", "LIVY_JOB_FAILED"),
+        ("error", "Failed", "LIVY_JOB_STATE_ERROR"),
+        ("killed", "Cancelled", None),
+    ],
+)
+def test_finish_of_a_batch_job(held, state, result, code):
+    """A batch job ends at once, with the result, the error and the timestamp that go with its state."""
+    held.create_batch("etl", age=40)
+    held.finish("etl", 0, state=state)
+    record = seen_batch(held)
+    errors = record.get("errorInfo") or [{"errorCode": None}]
+    assert (record["state"], record["result"], errors[0]["errorCode"]) == (state, result, code)
+    assert [record["livyInfo"][f"{name}At"] is not None for name in ("dead", "success")] == [
+        state == "dead",
+        state == "success",
+    ]
+    assert held.assert_nothing_runs() is None
+
+
+@pytest.mark.parametrize("create", ["create_session", "create_batch"])
+def test_what_has_ended(held, create):
+    """What has its result can't be ended again, or get another state: a ValueError says so."""
+    noun = "Session" if create == "create_session" else "Batch job"
+    getattr(held, create)("etl")
+    held.finish("etl", 0)
+    message = f"^{noun} 0 in pool etl: it has ended, with the result Failed.\nFix: decide what becomes of it before"
+    with pytest.raises(ValueError, match=message):
+        held.finish("etl", 0, state="success")
+    with pytest.raises(ValueError, match=message):
+        held.set_state("etl", 0, "busy")
 
 
 def test_set_state_keeps_what_there_is(held):
@@ -186,6 +275,34 @@ def test_scenario_of_a_test():
     assert states == [{"idle"}, {"busy"}, {"dead"}]
     assert errors == {"MINE"}
     assert "mine" not in SCENARIOS
+
+
+BATCH = Scenario("is dead at once", tuple(end_transitions(1, "dead", "Failed", error=("User", "MINE", "No."))))
+
+
+def test_batch_scenario_of_a_test():
+    """A batch job follows a scenario that a test has made up, also where the tag of a request names it."""
+    with SynapseEmulator(time_scale=1, scenarios={"mine": BATCH}) as synapse:
+        synapse.create_batch("etl", "mine")
+        tagged = NAMED | {"file": "abfss://it.py", "tags": {"emulator.scenario": "mine"}}
+        call(synapse, "POST", "etl/batches", json=tagged)
+        synapse.advance(100)
+        errors = [record["errorInfo"][0]["errorCode"] for record in synapse.batches("etl")]
+    assert errors == ["MINE", "MINE"]
+    assert "mine" not in BATCH_SCENARIOS
+
+
+def test_requests_for_batch_jobs(held):
+    """The requests for a batch job are told as those for a session are."""
+    held.create_batch("etl")
+    for path in ("etl/batches", "etl/batches/0", "etl/batches/01", "etl2/batches/0"):
+        call(held, "GET", path)
+    assert [request.path.partition("/sparkPools/")[2] for request in held.requests("etl")] == [
+        "etl/batches",
+        "etl/batches/0",
+        "etl/batches/01",
+    ]
+    assert len(held.requests("etl", 0)) == 1
 
 
 def test_all_sessions_and_requests(held):

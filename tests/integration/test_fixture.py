@@ -14,8 +14,10 @@ from tests.support.readme import write_project
 
 pytestmark = pytest.mark.wheel
 
-#: Name the fixture, so that Airflow is prepared, without using it: that takes no database.
+#: Name the fixture, so that Airflow is prepared, without using it.
 NAMED = "# synapse_livy_emulator\n"
+#: Of a database that the user has set, none is made: it takes some ten seconds, and these tests use none.
+NO_DATABASE = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://nobody@127.0.0.1:9/none"}
 
 
 def run_pytest(project, *arguments, **environment):
@@ -111,7 +113,7 @@ def test_settings():
     assert os.environ["AIRFLOW__CORE__DAGS_FOLDER"] == "elsewhere"
     assert os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] == "True"
 """
-    settings = {"AIRFLOW__CORE__DAGS_FOLDER": "elsewhere", "AIRFLOW__CORE__LOAD_EXAMPLES": "True"}
+    settings = {"AIRFLOW__CORE__DAGS_FOLDER": "elsewhere", "AIRFLOW__CORE__LOAD_EXAMPLES": "True"} | NO_DATABASE
     code, output = run_pytest(project({"dags/mine.py": "", "test_mine.py": test}), **settings)
     assert code == 0, output
 
@@ -149,7 +151,7 @@ def test_import_of_a_dag(project, dags, test_file, conftest, mode):
     """
     files = {f"{dags}/mine.py": "from helper import NUMBER", f"{dags}/helper.py": "NUMBER = 42"}
     files |= {conftest: NAMED, test_file: IMPORTING} if conftest else {test_file: NAMED + IMPORTING}
-    code, output = run_pytest(project(files), f"--import-mode={mode}")
+    code, output = run_pytest(project(files), f"--import-mode={mode}", **NO_DATABASE)
     assert code == 0, output
 
 
@@ -168,7 +170,7 @@ def test_home():
 def test_each_process_has_its_own_airflow(project):
     """With pytest-xdist, the tests of each process have an Airflow of their own: they would block one SQLite file."""
     folder = project({"test_mine.py": TELLING_ITS_HOME, "homes/gw0": "", "homes/gw1": ""})
-    code, output = run_pytest(folder, "-n", "2")
+    code, output = run_pytest(folder, "-n", "2", **NO_DATABASE)
     assert code == 0, output
     homes = {path.read_text() for path in (folder / "homes").iterdir()}
     assert [Path(home).parent for home in homes] == [folder / ".pytest_cache" / "d"] * 2
@@ -177,7 +179,7 @@ def test_each_process_has_its_own_airflow(project):
 def test_without_a_cache(project):
     """Without pytest's cache, Airflow's home is a temporary folder that does not outlive the run."""
     folder = project({"test_mine.py": TELLING_ITS_HOME, "homes/alone": ""})
-    code, output = run_pytest(folder, "-p", "no:cacheprovider")
+    code, output = run_pytest(folder, "-p", "no:cacheprovider", **NO_DATABASE)
     assert code == 0, output
     home = Path((folder / "homes" / "alone").read_text())
     assert folder not in home.parents
@@ -196,7 +198,7 @@ def test_airflow_that_was_imported_too_early(project):
     project({"test_mine.py": USING})
     code, output = run_pytest(folder)
     assert (code, "not 'reached'" in output) == (1, True), output
-    assert "synapse_livy_emulator has not prepared Airflow: " in output
+    assert "synapse_livy_emulator has not prepared Airflow: a conftest.py or an earlier test file had " in output
     assert "\nFix: import Airflow later" in output
 
 
@@ -213,9 +215,59 @@ def test_database_that_cannot_be_created(project):
 
 def test_database_of_the_user(project):
     """A database that the user has set is not migrated."""
-    folder = project({"test_mine.py": USING})
-    code, output = run_pytest(folder, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="postgresql://nobody@127.0.0.1:9/none")
+    code, output = run_pytest(project({"test_mine.py": USING}), **NO_DATABASE)
     assert (code, "not 'reached'" in output) == (1, True), output
+
+
+SAYING_ITS_HOME = """
+import os, sys
+
+sys.modules["airflow"] = os  # as if this file had imported it, for all that come later
+
+def test_home():
+    assert "synapse-livy-airflow" in os.environ.get("AIRFLOW_HOME", "none")
+"""
+
+
+@pytest.mark.parametrize("arguments", [(), ("tests",)])
+def test_earlier_test_file(project, arguments):
+    """Airflow is prepared before the first test file of a run is imported, if a later one uses the fixture."""
+    files = {"tests/dags/test_first.py": SAYING_ITS_HOME, "tests/spark/test_mine.py": NAMED + SAYING_ITS_HOME}
+    code, output = run_pytest(project(files), *arguments, "--import-mode=importlib", **NO_DATABASE)
+    assert (code, "2 passed" in output) == (0, True), output
+
+
+def test_test_file_beside(project):
+    """A test file in a run in which another uses the fixture finds Airflow's database, also while it is imported."""
+    test = """
+from airflow.models import Variable
+from airflow.utils.session import create_session
+
+with create_session() as session:
+    NUMBER = session.query(Variable).count()
+
+def test_database():
+    assert NUMBER == 0
+"""
+    code, output = run_pytest(project({"tests/test_a.py": test, "tests/test_b.py": NAMED + "def test_b(): pass"}))
+    assert code == 0, output
+
+
+@pytest.mark.parametrize("name", ["AIRFLOW_HOME", "AIRFLOW_CONFIG"])
+def test_own_airflow_without_a_database(project, tmp_path, name):
+    """If a test fails because the user's own Airflow has no database, it says whose it is, and what to do."""
+    test = """
+from sqlalchemy.exc import OperationalError
+
+def test_mine(synapse_livy_emulator):
+    raise OperationalError("select", {}, Exception("no such table"))
+
+def test_other():
+    raise OperationalError("select", {}, Exception("no such table"))
+"""
+    code, output = run_pytest(project({"test_mine.py": test}), **{name: str(tmp_path)})
+    assert (code, output.count(f"{name} is set, so its database is used as it is")) == (1, 1), output
+    assert f"\nFix: run airflow db migrate, or unset {name}: " in output
 
 
 def test_default_options(synapse_livy_emulator):

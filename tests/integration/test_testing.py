@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -14,6 +14,7 @@ from airflow_provider_synapse_livy.operators.spark_session import (
 )
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from airflow_provider_synapse_livy.testing import FakeTaskInstance, run_task, short_intervals
+from tests.support.project import PROJECT
 
 SIZES = {"driver_memory": "4g", "driver_cores": 4, "executor_memory": "4g", "executor_cores": 4, "num_executors": 1}
 
@@ -113,12 +114,32 @@ def test_short_intervals():
     assert intervals() == before
 
 
-dag = SimpleNamespace(task_dict={"wait": sensor()})
+def fake_dag():
+    """Return what looks like a DAG with one task."""
+    return SimpleNamespace(task_dict={"wait": sensor()})
+
+
+class Proxy:
+    """Knows nothing of itself outside of a request, as some libraries' objects."""
+
+    def __getattr__(self, name):
+        raise RuntimeError("outside of a request")
+
+
+dag, dags, by_name, task, proxy = fake_dag(), [fake_dag()], {"mine": fake_dag()}, sensor(), Proxy()
+module = ModuleType("mine")
+module.__file__, module.inner = str(PROJECT / "dags" / "mine.py"), ModuleType("inner")
+module.inner.__file__, module.inner.dags, module.inner.outer = module.__file__, (fake_dag(),), module
+foreign = ModuleType("foreign")
+foreign.__file__, foreign.dag = str(PROJECT / ".venv" / "site-packages" / "foreign.py"), fake_dag()
 
 
 def test_tasks_of_the_test_file(synapse_livy_emulator):
-    """While the fixture is used, the tasks of the DAGs that a test file names poll often."""
-    assert dag.task_dict["wait"].poke_interval == 0.1
+    """While the fixture is used, the tasks poll often that a test file names, with their DAGs, lists and modules."""
+    found = [dag, *dags, *by_name.values(), *module.inner.dags]
+    assert [one.task_dict["wait"].poke_interval for one in found] == [0.1] * 4
+    assert task.poke_interval == 0.1
+    assert foreign.dag.task_dict["wait"].poke_interval == 10
 
 
 @pytest.mark.synapse_livy(poll_interval=None)

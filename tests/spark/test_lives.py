@@ -64,6 +64,14 @@ def test_names_and_settings(tester, shared):
     assert tester.run(shared, "sqlContext.range(3).count() == spark.range(3).count()")["data"]["text/plain"] == "True"
     code = "sc.appName, spark.conf.get('spark.sql.shuffle.partitions'), spark.conf.get('spark.driver.memory')"
     assert tester.run(shared, code)["data"]["text/plain"] == "('mine', '7', '1g')"
+    code = "HiveContext.__name__, StreamingContext.__name__, cloudpickle.__name__"
+    names = "('HiveContext', 'StreamingContext', 'pyspark.cloudpickle')"
+    assert tester.run(shared, code)["data"]["text/plain"] == names
+
+
+def test_distutils(tester, shared):
+    """Code can import distutils, as pyspark does that makes frames of pandas, also in Pythons that have it no more."""
+    assert tester.run(shared, "from distutils.version import LooseVersion")["status"] == "ok"
 
 
 def test_loopback_only(tester, shared):

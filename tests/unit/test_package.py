@@ -264,6 +264,7 @@ SURFACE = {
     "sensors.spark_statement": ["SynapseSparkStatementSensor"],
     "triggers.spark_statement": ["SynapseSparkStatementTrigger"],
     "emulator": [
+        "BATCH_SCENARIOS",
         "NOW",
         "SCENARIOS",
         "Scenario",

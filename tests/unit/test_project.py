@@ -9,6 +9,7 @@ from importlib.metadata import metadata
 import check_release
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from airflow_provider_synapse_livy import __version__
 from airflow_provider_synapse_livy.connection.identity import AuthType
@@ -110,6 +111,15 @@ def test_release_needs_tag_changelog_and_links(project):
     (undated,) = check_release.problems(project, "v1.2.3")
     assert "CHANGELOG.md has no heading" in undated
     assert check_release.version(PROJECT) == __version__
+
+
+@pytest.mark.parametrize(("python", "has_distutils"), [("3.11", True), ("3.12", False), ("3.13", False)])
+def test_spark_has_distutils(python, has_distutils):
+    """With the extra [spark], setuptools is there where Python has no distutils, which pyspark imports."""
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    needed = [Requirement(line) for line in extras["spark"]]
+    names = {one.name for one in needed if one.marker is None or one.marker.evaluate({"python_version": python})}
+    assert ("setuptools" not in names) == has_distutils
 
 
 def test_metadata_leads_to_the_documentation():

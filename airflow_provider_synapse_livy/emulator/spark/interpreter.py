@@ -13,7 +13,9 @@ Events:
     ``{"id": id, "progress": part}`` and ``{"id": id, "output": ...}``;
     ``{"jvm": "ended"}``.
 
-When the requests end, because the emulator has closed them or is no more, it ends at once, whatever its code does.
+When the requests end, because the emulator has closed them or is no more, it ends at once, whatever its code does, and
+with it all that it has started. A process that its code forks can neither read requests nor write events: else it would
+speak for the interpreter, and hide that this has ended.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -75,7 +78,6 @@ class _Interpreter:
     def _run_statement(self, spark: LocalSpark, request: dict[str, Any]) -> None:
         number, code = request["run"], request["code"]
         spark.begin(str(number))
-        self._running = number
         output = spark.run_sql(code) if request["kind"] == "sql" else run_python(code, self._namespace)
         self._running = None
         self._send({"id": number, "output": _encodable(output)})
@@ -90,6 +92,7 @@ class _Interpreter:
         for line in self._requests:
             request = json.loads(line)
             if "run" in request:
+                self._running = request["run"]  # from here on, and not from when it begins: it may be cancelled next
                 self._to_run.put(request)
             elif "cancel" in request and self._spark:
                 self._cancel(self._spark, request["cancel"], time.monotonic() + request["seconds"])
@@ -115,6 +118,8 @@ class _Interpreter:
         if self._spark:
             self._spark.kill()
         shutil.rmtree(Path.cwd(), ignore_errors=True)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(0)
 
 
@@ -132,8 +137,13 @@ def main() -> None:
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    os.close(nothing)
     os.dup2(2, 1)
+
+    def keep_apart() -> None:
+        for stream in (requests, events):
+            os.dup2(nothing, stream.fileno(), inheritable=False)
+
+    os.register_at_fork(after_in_child=keep_apart)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115, open as long as the process is
     _Interpreter(requests, events).run()
 

@@ -7,10 +7,12 @@ leaves its files in the folder in which the interpreter runs.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +31,11 @@ _HEAP = "1g"
 _MAX_ROWS = 1000
 #: Seconds between two requests to cancel the jobs of a statement, as it may start more; Livy's.
 _CANCEL_INTERVAL = 0.1
+
+#: Where the names are from that code finds besides those of the session.
+_IMPORTED = (
+    ("pyspark.sql", "HiveContext"), ("pyspark.streaming", "StreamingContext"), ("pyspark", "cloudpickle")
+)  # fmt: skip
 
 #: The settings that a session may have from its request. The others are those of a cluster.
 _TAKEN_SETTINGS = "spark.sql."
@@ -84,7 +91,8 @@ class LocalSpark:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # it is outdated, and Livy still has it
-            return {"spark": self.session, "sc": self._context, "sqlContext": SQLContext(self._context, self.session)}
+            sql_context = SQLContext(self._context, self.session)
+        return {"spark": self.session, "sc": self._context, "sqlContext": sql_context, **_imported_names()}
 
     def begin(self, group: str) -> None:
         """Put the jobs that this thread starts from now on into a group."""
@@ -142,6 +150,15 @@ class LocalSpark:
         """End the JVM at once; Spark's workers end with it."""
         self._jvm_process.kill()
         self._jvm_process.wait()
+
+
+def _imported_names() -> dict[str, Any]:
+    """Return what Livy's interpreter has imported besides, as far as this pyspark has it."""
+    names: dict[str, Any] = {}
+    for module, name in _IMPORTED:
+        with contextlib.suppress(ImportError, AttributeError):
+            names[name] = getattr(import_module(module), name)
+    return names
 
 
 def _attempt(call: Callable[[], _Result]) -> _Result | None:

@@ -88,7 +88,7 @@ def picture(plot: Any) -> Output:
     """Return the data of ``%matplot``: the current figure of ``matplotlib.pyplot`` as PNG."""
     png = io.BytesIO()
     plot.gcf().savefig(png, format="png")
-    return {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": ""}
+    return {"image/png": base64.b64encode(png.getvalue()).decode()}
 
 
 def sql_table(schema: Mapping[str, Any], rows: Iterable[Iterable[Any]]) -> Output:

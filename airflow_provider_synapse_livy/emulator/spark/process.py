@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,14 +99,21 @@ class InterpreterProcess:
             self._process.wait(_END_SECONDS)
         self._process.kill()
         self._process.wait()
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL)  # what the code of users has started, and not waited for
         _, left = psutil.wait_procs(family, timeout=_END_SECONDS)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(left, timeout=_END_SECONDS)
-        if threading.current_thread() is not self._reader:
+        self._close_events()
+
+    def _close_events(self) -> None:
+        is_reader = threading.current_thread() is self._reader
+        if not is_reader:
             self._reader.join(_END_SECONDS)
-        if self._process.stdout:
+        # Closing waits for a read that goes on, and that would be for as long as any process holds the other end.
+        if self._process.stdout and (is_reader or not self._reader.is_alive()):
             self._process.stdout.close()
 
     def _family(self) -> list[psutil.Process]:

@@ -122,8 +122,9 @@ def _run_module(module: ast.Module, namespace: dict[str, Any]) -> None:
     *body, last = module.body or [ast.Pass(lineno=1, col_offset=0)]
     first = ast.Module(body=body, type_ignores=[])
     try:
-        exec(compile(first, _FILE, "exec"), namespace)  # noqa: S102
-        exec(compile(ast.Interactive([last]), _FILE, "single"), namespace)  # noqa: S102
+        # Not under the __future__ imports of this module.
+        exec(compile(first, _FILE, "exec", dont_inherit=True), namespace)  # noqa: S102
+        exec(compile(ast.Interactive([last]), _FILE, "single", dont_inherit=True), namespace)  # noqa: S102
     except BaseException as error:
         raise _CodeError(error, own_frames=2) from error
 

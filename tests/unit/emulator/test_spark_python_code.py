@@ -28,6 +28,8 @@ TEXTS = [
     ("# nothing", ""),
     ("a = [3]\n%json a\nprint('last')", "last"),
     ("5 % 3", "2"),
+    ("def f(x: int): pass\nf.__annotations__", "{'x': <class 'int'>}"),
+    ("class A: x: int\nprint(A.__annotations__)\ndef f(x: int): pass", "{'x': <class 'int'>}"),
 ]
 
 
@@ -99,7 +101,7 @@ def test_printed_beside_a_magic(run):
 
 
 def test_picture(run):
-    """The magic of a plot returns its current figure as PNG, and an empty text."""
+    """The magic of a plot returns its current figure as PNG, and nothing besides."""
     plot = """
 class Figure:
     def savefig(self, file, format):
@@ -108,4 +110,4 @@ class Figure:
 class plt:
     gcf = Figure
 """
-    assert run(f"{plot}\n%matplot plt")["data"] == {"image/png": "cG5n", "text/plain": ""}
+    assert run(f"{plot}\n%matplot plt")["data"] == {"image/png": "cG5n"}
