@@ -289,6 +289,8 @@ def test_wait_goes_on_in_another_process(caplog):
     assert not caplog.records
     wait.observe(snapshot(samples.BUSY), 1010.0)
     assert caplog.messages == [
-        "Spark session 12 in pool etl: "
-        "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting 33 s → idle 20 s → busy"
+        (
+            "Spark session 12 in pool etl: "
+            "queued 16 s → acquiring nodes 4 s → submitting 2.1 s → starting 33 s → idle 20 s → busy"
+        )
     ]
