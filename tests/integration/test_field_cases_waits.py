@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import json
 import logging
-import threading
 from types import SimpleNamespace
 
 import pytest
@@ -119,10 +118,15 @@ def test_secrets_backend_that_fails_does_not_end_a_wait_that_has_begun(mode, mon
         def seal(connection):
             monkeypatch.delenv(variable)
             connection.sendall(QUEUED)
-            threading.Timer(0.3, monkeypatch.setenv, [variable, airflow_connection(server.url)]).start()
+
+        def unseal(record):
+            if "retrying in" in record.getMessage():
+                monkeypatch.setenv(variable, airflow_connection(server.url))
+            return True
 
         server.script[0] = seal
         monkeypatch.setenv(variable, airflow_connection(server.url))
+        monkeypatch.setattr(caplog.handler, "filters", [unseal])
         outcome = run(mode, **READY)
     assert outcome.state == "success"
     assert "has no connection 'synapse_livy_default', retrying in" in caplog.text
