@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperatorLink, XCom
+from airflow_provider_synapse_livy.airflow_compat.task_state import pull_own_xcom
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS
 from airflow_provider_synapse_livy.models import SparkJob
 
@@ -29,6 +30,7 @@ __all__ = [
     "DriverLogLink",
     "SparkUiLink",
     "SynapseStudioLink",
+    "has_links",
     "link_xcoms",
     "push_links",
     "session_links",
@@ -111,6 +113,19 @@ def push_links(context: Context, links: Mapping[str, str]) -> None:
             task_instance.xcom_push(key=LINKS_KEY, value=dict(links))
     except Exception:
         log.warning("The links to the Spark session could not be pushed to XCom.", exc_info=True)
+
+
+def has_links(context: Context) -> bool:
+    """
+    Return whether links of this try of the task were pushed to XCom before, by the task or for it by the triggerer.
+
+    :param context: the task's context.
+    """
+    try:
+        return bool(pull_own_xcom(context, LINKS_KEY))
+    except Exception:
+        log.warning("The links to the Spark session could not be read from XCom.", exc_info=True)
+        return False
 
 
 def link_xcoms(links: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import textwrap
@@ -17,6 +18,8 @@ __all__ = ["AirflowConnection", "ConnectionFields", "is_pem"]
 #: What the names of extra fields began with before Airflow 2.3, and still do in connections that are as old.
 _OLD_PREFIXES = ("extra__azure_synapse__", "extra__synapse_livy__")
 
+_EXTRA_FIX = 'write extra as an object, {"auth_type": "client_secret"}.'
+
 
 class AirflowConnection(Protocol):
     """What is read of Airflow's own connection object."""
@@ -27,6 +30,7 @@ class AirflowConnection(Protocol):
     port: int | None
     login: str | None
     password: str | None
+    extra: Any
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class ConnectionFields:
         :param extra: its extra fields, which any JSON can be. Present names take precedence over old ones.
         :raises SynapseLivyConfigurationError: if the extra fields are not a JSON object.
         """
+        if not extra and not _is_json(connection.extra):  # which Airflow logs, and passes over
+            raise cls(connection, {}).error("the field extra is not JSON.", _EXTRA_FIX)
         if not isinstance(extra, Mapping | None):
-            raise cls(connection, {}).error(
-                "extra is JSON, but not an object.", 'write extra as an object, {"auth_type": "client_secret"}.'
-            )
+            raise cls(connection, {}).error("extra is JSON, but not an object.", _EXTRA_FIX)
         filled = {key: value for key, value in (extra or {}).items() if value is not None and str(value).strip()}
         old = {key.removeprefix(old): filled[key] for old in _OLD_PREFIXES for key in filled if key.startswith(old)}
         return cls(connection, old | filled)
@@ -168,6 +172,17 @@ def is_pem(text: str) -> bool:
     :param text: the text.
     """
     return "-----BEGIN " in text
+
+
+def _is_json(extra: object) -> bool:
+    """Return whether the text of the extra fields is JSON, if it is one; it may hold secrets, so nobody quotes it."""
+    if not isinstance(extra, str) or not extra.strip():
+        return True
+    try:
+        json.loads(extra)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_line_breaks(pem: str) -> str:

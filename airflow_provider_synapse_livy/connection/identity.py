@@ -64,7 +64,8 @@ class AuthMethod:
 
     :param values: the values that it uses, by their names in :class:`Identity`.
     :param refused_fix: what to do if the issuer refuses the token.
-    :param issuer: who issues the token, with a ``{}`` for the identity.
+    :param issuer: who issues the token.
+    :param asked_at: where that is, with a ``{}`` for the identity; empty if the issuer's name tells.
     :param is_inferred_from: whether the fields that are filled in mean this type; None if ``auth_type`` has to say so.
     :param inferred_because: why they do, in words.
     :param asks_authority: whether the token is asked for at the authority and nowhere else.
@@ -72,7 +73,8 @@ class AuthMethod:
 
     values: Mapping[str, Value]
     refused_fix: str
-    issuer: str = "Microsoft Entra ID at {0.authority}"
+    issuer: str = "Microsoft Entra ID"
+    asked_at: str = "It was asked at {0.authority}."
     is_inferred_from: Callable[[ConnectionFields], object] | None = None
     inferred_because: str = ""
     asks_authority: bool = False
@@ -109,11 +111,6 @@ class Identity:
     send_certificate_chain: bool = False
     federated_credential_file: str = ""
     credential: str = ""
-
-    @property
-    def issuer(self) -> str:
-        """Who issues the token, in words."""
-        return AUTH_METHODS[self.auth_type].issuer.format(self)
 
     def without_secrets(self) -> Identity:
         """Return the identity without what it proves itself with, and without proxies, which may hold a password."""
@@ -164,7 +161,8 @@ AUTH_METHODS: dict[AuthType, AuthMethod] = {
     AuthType.CUSTOM: AuthMethod(
         {"credential": _CREDENTIAL},
         "correct the credential class, or what it signs in with.",
-        issuer="{0.credential}",
+        issuer="The credential class",
+        asked_at="It is {0.credential}.",
         is_inferred_from=lambda fields: fields.text("credential"),
         inferred_because="a credential class is named",
     ),
@@ -201,6 +199,7 @@ AUTH_METHODS: dict[AuthType, AuthMethod] = {
         },
         "fill in the connection's credentials, or give this machine an identity.",
         issuer="DefaultAzureCredential",
+        asked_at="",
         is_inferred_from=lambda _: True,
         inferred_because="neither a client secret nor a certificate nor another credential is filled in",
     ),
@@ -208,13 +207,15 @@ AUTH_METHODS: dict[AuthType, AuthMethod] = {
         {"client_id": Value(("managed_identity_client_id", "login"))},
         "give this machine the managed identity, or correct its client id.",
         issuer="The managed identity's endpoint on this machine",
+        asked_at="",
     ),
     AuthType.AZURE_CLI: AuthMethod(
         {"tenant_id": Value(("tenantId",))},
         "run az login as the user that runs Airflow, or choose another auth_type.",
         issuer="The Azure CLI",
+        asked_at="",
     ),
-    AuthType.TOKEN: AuthMethod({"secret": _TOKEN}, "write another bearer token.", issuer="The connection"),
+    AuthType.TOKEN: AuthMethod({"secret": _TOKEN}, "write another bearer token.", issuer="The connection", asked_at=""),
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from airflow_provider_synapse_livy.connection.fields import ConnectionFields
+from airflow_provider_synapse_livy.connection.host_names import has_server
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 
 __all__ = ["Network", "authority_url", "is_loopback", "read_network", "server_address"]
@@ -75,17 +76,17 @@ class Network:
         proxy = (select_proxy(url, proxies) or "").strip()
         if proxy and "://" not in proxy:  # as curl takes it
             proxy = f"http://{proxy.lstrip('/')}"
-        if proxy and not _is_http_proxy(proxy):
-            raise _unusable_proxy(url, proxy)
+        if problem := proxy and _proxy_problem(proxy):
+            raise _unusable_proxy(url, problem)
         return proxy or None
 
 
-def _unusable_proxy(url: str, proxy: str) -> SynapseLivyConfigurationError:
+def _unusable_proxy(url: str, problem: str) -> SynapseLivyConfigurationError:
     """Return the error for a proxy of the environment; the connection's own are checked when it is read."""
-    what = "a SOCKS proxy, which is not supported" if _is_socks(proxy) else "not the address of a proxy"
-    event = f"{server_address(url)}: the proxy that the environment names for it is {what}."
+    event = f"The environment names {problem}."
+    what = f"It is the one for {server_address(url)}."
     where = "It is set in https_proxy, http_proxy or all_proxy; no_proxy lists the hosts that need none."
-    return SynapseLivyConfigurationError(error_message(event, _PROXY_FIX, where))
+    return SynapseLivyConfigurationError(error_message(event, _PROXY_FIX, what, where))
 
 
 def is_loopback(url: str) -> bool:
@@ -96,7 +97,7 @@ def is_loopback(url: str) -> bool:
     """
     try:
         host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ("%" not in host and ipaddress.ip_address(host).is_loopback)
     except ValueError:
         return False
 
@@ -176,11 +177,10 @@ def _proxies(fields: ConnectionFields) -> tuple[tuple[str, str], ...] | None:
         return None
     proxies = value if isinstance(value, Mapping) else {"all": value}
     proxies = {str(key).strip(): str(proxy).strip() for key, proxy in proxies.items()}
-    if any(map(_is_socks, proxies.values())):
-        raise fields.error('the extra "proxies" names a SOCKS proxy, which is not supported.', _PROXIES_FIX)
-    if all(map(_is_http_proxy, proxies.values())):
-        return tuple(sorted((key, _with_password(fields, proxy)) for key, proxy in proxies.items()))
-    raise fields.error('the extra "proxies" holds what is not the address of a proxy.', _PROXIES_FIX)
+    for proxy in proxies.values():
+        if problem := _proxy_problem(proxy):
+            raise fields.error(f'the extra "proxies" names {problem}.', _PROXIES_FIX)
+    return tuple(sorted((key, _with_password(fields, proxy)) for key, proxy in proxies.items()))
 
 
 def _with_password(fields: ConnectionFields, proxy: str) -> str:
@@ -191,18 +191,27 @@ def _with_password(fields: ConnectionFields, proxy: str) -> str:
     if parts.username is None:
         event = 'the extra "proxy_password" is filled in, but the address of the proxy names no user.'
         raise fields.error(event, "write the user into it, http://user@proxy.example:3128.")
+    if not _is_latin_1(password):
+        event = 'the extra "proxy_password" has characters outside Latin-1, which HTTP has no form for.'
+        raise fields.error(event, "give the proxy's user another password.")
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
-def _is_socks(proxy: str) -> bool:
-    return proxy.lower().startswith("socks")
+def _proxy_problem(proxy: str) -> str:
+    """Return what a proxy is that no transport can use, without quoting it; empty if both can."""
+    if proxy.lower().startswith("socks"):
+        return "a SOCKS proxy, which is not supported"
+    if not has_server(proxy) or urlsplit(proxy).scheme not in ("http", "https"):
+        return "what is not the address of a proxy"
+    parts = urlsplit(proxy)
+    is_latin_1 = _is_latin_1(parts.username) and _is_latin_1(parts.password)
+    return "" if is_latin_1 else "a proxy whose user or password is not Latin-1"
 
 
-def _is_http_proxy(proxy: str) -> bool:
-    """Return whether both transports can use a proxy."""
-    try:
-        parts = urlsplit(proxy)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+def _is_latin_1(text: str | None) -> bool:
+    """Return whether a user or password of a proxy can be sent: HTTP libraries encode no other characters."""
+    with suppress(UnicodeEncodeError):
+        unquote(text or "").encode("latin-1")
+        return True
+    return False

@@ -8,7 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_synapse_livy.connection.clouds import CLOUDS, PUBLIC_CLOUD, Cloud, scope_of
 from airflow_provider_synapse_livy.connection.fields import ConnectionFields
-from airflow_provider_synapse_livy.connection.network import is_loopback
+from airflow_provider_synapse_livy.connection.host_names import has_server, is_host_name
+from airflow_provider_synapse_livy.connection.network import authority_url, is_loopback
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.livy.responses import one_line
 
@@ -99,12 +100,12 @@ class _WorkspaceFields:
             written = self.fields.text("endpoint_suffix")
             event = 'the host is not below the extra "endpoint_suffix".'
             raise self.fields.error(event, _CONTRADICTION_FIX, f"The host is {host}, the suffix {written!r}.")
-        is_name = re.fullmatch(r"[a-z0-9-]+", workspace) is not None
+        is_name = re.fullmatch(r"[a-z0-9-]+", workspace) is not None and is_host_name(host)
         if is_name and (below == self.suffix() or _cloud_of(host)):
             return host
         if not custom:
             raise self.host_error("is not the development endpoint of a workspace.", _OTHER_HOSTS)
-        if not re.fullmatch(r"[a-z0-9.:-]+", host):
+        if "_" in host or not is_host_name(host):
             raise self.host_error("is not the name of a host.")
         return f"[{host}]" if ":" in host else host
 
@@ -149,6 +150,8 @@ class _WorkspaceFields:
         value = self.fields.text("authority")
         if value is None:
             return cloud.authority
+        if not _is_authority(value):
+            raise self.fields.wrong_extra("authority", f"write https://{cloud.authority}, or another host.")
         name = value.removeprefix("https://").rstrip("/").lower()
         other = next((other for other in CLOUDS if other.authority == name), cloud)
         if other is not cloud:
@@ -175,6 +178,15 @@ class _WorkspaceFields:
     def host_error(self, problem: str, *evidence: str) -> SynapseLivyConfigurationError:
         shown = re.sub(r"[^/]*@", "...@", self.fields.host)  # a password could stand there
         return self.fields.error(f"the host {problem}", _HOST_FIX, f"The host is {one_line(repr(shown))}.", *evidence)
+
+
+def _is_authority(value: str) -> bool:
+    """Return whether a text is a host, or an https address of one; plain http is for loopback addresses."""
+    url = authority_url(value)
+    parts = urlsplit(url) if has_server(url) else None
+    if parts is None or parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))
 
 
 def _cloud_of(host: str | None) -> Cloud | None:

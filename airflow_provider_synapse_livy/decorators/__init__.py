@@ -1,1 +1,5 @@
-"""The decorator that runs a function in a Spark session of Azure Synapse."""
+"""
+The decorators, which make a task of a function.
+
+- ``synapse_pyspark`` ``@task.synapse_pyspark``: the function runs in a Spark session
+"""

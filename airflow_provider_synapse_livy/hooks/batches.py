@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_synapse_livy.livy.resources import SPARK_BATCH, Resource
 from airflow_provider_synapse_livy.livy.responses import Page, Record, Snapshot
+from airflow_provider_synapse_livy.models import LivyState
+from airflow_provider_synapse_livy.waiting.goals import known_names
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.models import SparkBatchJob, SparkBatchJobOptions, SparkJob
@@ -51,10 +53,11 @@ class BatchesMixin:
         Return the pool's Spark batch jobs, in the service's order, those that ended long ago included.
 
         :param states: only jobs in these Livy states, such as ``{"running"}``; None for all.
+        :raises SynapseLivyConfigurationError: at once, if there is no such state.
         :param detailed: as for :meth:`get_spark_batch_job`.
         :raises SynapseLivyError: as for :meth:`get_spark_batch_job`.
         """
-        yield from in_states(self.pages(SPARK_BATCH, detailed=detailed), states)
+        return in_states(self.pages(SPARK_BATCH, detailed=detailed), states)
 
     def create_spark_batch_job(self: _Sender, options: SparkBatchJobOptions) -> SparkBatchJob:
         """
@@ -91,7 +94,8 @@ def in_states(pages: Iterable[Page[J]], states: Collection[str] | None) -> Itera
     Return the sessions or batch jobs of a list's pages that are in one of some Livy states.
 
     :param pages: the pages.
-    :param states: the states; None for all.
+    :param states: the states, whatever their letter case; one may stand alone. None for all.
+    :raises SynapseLivyConfigurationError: if there is no such state.
     """
-    for page in pages:
-        yield from (job for job in page.records() if states is None or job.state in states)
+    wanted = None if states is None else known_names("states", states, list(LivyState))
+    return (job for page in pages for job in page.records() if wanted is None or job.state in wanted)

@@ -78,7 +78,7 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
         is_connection_proved: bool = False,
     ) -> None:
         super().__init__()
-        self._is_connection_proved = is_connection_proved
+        self.is_connection_proved = is_connection_proved
         self.synapse_livy_conn_id = str(synapse_livy_conn_id).strip()  # as rendered, it may have white space around it
         self.spark_pool_name = spark_pool_name
         self.livy_api_version = livy_api_version
@@ -107,10 +107,11 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
         It asks for pages of twenty as they are needed.
 
         :param states: only sessions in these Livy states, such as ``{"idle"}``; None for all.
+        :raises SynapseLivyConfigurationError: at once, if there is no such state.
         :param detailed: as for :meth:`get_spark_session`.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
-        yield from in_states(self.pages(SPARK_SESSION, detailed=detailed), states)
+        return in_states(self.pages(SPARK_SESSION, detailed=detailed), states)
 
     def create_spark_session(self, options: SparkSessionOptions) -> SparkSession:
         """
@@ -179,16 +180,24 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
         """
         return self._send(parent_ids, lambda pool: resource.create(pool, *parent_ids, body=body))
 
-    def cancel(self, resource: Resource[R], *ids: object, retry_timeout: float = RETRY_TIMEOUT) -> None:
+    def cancel(
+        self,
+        resource: Resource[R],
+        *ids: object,
+        retry_timeout: float = RETRY_TIMEOUT,
+        longest_announced: float | None = None,
+    ) -> None:
         """
         Cancel a record.
 
         :param resource: what to cancel.
         :param ids: the ids that lead to the record, its own last.
         :param retry_timeout: for how many seconds to retry while the service does not say when to come back.
+        :param longest_announced: as for :meth:`read`.
         :raises SynapseLivyError: as for :meth:`cancel_spark_session`.
         """
-        self._send(ids, lambda pool: resource.cancel(pool, *ids), (retry_timeout, None))  # type: ignore[arg-type]
+        times = (retry_timeout, longest_announced)
+        self._send(ids, lambda pool: resource.cancel(pool, *ids), times)  # type: ignore[arg-type]
 
     def pages(self, resource: Resource[R], *parent_ids: int, detailed: bool = True) -> Iterator[Page[R]]:
         """
@@ -292,7 +301,7 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
             *ids,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
-            is_connection_proved=self._is_connection_proved,
+            is_connection_proved=self.is_connection_proved,
         )
 
     def twin(self) -> SynapseLivyHook:
@@ -301,7 +310,7 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
             self.synapse_livy_conn_id,
             spark_pool_name=self.spark_pool_name,
             livy_api_version=self.livy_api_version,
-            is_connection_proved=self._is_connection_proved,
+            is_connection_proved=self.is_connection_proved,
         )
         if "_connection" in self.__dict__:
             twin._connection = self._connection
@@ -350,7 +359,7 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
 
     def _connect(self, retry_timeout: float) -> SynapseLivyConnection:
         """Return the connection. Where it is known to have worked, reading it is retried, as a request is."""
-        if self._is_connection_proved and "_connection" not in self.__dict__:
+        if self.is_connection_proved and "_connection" not in self.__dict__:
             retries = Retries(retry_timeout)
             while True:
                 try:
@@ -377,7 +386,7 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
             raise
         except Exception as error:  # noqa: BLE001  (whatever a secrets backend raises)
             raise self._unreadable(error) from None
-        self._is_connection_proved = True
+        self.is_connection_proved = True
         return connection
 
     def _unreadable(self, error: Exception) -> SynapseLivyError:
@@ -390,7 +399,7 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
             event = f"Airflow can't read the connection {self.synapse_livy_conn_id!r}."
             fix = "check the secrets backend, and the fields of the connection."
             cause = f"It raised {type(error).__name__}, whose words may hold a secret."
-        kind = SynapseLivyUnavailableError if self._is_connection_proved else SynapseLivyConfigurationError
+        kind = SynapseLivyUnavailableError if self.is_connection_proved else SynapseLivyConfigurationError
         return kind(error_message(event, fix, cause))
 
     @classmethod

@@ -310,18 +310,24 @@ def pool_name(given: str | None, ids: Iterable[object]) -> str | None:
     """
     Return the pool that a task is told, or else the one that the record's dict names which was given as an id.
 
-    :param given: the pool that the task is told, if it is.
+    An empty one is returned as it is, and refused where the request is built: the template of the task rendered to
+    nothing, and the sessions of another pool have the same numbers.
+
+    :param given: the pool that the task is told, None if it is not.
     :param ids: what was given, or rendered, as ids.
     :raises SynapseLivyConfigurationError: if the two differ.
     """
     names = (value.get("sparkPoolName") for value in ids if isinstance(value, Mapping))
     named = next((name for name in names if isinstance(name, str) and name), None)
-    if given and named and given.strip().lower() != named.lower():
+    if given is None:
+        return named
+    is_name = isinstance(given, str) and given.strip()
+    if is_name and named and given.strip().lower() != named.lower():
         event = f"The record is in pool {one_line(named, 40)}, and spark_pool_name is {one_line(given, 40)}."
         raise SynapseLivyConfigurationError(
             error_message(event, "leave spark_pool_name out: the record names its pool.")
         )
-    return given or named
+    return given
 
 
 def _id_fix(value: object, noun: str) -> str:  # noqa: PLR0911  (a table, in effect)

@@ -28,7 +28,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.retry_after import retry_after
+from airflow_provider_synapse_livy.livy.retry_after import announced_words, retry_after
 from airflow_provider_synapse_livy.livy.statuses import UNDOCUMENTED_FIX, refusal_fix, status_rule
 from airflow_provider_synapse_livy.livy.strict_json import BYTE_ORDER_MARK, is_truncated, read_json
 
@@ -362,7 +362,8 @@ class _Reading:
             details["retry_after"] = retry_after(self.response)
         event = f"{self.subject}: Synapse answered {self.response.status}{f' ({code})' if code else ''}."
         fix = refusal_fix(words) or (rule.fix if rule.error else (self.not_found_fix or rule.fix))
-        raise (rule.error or self.not_found)(error_message(event, fix, words, self.activity()), **details)
+        message = error_message(event, fix, words, announced_words(details.get("retry_after")), self.activity())
+        raise (rule.error or self.not_found)(message, **details)
 
     def unexpected(self, problem: str, *evidence: str, fix: str = UNDOCUMENTED_FIX) -> SynapseLivyResponseError:
         """Return the error for a response that is not documented."""

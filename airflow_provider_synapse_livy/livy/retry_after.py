@@ -7,7 +7,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-__all__ = ["retry_after"]
+__all__ = ["announced_words", "retry_after"]
 
 #: The longest ``Retry-After`` that is believed, in seconds: a week.
 _MAX_RETRY_AFTER = 7 * 24 * 3600.0
@@ -35,6 +35,17 @@ def retry_after(response: _Response) -> float | None:
         if seconds is not None and 0 < seconds <= _MAX_RETRY_AFTER:
             return seconds
     return None
+
+
+def announced_words(seconds: float | None) -> str:
+    """
+    Return a line about the pause that a service asks for, empty if it asks for none.
+
+    :param seconds: how many seconds that is.
+    """
+    if not seconds:
+        return ""
+    return f"It asks to wait {seconds:g} s. A task waits for that only if its timeout is longer."
 
 
 def _seconds_until(date: str, service_date: str | None) -> float | None:

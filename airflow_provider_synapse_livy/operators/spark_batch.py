@@ -15,6 +15,7 @@ from airflow_provider_synapse_livy.operators.spark_jobs import (
     CreateJobOperator,
     GetJobOperator,
 )
+from airflow_provider_synapse_livy.operators.waiting import in_one_order
 from airflow_provider_synapse_livy.triggers.spark_batch import SynapseSparkBatchTrigger
 from airflow_provider_synapse_livy.waiting.operator_goals import EndedBatchGoal, RunGoal
 
@@ -112,7 +113,7 @@ class SynapseRunSparkBatchOperator(CreateJobOperator):
         super().__init__(poll_interval=poll_interval, timeout=timeout, **kwargs)
         self.file = file
         self.class_name = class_name
-        self.args = args
+        self.args = in_one_order(args)
         self.wait_for_completion = wait_for_completion
 
     @property

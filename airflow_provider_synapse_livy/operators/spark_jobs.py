@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,7 +22,7 @@ from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
 from airflow_provider_synapse_livy.livy.options import SparkJobOptions
 from airflow_provider_synapse_livy.livy.secrets import masked, secrets_in, without_secrets
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
-from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
+from airflow_provider_synapse_livy.operators.waiting import WaitingOperator, in_one_order
 from airflow_provider_synapse_livy.triggers.base import LivyTrigger
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 
@@ -138,10 +139,10 @@ class CreateJobOperator(OwningOperator):
         self.name = name
         self.conf = conf
         self.tags = tags
-        self.jars = jars
-        self.py_files = py_files
-        self.files = files
-        self.archives = archives
+        self.jars = in_one_order(jars)
+        self.py_files = in_one_order(py_files)
+        self.files = in_one_order(files)
+        self.archives = in_one_order(archives)
         self.artifact_id = artifact_id
         self.openlineage_inject_parent_job_info = openlineage_inject_parent_job_info
         self.openlineage_inject_transport_info = openlineage_inject_transport_info
@@ -224,8 +225,13 @@ class CancelJobOperator(WaitingOperator):
         if (given.strip() if isinstance(given, str) else given) in (None, "", "None"):
             self.log.info("There is no %s to cancel: none was created.", resource.noun)
             return None
+        deadline = time.monotonic() + self._wait_options.timeout  # raises what is wrong with it before anything is sent
+
+        def left() -> float:
+            return max(0.0, deadline - time.monotonic())
+
         with self._leaving_links(context), self._gone_is_a_success():
-            record: SparkJob = self._hook.read(resource, given).record
+            record: SparkJob = self._hook.read(resource, given, longest_announced=left()).record
             if is_another(record, given):
                 self.log.info("%s is another one by now: the pool was made anew. Nothing is cancelled.", record)
                 return None
@@ -235,7 +241,7 @@ class CancelJobOperator(WaitingOperator):
                 return without_secrets(record.to_dict())
             # A cancellation was seen to have no effect, so a later try sends it again.
             if not record.is_finished and (is_later_try(context) or not record.is_cancelling):
-                self._hook.cancel(resource, given)
+                self._hook.cancel(resource, given, longest_announced=left())
                 self.log.info("Cancelled %s, which was %s.", record, record.phase)
             return self._wait(context) if self.wait_for_termination else without_secrets(record.to_dict())
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import reprlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +21,7 @@ from airflow_provider_synapse_livy.airflow_compat.task_state import (
 )
 from airflow_provider_synapse_livy.airflow_compat.versions import is_deferral_timeout, is_of_earlier_try
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.links import RETURN_VALUE, push_links
+from airflow_provider_synapse_livy.links import RETURN_VALUE, has_links, push_links
 from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyConfigurationError,
     SynapseLivyError,
@@ -47,7 +46,10 @@ from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
-__all__ = ["WaitingMixin", "WaitingOperator", "seconds"]
+__all__ = ["WaitingMixin", "WaitingOperator", "in_one_order", "number_of_seconds", "seconds"]
+
+#: The longest time span in seconds: a hundred years. Airflow makes a date of when it is over.
+_MAX_SECONDS = 100 * 365 * 24 * 3600.0
 
 
 class WaitingMixin:
@@ -128,6 +130,7 @@ class WaitingMixin:
             self.log.info("The wait begins on a worker.")
             delete_xcom(context, RETURN_VALUE)
             return self._begin_on_worker(context)
+        self._trust_connection()  # which the run that deferred has read, or the triggerer
         self._links = links_of_event(event)  # also of one that is about an error
         verdict, snapshot, self._links = read_event(event, self.trigger_class.resource)
         if not self._is_proved(verdict, snapshot):
@@ -135,6 +138,12 @@ class WaitingMixin:
             message = error_message(what, "clear the task to wait again.", f"Event: {reprlib.repr(event)}")
             raise SynapseLivyResponseError(message)
         return self._finish(context, verdict, snapshot)
+
+    def _trust_connection(self) -> None:
+        """From now on, take a secrets backend that fails for an outage: the connection was read before."""
+        self._is_connection_proved = True
+        if hook := self.__dict__.get("_hook"):  # made before, for what the task answers for
+            hook.is_connection_proved = True
 
     def _is_proved(self, verdict: Verdict, snapshot: Snapshot[Any] | None) -> bool:
         """Return whether an event's record is the one that was waited for, and has the end that the event says."""
@@ -196,6 +205,17 @@ class WaitingMixin:
             self._links = links
             push_links(context, links)
 
+    def _leave_links(self, context: Context, *, keep_known: bool) -> None:
+        """
+        Push the links as the task ends, also if there are none.
+
+        :param context: Airflow's context of the task.
+        :param keep_known: whether to keep those that were pushed before a deferral, or by the triggerer since, if this
+            run knows of none.
+        """
+        if self._links or not (keep_known and has_links(context)):
+            push_links(context, self._links)
+
     def _leave_worker(self, context: Context, wait: Wait[Any]) -> None:  # noqa: ARG002  (a sensor reschedules, too)
         """Leave the worker until the next poll, if the task's mode says so."""
         if self.deferrable:
@@ -251,7 +271,7 @@ class WaitingMixin:
 
     def _poll_for_the_last_time(self, context: Context) -> dict[str, Any]:
         """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last poll."""
-        self._is_connection_proved = True  # by the run that deferred
+        self._trust_connection()  # which the run that deferred has read
         wait = self._new_wait(self._started_at(context) or time.time() - self._wait_options.timeout)
         verdict = self._poll(context, wait)
         if verdict is Verdict.PENDING:  # time is left of the task's own timeout
@@ -328,16 +348,16 @@ class WaitingOperator(WaitingMixin, BaseOperator):
         :param context: Airflow's context of the task.
         """
         resume = super().resume_execution
-        with self._leaving_links(context):
+        with self._leaving_links(context, keep_known=True):
             return self._resumed(lambda: resume(next_method, next_kwargs, context), context)
 
     @contextmanager
-    def _leaving_links(self, context: Context) -> Iterator[None]:
+    def _leaving_links(self, context: Context, *, keep_known: bool = False) -> Iterator[None]:
         """Push the links however the task ends, also if there are none: Airflow asks for them."""
         try:
             yield
         finally:
-            push_links(context, self._links)
+            self._leave_links(context, keep_known=keep_known)
 
     def _begin(self, context: Context) -> Wait[Any]:  # noqa: ARG002  (a sensor's goes on over retries)
         wait = self._new_wait(time.time())
@@ -350,7 +370,8 @@ class WaitingOperator(WaitingMixin, BaseOperator):
     @property
     def _wait_options(self) -> WaitOptions:
         return WaitOptions(
-            timeout=_number(self.timeout, "timeout"), poke_interval=_number(self.poll_interval, "poll_interval")
+            timeout=number_of_seconds(self.timeout, "timeout"),
+            poke_interval=number_of_seconds(self.poll_interval, "poll_interval"),
         )
 
 
@@ -363,16 +384,32 @@ def seconds(time_span: timedelta | float | None) -> float | None:
     return time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
 
 
-def _number(time_span: Any, parameter: str) -> float:
-    """Return a time span in seconds, as it was given or rendered."""
+def number_of_seconds(time_span: Any, parameter: str) -> float:
+    """
+    Return a time span in seconds, as it was given or rendered.
+
+    :param time_span: the time span, or its seconds, also as text.
+    :param parameter: the name of the parameter that it is.
+    :raises SynapseLivyConfigurationError: if it is none, or too long for a date to follow from it.
+    """
     try:
         number = float(seconds(time_span))  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
-    if 0 <= number < math.inf:
+    if 0 <= number <= _MAX_SECONDS:
         return number
-    event = f"{parameter}={one_line(repr(time_span), 60)} is not a number of seconds."
-    raise SynapseLivyConfigurationError(error_message(event, "pass seconds, or a timedelta."))
+    what = "is too long" if number > _MAX_SECONDS else "is not a number of seconds"
+    event = f"{parameter}={one_line(repr(time_span), 60)} {what}."
+    raise SynapseLivyConfigurationError(error_message(event, "pass seconds, or a timedelta, up to a hundred years."))
+
+
+def in_one_order(values: Any) -> Any:
+    """
+    Return a set's values in one order: it has another in each process, and with it Airflow a new version of the DAG.
+
+    :param values: the values as they were given; what is no set is returned as it is.
+    """
+    return sorted(values, key=str) if isinstance(values, set | frozenset) else values
 
 
 def _is_constant(value: Any) -> bool:
@@ -386,4 +423,4 @@ def _is_constant(value: Any) -> bool:
 
 def _json(names: Any) -> Any:
     """Return a list of any collection of names; templates stay as they are."""
-    return sorted(names) if isinstance(names, set | frozenset | tuple) else names
+    return sorted(names, key=str) if isinstance(names, set | frozenset | tuple) else names

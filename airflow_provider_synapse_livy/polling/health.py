@@ -11,10 +11,10 @@ from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.polling.polls import Flight, PendingPoll, PolledRecord
 from airflow_provider_synapse_livy.transport.retry import MAX_PAUSE, Backoff, announced_pause
 
-__all__ = ["LIST_REST", "ListUse", "Outage", "crash", "no_response"]
+__all__ = ["LIST_BACKOFF_SECONDS", "ListUse", "Outage", "crash", "no_response"]
 
 #: Seconds after which a list that was of no use, and a record that was not in it, get another chance.
-LIST_REST = 60.0
+LIST_BACKOFF_SECONDS = 60.0
 
 
 class Outage:
@@ -113,16 +113,16 @@ class ListUse:
     _again_at: float = 0.0
     _again_for: float = 0.0
 
-    def is_at_rest(self, now: float, record_count: int) -> bool:
-        """Return whether to do without the list for now."""
+    def is_backing_off(self, now: float, record_count: int) -> bool:
+        """Return whether not to use the list for now."""
         return now < self._again_at and record_count < self._again_for
 
-    def rest(self, now: float, record_count: int) -> None:
-        """Do without the list for a while; with twice as many records it may pay after all."""
-        self._again_at, self._again_for = now + LIST_REST, 2 * record_count
+    def back_off(self, now: float, record_count: int) -> None:
+        """Do not use the list for a while; with twice as many records it may be worthwhile after all."""
+        self._again_at, self._again_for = now + LIST_BACKOFF_SECONDS, 2 * record_count
 
     def fail_once(self, now: float, seconds: float) -> None:
-        """Do without the list this time: what made it fail may have passed when it is needed next."""
+        """Do not use the list this time: what made it fail may have passed when it is needed next."""
         self._again_at, self._again_for = now + seconds, math.inf
 
 

@@ -151,7 +151,7 @@ class Poller:
     ) -> None:
         """Make a flight of the schedule, and report how it ended."""
         try:
-            if await self._has_token(flight, client):
+            if await self._ensure_token(flight, client):
                 await read(client, flight)
         except SynapseLivyError as error:
             self._log_failure_once(error)
@@ -162,8 +162,8 @@ class Poller:
         finally:
             self._wake.set()
 
-    async def _has_token(self, flight: Flight, client: AsyncLivyClient) -> bool:
-        """Get a token first, since a failure of that is neither the list's nor one record's."""
+    async def _ensure_token(self, flight: Flight, client: AsyncLivyClient) -> bool:
+        """Get a token first, which fails for the whole pool, and return whether there is one."""
         try:
             await client.authenticate()
         except SynapseLivyError as error:

@@ -77,8 +77,8 @@ class PendingPoll:
         """From when on it may be made, if others are made then."""
         return self.due_at - self.interval / 2
 
-    def may_stay_quiet(self, now: float, jittered: Callable[[float], float]) -> bool:
-        """Return whether what has not changed need not be told: it is not due, or is made due once more."""
+    def is_postponed(self, now: float, jittered: Callable[[float], float]) -> bool:
+        """Return whether it waits on if nothing has changed: it is not due, or is due again after an interval."""
         if self.early_at > now:
             return True
         if now >= self.notify_at:
@@ -151,7 +151,7 @@ class PolledRecord:
         :return: whether it could be told.
         """
         is_change = digest != self.digest
-        told = [poll for poll in self.polls if is_change or not poll.may_stay_quiet(now, jittered)]
+        told = [poll for poll in self.polls if is_change or not poll.is_postponed(now, jittered)]
         if told or is_change:
             snapshot = read()
             if snapshot is None:
@@ -205,7 +205,7 @@ class Flight:
     found: set[Hashable] = field(default_factory=set)
     useful_pages: int = 0
 
-    def pays(self, now: float, record_count: int) -> bool:
+    def is_worthwhile(self, now: float, record_count: int) -> bool:
         """Return whether reading the list answers more polls than as many single requests would, and in good time."""
         spare = 1 + record_count // 10
         return (self.pages - spare) * LIST_THRESHOLD <= len(self.found) and now < self.started_at + _MAX_LIST_SECONDS
@@ -289,7 +289,7 @@ class DueRecords:
                     yield record
 
     def first(self, now: float) -> PolledRecord | None:
-        """Return the record that has been ready for longest, without looking at all."""
+        """Return the record that has been ready for longest, in constant time."""
         firsts = [first for ready in (self.ready, self._unlisted) if (first := self._first_of(ready, now))]
         return min(firsts, key=lambda record: record.due_at, default=None)
 
@@ -332,9 +332,9 @@ class DueRecords:
 
 class ExpiryQueue:
     """
-    The polls by the time at which somebody must look whether they have waited too long.
+    The polls by the time at which it must be checked whether they have waited too long.
 
-    A poll that is repeated expires later than its entry says, so each entry is looked at when its turn comes, and not
+    A poll that is repeated expires later than its entry says, so each entry is checked when its turn comes, and not
     with each repetition.
     """
 
@@ -343,17 +343,17 @@ class ExpiryQueue:
         self._count = itertools.count()
 
     def next_at(self) -> float:
-        """Return when the next poll is to be looked at."""
+        """Return when the next poll is to be checked."""
         return self._heap[0][0] if self._heap else math.inf
 
     def push(self, at: float, record: PolledRecord, poll: PendingPoll) -> None:
-        """Have a poll looked at, unless it is then or sooner anyway."""
+        """Queue a poll for its check, unless it is queued for that time or an earlier one."""
         if at < poll.checked_at:
             poll.checked_at = at
             heapq.heappush(self._heap, (at, next(self._count), record, poll))
 
     def pop(self, until: float) -> Iterator[tuple[PolledRecord, PendingPoll]]:
-        """Yield the polls to look at that still wait."""
+        """Yield the polls to check that still wait."""
         while self._heap and self._heap[0][0] <= until:
             at, _, record, poll = heapq.heappop(self._heap)
             if at == poll.checked_at:

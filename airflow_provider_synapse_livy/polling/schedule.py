@@ -25,7 +25,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.livy.responses import Page, Snapshot
-from airflow_provider_synapse_livy.polling.health import LIST_REST, ListUse, Outage, crash, no_response
+from airflow_provider_synapse_livy.polling.health import LIST_BACKOFF_SECONDS, ListUse, Outage, crash, no_response
 from airflow_provider_synapse_livy.polling.polls import (
     LIST_THRESHOLD,
     DueRecords,
@@ -141,7 +141,7 @@ class PollSchedule:
         return Plan(listing, singles)
 
     def _uses_list(self, now: float) -> bool:
-        return self._has_list and not self._list.is_at_rest(now, len(self._records))
+        return self._has_list and not self._list.is_backing_off(now, len(self._records))
 
     def _take_off(self, records: Iterable[PolledRecord], now: float, *, is_list: bool = False) -> Flight:
         flight = Flight(now, is_list)
@@ -165,11 +165,11 @@ class PollSchedule:
         self._end(flight)
 
     def wants_page(self, flight: Flight, now: float) -> bool:
-        """Return whether to read the next page of the list: as long as somebody waits for it, and that pays."""
-        return bool(flight.records) and flight.pays(now, len(self._records))
+        """Return whether to read the next page of the list: as long as somebody waits for it, and it is worthwhile."""
+        return bool(flight.records) and flight.is_worthwhile(now, len(self._records))
 
     def take_page(self, flight: Flight, page: Page[Any], now: float) -> None:
-        """Take a page of the list: each record that is on it gets its answer, whether or not it was looked for."""
+        """Take a page of the list: each record that is on it gets its answer, whether or not it was asked for."""
         flight.pages += 1
         self._recover(now)
         found = set()
@@ -194,14 +194,14 @@ class PollSchedule:
             return True
 
     def land_list(self, flight: Flight, now: float) -> None:
-        """Note that the list was read as far as that paid; what was not found in it is read singly."""
+        """Note that the list was read as far as was worthwhile; what was not found in it is read singly."""
         # Pages that were read in vain at the end are not the list's fault: what they were read for is not in it.
         if len(flight.found) > flight.useful_pages * LIST_THRESHOLD:
             self._list.failures = 0
             for record in flight.records.values():
-                record.unlisted_until = now + LIST_REST
+                record.unlisted_until = now + LIST_BACKOFF_SECONDS
         else:
-            self._list.rest(now, len(self._records))
+            self._list.back_off(now, len(self._records))
         self._end(flight)
 
     def fail(
@@ -229,9 +229,9 @@ class PollSchedule:
             self._suspend(flight, error, now)
 
     def break_off(self, flight: Flight, error: Exception, now: float) -> None:
-        """Take an error that nobody foresaw: one record's ends its own wait, and the list is done without."""
+        """Take an error that nobody foresaw: one record's ends its own wait, and the list is not used for a while."""
         if flight.is_list:
-            self._list.rest(now, len(self._records))
+            self._list.back_off(now, len(self._records))
         else:
             for record in flight.records.values():
                 self._answer_crash(record, error)
@@ -240,7 +240,7 @@ class PollSchedule:
     def _fail_for_good(self, flight: Flight, error: SynapseLivyError, now: float) -> None:
         self._recover(now)
         if flight.is_list and not isinstance(error, SynapseLivyAuthenticationError | SynapseLivyConfigurationError):
-            self._list.rest(now, len(self._records))  # the records may fare better singly
+            self._list.back_off(now, len(self._records))  # the records may fare better singly
         else:
             for record in flight.passengers():
                 record.answer_with_error(record.due_polls(now), lambda: error)
@@ -260,7 +260,7 @@ class PollSchedule:
         if not self._outage.end(now):
             return
         if self._list.failures > 1:
-            self._list.rest(now, len(self._records))
+            self._list.back_off(now, len(self._records))
         elif self._list.failures:
             intervals = (poll.interval for record in self._due.all(now) for poll in record.polls)
             self._list.fail_once(now, min(intervals, default=0.0) / 2)

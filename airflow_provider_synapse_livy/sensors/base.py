@@ -21,8 +21,7 @@ from airflow_provider_synapse_livy.airflow_compat.sdk import (
 from airflow_provider_synapse_livy.airflow_compat.task_state import save_start, save_wait_state
 from airflow_provider_synapse_livy.airflow_compat.trigger_templates import can_be_rendered_in_triggerer
 from airflow_provider_synapse_livy.airflow_compat.versions import STARTS_FROM_TRIGGER, has_listeners
-from airflow_provider_synapse_livy.links import push_links
-from airflow_provider_synapse_livy.operators.waiting import WaitingMixin, seconds
+from airflow_provider_synapse_livy.operators.waiting import WaitingMixin, number_of_seconds, seconds
 from airflow_provider_synapse_livy.triggers.base import BACKSTOP
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT, Wait, WaitOptions
@@ -30,7 +29,7 @@ from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT, Wait, Wai
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
-__all__ = ["LivySensor", "in_one_order"]
+__all__ = ["LivySensor"]
 
 #: Seconds between two polls by default. Airflow's own 60 would waste half a minute of a paid cluster at each wait.
 _POKE_INTERVAL = 10.0
@@ -78,6 +77,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         self.livy_api_version = livy_api_version
         self.deferrable = deferrable or start_from_trigger
         self.settle_timeout = settle_timeout
+        number_of_seconds(settle_timeout, "settle_timeout")  # raises what is wrong with it
         self._asks_to_start_from_trigger = start_from_trigger
         self._asks_to_end_from_trigger = end_from_trigger
         self._fallback_reason: str | None = None
@@ -133,7 +133,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         :param next_kwargs: what to call it with.
         :param context: Airflow's context of the task.
         """
-        with self._map_outcome(context):
+        with self._map_outcome(context, keep_links=True):
             self._render_if_unrendered(context)
             if self.start_from_trigger and self.retries:
                 save_start(context)
@@ -147,7 +147,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             self.render_template_fields(context)
 
     @contextmanager
-    def _map_outcome(self, context: Context) -> Iterator[None]:
+    def _map_outcome(self, context: Context, *, keep_links: bool = False) -> Iterator[None]:
         """Map an error to the same state of the task in every mode, and push the links, however it ends."""
         try:
             yield
@@ -158,12 +158,12 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
         except Exception as error:  # noqa: BLE001  (never_fail covers everything)
             self._raise_or_skip(error, skip=self.never_fail)
         finally:
-            push_links(context, self._links)
+            self._leave_links(context, keep_known=keep_links)
 
     def _raise_or_skip(self, error: Exception, *, skip: bool) -> NoReturn:
         if skip:
             option = "soft_fail" if self.soft_fail else "never_fail"
-            raise AirflowSkipException(f"Skipped, because {option} is set: {error}") from error
+            raise AirflowSkipException(f"Skipped, because {option} is set.\n{error}") from error
         raise error
 
     @property
@@ -173,7 +173,7 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
             max_wait=seconds(self.max_wait),
-            settle_timeout=seconds(self.settle_timeout) or 0.0,
+            settle_timeout=number_of_seconds(self.settle_timeout, "settle_timeout"),
             silent_fail=self.silent_fail,
         )
 
@@ -241,12 +241,3 @@ class LivySensor(WaitingMixin, BaseSensorOperator):
             self.log.info("start_from_trigger: the task starts on a worker, and defers from there: %s.", reason)
         if self._asks_to_end_from_trigger and (why := self._cannot_end_from_trigger_because()):
             self.log.info("end_from_trigger: the task ends on a worker: %s.", why)
-
-
-def in_one_order(names: Any) -> Any:
-    """
-    Return a set's names in one order: it has another in each process, and with it Airflow a new version of the DAG.
-
-    :param names: the names as they were given; what is no set is returned as it is.
-    """
-    return sorted(names) if isinstance(names, set | frozenset) else names

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkBatchJobEndedError, SparkBatchJobTimeoutError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
-from airflow_provider_synapse_livy.sensors.base import LivySensor, in_one_order
+from airflow_provider_synapse_livy.operators.waiting import in_one_order
+from airflow_provider_synapse_livy.sensors.base import LivySensor
 from airflow_provider_synapse_livy.triggers.spark_batch import SynapseSparkBatchTrigger
 
 if TYPE_CHECKING:

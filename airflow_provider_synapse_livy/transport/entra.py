@@ -26,7 +26,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     error_message,
 )
 from airflow_provider_synapse_livy.livy.responses import LivyResponse, one_line
-from airflow_provider_synapse_livy.livy.retry_after import retry_after
+from airflow_provider_synapse_livy.livy.retry_after import announced_words, retry_after
 from airflow_provider_synapse_livy.transport.failures import connection_error, exception_chain
 
 if TYPE_CHECKING:
@@ -265,11 +265,12 @@ def _message(
     identity: Identity, fix: str, words: str, *, status: int | None, code: str | None, pause: float | None = None
 ) -> str:
     """Return the words of an error: who gave no token, what the answer was, what to do, what the issuer says."""
+    method = AUTH_METHODS[identity.auth_type]
     answer = f": it answered {status}" if status else ""
-    event = f"{identity.issuer} gave no token ({identity.auth_type}){answer}"
-    event += f" ({code})" if code else ""
-    event += f", asking to wait {pause:g} s" if pause else ""
-    return error_message(f"{event}.", fix, *(one_line(line, _MAX_QUOTE) for line in words.splitlines()))
+    event = f"{method.issuer} gave no token ({identity.auth_type}){answer}{f' ({code})' if code else ''}."
+    where = method.asked_at.format(identity)
+    says = (one_line(line, _MAX_QUOTE) for line in words.splitlines())
+    return error_message(event, fix, *says, announced_words(pause), where)
 
 
 def _response(error: Exception) -> LivyResponse | None:

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_synapse_livy.connection.network import Network, server_address
 from airflow_provider_synapse_livy.livy.errors import (
@@ -72,7 +73,7 @@ class _Failure:
     """
     A way in which a connection fails.
 
-    :param event: what happened, with a ``{}`` for the server's address.
+    :param event: what happened, with a ``{}`` for the server, or the proxy before it.
     :param fix: what to do about it.
     :param is_cause: whether an error in the chain of causes shows this failure.
     :param may_have_been_processed: whether the service may have got the request.
@@ -137,12 +138,12 @@ def _parser_says(cause: BaseException) -> str:
 
 #: How connections fail, in words that are the same whichever library noticed it; the first that fits is meant.
 _FAILURES = (
-    _Failure("{}: its name can't be resolved.", "check that the host is spelled right, and exists.", _is_unresolved),
+    _Failure("the name of {} can't be resolved.", "check that the host is spelled right, and exists.", _is_unresolved),
     _Failure("{} did not answer in time.", "check the firewalls and proxies in between.", _is_timeout, True),
     _Failure(
         "{} refused the connection.", "check host and port.", lambda cause: isinstance(cause, ConnectionRefusedError)
     ),
-    _Failure("{}: there is no route to it.", "check this machine's network, and the firewalls.", _is_unroutable, True),
+    _Failure("there is no route to {}.", "check this machine's network, and the firewalls.", _is_unroutable, True),
     _Failure(
         "the TLS handshake with {} failed.",
         "check the host, and the proxies in between that read TLS.",
@@ -186,6 +187,8 @@ _BAD_CERTIFICATES = {
     **dict.fromkeys(range(80, 94), _NOT_STRICT),
 }
 
+_SERVER = "the server"
+
 _THROUGH_PROXY = "{} could not be reached through the proxy."
 _PROXY_FIX = 'check the proxy: the extra "proxies" of the connection, or https_proxy.'
 _PROXY_PASSWORD_FIX = "write user and password into the proxy's address, http://user:password@proxy.example:3128."
@@ -202,32 +205,43 @@ def connection_error(subject: str, url: str, error: BaseException, network: Netw
     :param error: what the HTTP library raised.
     :param network: how the connection was made.
     """
-    address = server_address(url)
     chain = list(exception_chain(error))
-    if words := _tls_message(address, chain, network):
+    where = f"The server is {server_address(url)}."  # in the last line: it may be long
+    if words := _tls_message(where, chain, network):
         return SynapseLivyConfigurationError(f"{subject}: {words}")
-    if any("Proxy" in type(cause).__name__ for cause in chain):  # as requests, urllib3 and aiohttp call it
-        return SynapseLivyUnavailableError(f"{subject}: {_proxy_message(url, chain, network)}")
+    if any(_is_of_proxy(cause, url, network) for cause in chain):
+        return SynapseLivyUnavailableError(f"{subject}: {_proxy_message(url, where, chain, network)}")
     failure, evidence = _failure(chain)
-    message = error_message(f"{subject}: {failure.event.format(address)}", failure.fix, evidence)
+    message = error_message(f"{subject}: {failure.event.format(_SERVER)}", failure.fix, evidence, where)
     is_uncertain = failure.may_have_been_processed and not any(map(_is_before_request, chain))
     return SynapseLivyUnavailableError(message, may_have_been_processed=is_uncertain)
 
 
-def _tls_message(address: str, chain: list[BaseException], network: Network) -> str:
+def _tls_message(where: str, chain: list[BaseException], network: Network) -> str:
     """Return what is wrong with a server's TLS for good, empty if nothing is."""
     for cause in reversed(chain):  # aiohttp's own error is a certificate error as well, but does not know why
         if isinstance(cause, ssl.SSLCertVerificationError):
             failure = _BAD_CERTIFICATES.get(getattr(cause, "verify_code", 0), _UNTRUSTED)
             says = f"OpenSSL says: {str(getattr(cause, 'verify_message', cause)).rstrip('.')}."
             trusted = f"Trusted are the certificates of {network.ca_bundle}." if failure is _UNTRUSTED else ""
-            return error_message(failure.event.format(address), failure.fix, says, trusted)
+            return error_message(failure.event.format(_SERVER), failure.fix, says, trusted, where)
         if isinstance(cause, ssl.SSLError) and _reason(cause) == "WRONG_VERSION_NUMBER":
-            return error_message(_NO_TLS.event.format(address), _NO_TLS.fix)
+            return error_message(_NO_TLS.event.format(_SERVER), _NO_TLS.fix, where)
     return ""
 
 
-def _proxy_message(url: str, chain: list[BaseException], network: Network) -> str:
+def _is_of_proxy(cause: BaseException, url: str, network: Network) -> bool:
+    """Return whether an error is about the proxy, which aiohttp does not call so if its name can't be resolved."""
+    if "Proxy" in type(cause).__name__:  # as requests, urllib3 and aiohttp call it
+        return True
+    return _is_named(cause, "ClientConnectorDNSError") and _host(network.proxy(url)) == getattr(cause, "host", "")
+
+
+def _host(url: str | None) -> str | None:
+    return urlsplit(url or "").hostname
+
+
+def _proxy_message(url: str, where: str, chain: list[BaseException], network: Network) -> str:
     """Return what a proxy did instead of making a connection."""
     proxy = network.proxy(url)
     address = f"the proxy {server_address(proxy)}" if proxy else "the proxy"
@@ -235,7 +249,7 @@ def _proxy_message(url: str, chain: list[BaseException], network: Network) -> st
     event = f"{{}} answered {status}." if status else _failure(chain)[0].event
     says = event.format(address)
     fix = _PROXY_PASSWORD_FIX if status == 407 else _PROXY_FIX
-    return error_message(_THROUGH_PROXY.format(server_address(url)), fix, says[0].upper() + says[1:])
+    return error_message(_THROUGH_PROXY.format(_SERVER), fix, says[0].upper() + says[1:], where)
 
 
 def _proxy_status(cause: BaseException) -> int | None:

@@ -15,7 +15,7 @@ from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationEr
 from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.models import LivyState, SparkJob, SparkSession, SparkSessionResultType
 
-__all__ = ["Goal", "JobGoal", "SessionGoal", "Verdict", "Waitable", "accepted", "result_to_add"]
+__all__ = ["Goal", "JobGoal", "SessionGoal", "Verdict", "Waitable", "accepted", "known_names", "result_to_add"]
 
 R_contra = TypeVar("R_contra", contravariant=True)
 J_contra = TypeVar("J_contra", bound=SparkJob, contravariant=True)
@@ -199,7 +199,7 @@ class SessionGoal(JobGoal[SparkSession]):
         :raises SynapseLivyConfigurationError: if there is no such state or result.
         """
         results = accepted(accepted_results)
-        states = None if target_states is None else _names("target_states", target_states, list(LivyState))
+        states = None if target_states is None else known_names("target_states", target_states, list(LivyState))
         return _shared_goal(states, results, accept_idle_timeout)
 
     def _is_reached(self, record: SparkSession) -> bool:
@@ -280,13 +280,22 @@ def accepted(accepted_results: Collection[str]) -> frozenset[str]:
     :raises SynapseLivyConfigurationError: if there is no such result.
     """
     final = [result for result in SparkSessionResultType if result is not SparkSessionResultType.UNCERTAIN]
-    return _names("accepted_results", accepted_results, final)
+    return known_names("accepted_results", accepted_results, final)
 
 
-def _names(parameter: str, given: Collection[str] | None, known: Collection[str]) -> frozenset[str]:
-    """Return the names that a parameter was given, as the service spells them, whatever their letter case."""
+def known_names(parameter: str, given: object, known: Collection[str]) -> frozenset[str]:
+    """
+    Return the names that a parameter was given, as the service spells them, whatever their letter case.
+
+    :param parameter: the parameter's name.
+    :param given: the names as they were given; one may stand alone.
+    :param known: the names that there are.
+    :raises SynapseLivyConfigurationError: if there is no such name, or none was given.
+    """
     spelled = {name.lower(): name for name in known}
-    names = [str(name).strip() for name in ([given] if isinstance(given, str) else given or ())]
+    is_one = isinstance(given, str) or not isinstance(given, Collection)
+    values: Collection[object] = () if given is None else [given] if is_one else given  # type: ignore[assignment]
+    names = [str(name).strip() for name in values]
     wrong = sorted(name for name in names if name.lower() not in spelled)
     if names and not wrong:
         return frozenset(spelled[name.lower()] for name in names)

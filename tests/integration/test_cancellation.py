@@ -9,13 +9,19 @@ from airflow_provider_synapse_livy.exceptions import (
     InvalidIdError,
     SparkSessionCancellationError,
     SynapseLivyConfigurationError,
+    SynapseLivyError,
     SynapseLivyPermissionError,
+    SynapseLivyUnavailableError,
 )
 from airflow_provider_synapse_livy.operators.spark_session import (
     SynapseCancelSparkSessionOperator,
     SynapseGetSparkSessionOperator,
 )
 from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
+from airflow_provider_synapse_livy.transport.sync_client import LivyClient
+from tests.support import sample_sessions as samples
+from tests.support.connections import airflow_connection
+from tests.support.scripted_server import ScriptedServer, http
 from tests.support.task_runner import TaskInstance, context_of, run_task
 
 
@@ -160,3 +166,45 @@ def test_refusal(synapse, cancel):
     """A refusal fails the task: the session may live on."""
     with pytest.raises(SynapseLivyPermissionError):
         cancel(0, spark_pool_name="forbidden")
+
+
+ALIVE, ENDED = http(200, samples.IDLE), http(200, samples.KILLED)
+
+
+def cancel_at(script, connect, **options):
+    """Cancel a session at a server with a script, and return its requests and what the task returned."""
+    with ScriptedServer(*script) as server:
+        connect(airflow_connection(server.url))
+        task = SynapseCancelSparkSessionOperator(task_id="cancel", session_id=12, poll_interval=0, **options)
+        try:
+            returned = task.execute(context_of(TaskInstance("cancel")))
+        except SynapseLivyError as error:
+            returned = error
+    return [request.split()[0] for request in server.requests], returned
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_announced_pause_does_not_end_a_teardown(connect, monkeypatch, status):
+    """While the task's own timeout allows, a pause that the service asks for ends no cancellation."""
+    pauses = []
+    monkeypatch.setitem(LivyClient.__init__.__kwdefaults__, "sleep", pauses.append)
+    away = http(status, Retry_After="300")
+    methods, returned = cancel_at([away, ALIVE, away, http(200), away, ENDED], connect, timeout=3600)
+    assert (methods, returned["state"]) == (["GET", "GET", "DELETE", "DELETE", "GET", "GET"], "killed")
+    assert pauses == [300.0] * 3
+    methods, error = cancel_at([away], connect, timeout=60)
+    assert (methods, type(error), error.retry_after) == (["GET"], SynapseLivyUnavailableError, 300.0)
+
+
+@pytest.mark.parametrize("option", ["timeout", "poll_interval"])
+@pytest.mark.parametrize("value", ["soon", -1, 1e300, None, 10**400, "inf"])
+def test_wrong_time_span_is_an_error_before_anything_is_sent(connect, option, value):
+    """A time span that is none, or endless, is an error before the session is read or cancelled."""
+    options = {"session_id": 12, "task_id": "cancel", option: value}
+    with ScriptedServer(ALIVE) as server:
+        connect(airflow_connection(server.url))
+        with pytest.raises(
+            SynapseLivyConfigurationError, match=f"{option}=.* is (not a number|too long).*\nFix: pass "
+        ):
+            SynapseCancelSparkSessionOperator(**options).execute(context_of(TaskInstance("cancel")))
+    assert server.requests == []

@@ -83,7 +83,7 @@ def test_unreachable_server(transport, caplog):
     """A refused connection is tried again, and then is an error in the same words with both transports."""
     with ScriptedServer(GOOD) as server:
         pass
-    with pytest.raises(SynapseLivyUnavailableError, match=f"12 in pool etl: {server.url} refused the connection"):
+    with pytest.raises(SynapseLivyUnavailableError, match=f"(?s)12 in pool etl: the server refused .*{server.url}"):
         transport.read(to_server(server.url), retry_timeout=5)
     assert "refused the connection, retrying" in caplog.text
 
@@ -177,7 +177,7 @@ def test_certificate_that_is_not_trusted(transport, tls_synapse, caplog):
     trusted = livy_connection.network.ca_bundle
     with pytest.raises(
         SynapseLivyConfigurationError,
-        match=f'(?s)certificate of {tls_synapse.url} is not trusted.*"verify".*self-signed certificate.*{trusted}',
+        match=f'(?s)is not trusted.*"verify".*self-signed certificate.*{trusted}.*{tls_synapse.url}',
     ):
         transport.read(livy_connection)
     assert "retrying" not in caplog.text
@@ -185,7 +185,7 @@ def test_certificate_that_is_not_trusted(transport, tls_synapse, caplog):
 
 def test_server_without_tls(transport, synapse, caplog):
     """A server that speaks no TLS is an error at once."""
-    with pytest.raises(SynapseLivyConfigurationError, match="https://127.0.0.1:.* does not speak TLS"):
+    with pytest.raises(SynapseLivyConfigurationError, match="(?s)the server does not speak TLS.*https://127.0.0.1:"):
         transport.read(to_server(synapse.url.replace("http:", "https:")))
     assert "retrying" not in caplog.text
 
@@ -254,9 +254,21 @@ def test_proxy_that_fails(transport, tmp_path, tls_synapse, refusal, for_token):
         )
         event = f"answered {refusal}" if refusal else "refused the connection"
         host = LOGIN if for_token else WORKSPACE
-        words = f"(?s)https://{host} could not be reached through the proxy.*proxy {proxy.url} {event}"
+        words = f"(?s)the server could not be reached through the proxy.*roxy {proxy.url} {event}.*https://{host}"
         with pytest.raises(SynapseLivyUnavailableError, match=words) as caught:
             transport.read(connection(extra=extra), retry_timeout=0)
+    assert "s3cr3t-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("for_token", [True, False])
+def test_proxy_that_does_not_exist(transport, for_token):
+    """A proxy whose name can't be resolved is what the error is about, and not the workspace or the authority."""
+    url = "http://user:s3cr3t-value@no-such-proxy.invalid:3128"
+    extra = {"spark_pool_name": "etl", "proxies": url} | ({"tenantId": "t"} if for_token else {"auth_type": "token"})
+    host = LOGIN if for_token else WORKSPACE
+    words = "name of the proxy http://no-such-proxy.invalid:3128 can't be resolved"
+    with pytest.raises(SynapseLivyUnavailableError, match=f"(?s)through the proxy.*{words}.*https://{host}") as caught:
+        transport.read(connection(extra=extra), retry_timeout=0)
     assert "s3cr3t-value" not in str(caught.value)
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 import json
 import logging
-import threading
 from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferred
-from airflow_provider_synapse_livy.exceptions import SynapseLivyAuthenticationError
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseHook, TaskDeferred
+from airflow_provider_synapse_livy.exceptions import (
+    SynapseLivyAuthenticationError,
+    SynapseLivyConfigurationError,
+    SynapseLivyError,
+)
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import LINKS_KEY
+from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
+from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
 from airflow_provider_synapse_livy.triggers import base
+from airflow_provider_synapse_livy.triggers.base import BEGIN_ON_WORKER
 from tests.support import sample_sessions as samples
 from tests.support.connections import airflow_connection
 from tests.support.scripted_server import ScriptedServer, http
@@ -109,10 +118,15 @@ def test_secrets_backend_that_fails_does_not_end_a_wait_that_has_begun(mode, mon
         def seal(connection):
             monkeypatch.delenv(variable)
             connection.sendall(QUEUED)
-            threading.Timer(0.3, monkeypatch.setenv, [variable, airflow_connection(server.url)]).start()
+
+        def unseal(record):
+            if "retrying in" in record.getMessage():
+                monkeypatch.setenv(variable, airflow_connection(server.url))
+            return True
 
         server.script[0] = seal
         monkeypatch.setenv(variable, airflow_connection(server.url))
+        monkeypatch.setattr(caplog.handler, "filters", [unseal])
         outcome = run(mode, **READY)
     assert outcome.state == "success"
     assert "has no connection 'synapse_livy_default', retrying in" in caplog.text
@@ -154,3 +168,78 @@ def test_refused_identity_that_was_not_changed_ends_the_wait(monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
         outcome = run("deferrable", **READY)
     assert type(outcome.error) is SynapseLivyAuthenticationError
+
+
+def sealed(monkeypatch, failures):
+    """Let reading the connection fail so many times, and return how often it was read."""
+    reads = []
+    read = BaseHook.get_connection
+
+    def get_connection(conn_id):
+        reads.append(conn_id)
+        if len(reads) <= failures:
+            raise RuntimeError("the vault is sealed")
+        return read(conn_id)
+
+    monkeypatch.setattr(SynapseLivyHook, "get_connection", staticmethod(get_connection))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    return reads
+
+
+STATEMENT = {"id": 0, "state": "available", "output": {"status": "ok", "execution_count": 0, "data": {}}}
+
+
+def test_secrets_backend_that_fails_after_a_deferral(monkeypatch):
+    """A task that resumes after a deferral survives that its connection can't be read at first."""
+    event = {"resource": "statement", "verdict": "success", "record": STATEMENT, "activity_id": None, "links": {}}
+    with ScriptedServer(http(200, STATEMENT | {"code": "1"})) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection(server.url))
+        reads = sealed(monkeypatch, 4)
+        sensor = SynapseSparkStatementSensor(task_id="wait", session_id=12, statement_id=0, deferrable=True)
+        returned = sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
+    assert (returned["state"], len(reads)) == ("available", 5)
+
+
+def test_secrets_backend_that_fails_before_a_wait_has_begun(monkeypatch):
+    """A task that begins on a worker, though it started in the triggerer, has not read its connection before."""
+    reads = sealed(monkeypatch, 4)
+    with pytest.raises(SynapseLivyConfigurationError, match="can't read the connection"):
+        make_sensor("deferrable").resume_execution(
+            "execute_complete", {"event": BEGIN_ON_WORKER}, {"ti": TaskInstance()}
+        )
+    assert len(reads) == 1
+
+
+PROXY = {"https": "http://ada:s3cr3t%2Fone@proxy.example:3128", "http": "http://bob@proxy.example:3128"}
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_secrets_of_a_connection_are_masked(monkeypatch, is_async):
+    """Once a connection is read, no log line shows one of its secrets, as it is written or as it is used."""
+    secrets = ["s3cr3t%2Fone", "s3cr3t/one", "s3cr3t/two", "s3cr3t%2Ftwo", "s3cr3t-three"]
+    extra = {"proxies": PROXY, "proxy_password": "s3cr3t/two", "certificate_password": "s3cr3t-three"}
+    monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection("http://127.0.0.1:9", **extra))
+    monkeypatch.setattr(secrets_masker(), "patterns", set())
+    monkeypatch.setattr(secrets_masker(), "replacer", None)
+    assert secrets_masker().redact(" ".join(secrets)) == " ".join(secrets)
+    if is_async:
+        asyncio.run(read_by_trigger())
+    else:
+        SynapseLivyHook().get_conn()
+    assert "s3cr3t" not in str(secrets_masker().redact(f"Seen: {' '.join(secrets)}."))
+
+
+async def read_by_trigger():
+    """Read the connection as a trigger does; there is no server to poll."""
+    async with SynapseLivyHook().watch(SPARK_SESSION, 12) as watch:
+        with contextlib.suppress(SynapseLivyError):
+            await watch.poll()
+
+
+def secrets_masker():
+    """Return what masks secrets in the log of a task, wherever this Airflow has it."""
+    names = ("airflow.sdk._shared.secrets_masker", "airflow.sdk.execution_time.secrets_masker")
+    for name in (*names, "airflow.utils.log.secrets_masker"):
+        with contextlib.suppress(ImportError, AttributeError):
+            return importlib.import_module(name)._secrets_masker()
+    raise LookupError("no masker")

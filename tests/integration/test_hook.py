@@ -25,7 +25,11 @@ from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from airflow_provider_synapse_livy.models import SparkSessionOptions
 from airflow_provider_synapse_livy.operators.spark_batch import SynapseRunSparkBatchOperator
-from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
+from airflow_provider_synapse_livy.operators.spark_session import (
+    SynapseCancelSparkSessionOperator,
+    SynapseGetSparkSessionOperator,
+)
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.support.connections import airflow_connection
 from tests.support.sample_options import SIZES
 from tests.support.scripted_server import ScriptedServer, http
@@ -93,6 +97,69 @@ def test_invalid_ids_are_refused_before_any_request(connect):
         with pytest.raises(InvalidIdError):
             SynapseLivyHook().get_spark_session("None")
     assert server.requests == []
+
+
+@pytest.mark.parametrize("pool", ["", " ", "\n", "None", 5])
+@pytest.mark.parametrize("session_id", [0, {"id": 0, "sparkPoolName": "etl"}])
+def test_empty_pool_does_not_become_another_one(connect, pool, session_id):
+    """A pool that is empty or no text is refused: sessions of different pools have the same numbers."""
+    with ScriptedServer(http(200)) as server:
+        connect(airflow_connection(server.url))
+        hook = SynapseLivyHook(spark_pool_name=pool)
+
+        async def poll():
+            async with hook.watch(SPARK_SESSION, session_id) as watch:
+                await watch.poll()
+
+        reading = (hook.get_spark_session, hook.cancel_spark_session, hook.reset_spark_session_timeout)
+        for send in (*(lambda call=call: call(session_id) for call in reading), lambda: asyncio.run(poll())):
+            with pytest.raises(SynapseLivyConfigurationError, match="spark_pool_name"):
+                send()
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "make", [SynapseGetSparkSessionOperator, SynapseCancelSparkSessionOperator, SynapseSparkSessionSensor]
+)
+def test_empty_pool_of_a_task_is_refused(connect, make):
+    """A task whose pool was rendered to nothing neither reads nor cancels a session of the connection's pool."""
+    with ScriptedServer(http(200)) as server:
+        connect(airflow_connection(server.url))
+        with pytest.raises(SynapseLivyConfigurationError, match="spark_pool_name='' is not a name"):
+            make(task_id="task", session_id=3, spark_pool_name="").execute({})
+    assert server.requests == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_extra_that_is_no_json(connect):
+    """Extra that is no JSON is an error of the hook and of the Test button, on the event loop as well."""
+    connect(json.dumps({"conn_type": "synapse_livy", "host": "ws", "extra": "s3cr3t-value"}))
+
+    async def poll():
+        async with SynapseLivyHook().watch(SPARK_SESSION, 0) as watch:
+            await watch.poll()
+
+    words = "extra is not JSON"
+    with pytest.raises(SynapseLivyConfigurationError, match=words):
+        asyncio.run(poll())
+    worked, shown = SynapseLivyHook().test_connection()
+    assert (worked, words in shown, "s3cr3t-value" in shown) == (False, True, False)
+
+
+@pytest.mark.parametrize("states", ["idle", {"Idle"}, ["IDLE", "dead"]])
+def test_states_ignore_letter_case(connect, synapse, states):
+    """The states of a list are taken like a sensor's: in any letter case, and one may stand alone."""
+    connect(synapse.airflow_connection("etl"))
+    session_id = synapse.create_session("etl", age=70)
+    assert session_id in [session.id for session in SynapseLivyHook().get_spark_sessions(states=states)]
+
+
+@pytest.mark.parametrize("states", ["error, idle", {"idel"}, ["idle", None], 5, []])
+@pytest.mark.parametrize("list_name", ["get_spark_sessions", "get_spark_batch_jobs"])
+def test_states_that_are_none_are_refused(states, list_name):
+    """A state that there is none of is refused at once, before any request."""
+    with pytest.raises(SynapseLivyConfigurationError, match="states.*\nFix: "):
+        getattr(SynapseLivyHook("nowhere"), list_name)(states=states)
 
 
 def test_missing_connection():
@@ -234,8 +301,8 @@ REFUSED = "https://127.0.0.1:9"
             r"Synapse: .*answered 401\b.*Audience.*is for https://vault.example",
         ),
         ("etl", {"tenantId": "elsewhere"}, "Token: .*gave no token.*AADSTS90002.*correct the tenant id"),
-        ("etl", {"authority": REFUSED}, f"Token: The token for Synapse: {REFUSED} refused the connection"),
-        ("etl", {"verify": None}, "Token: .*certificate of https.*not trusted.*verify"),
+        ("etl", {"authority": REFUSED}, f"Token: The token for Synapse: the server refused the connection.*{REFUSED}"),
+        ("etl", {"verify": None}, "Token: .*certificate of the server is not trusted.*verify"),
         ("etl", {"tenantId": None}, "Settings: client_secret needs the tenant id"),
         ("etl", {"timeout": "soon"}, "Settings: the extra \"timeout\" is 'soon'"),
     ],
@@ -264,13 +331,17 @@ AZURE = {"auth_type": "token", "spark_pool_name": "etl"}
             "Settings: the host has more than the workspace's address.*https://ws.dev.azuresynapse.net/livyApi",
         ),
         ("ws.dev.azuresynapse.ne", {}, "Settings: the host is not the development endpoint.*'ws.dev.azuresynapse.ne'"),
-        ("https://no-such-workspace.invalid", {"allow_custom_host": True}, "Synapse: .*name can't be resolved"),
+        (
+            "https://no-such-workspace.invalid",
+            {"allow_custom_host": True},
+            "Synapse: .*the name of the server can't be resolved.*no-such-workspace",
+        ),
         (
             "ws",
             {"proxies": "http://127.0.0.1:9"},
             "Synapse: .*not be reached through the proxy.*proxy http://127.0.0.1:9 refused",
         ),
-        (REFUSED, {}, f"Synapse: .*{REFUSED} refused the connection"),
+        (REFUSED, {}, f"Synapse: .*the server refused the connection.*{REFUSED}"),
     ],
 )
 def test_test_connection_names_the_broken_connection(connect, host, extra, words):

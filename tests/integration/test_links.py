@@ -7,10 +7,16 @@ import contextlib
 import pytest
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import TaskDeferred
-from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError
+from airflow_provider_synapse_livy.exceptions import SparkSessionNotFoundError, SynapseLivyPermissionError
 from airflow_provider_synapse_livy.links import LINKS_KEY
-from airflow_provider_synapse_livy.operators.spark_session import SynapseGetSparkSessionOperator
+from airflow_provider_synapse_livy.operators.spark_session import (
+    SynapseCancelSparkSessionOperator,
+    SynapseGetSparkSessionOperator,
+)
+from airflow_provider_synapse_livy.sensors.spark_session import SynapseSparkSessionSensor
 from tests.support import sample_sessions as samples
+from tests.support.connections import airflow_connection
+from tests.support.scripted_server import ScriptedServer, http
 from tests.support.sensor_runner import MODES, TaskInstance, make_sensor
 
 
@@ -45,6 +51,32 @@ def test_sensor_leaves_links_after_a_deferral(connect, synapse):
     }
     found = pushed(lambda context: sensor.resume_execution("execute_complete", {"event": event}, context))
     assert found == event["links"]
+
+
+class Resumed(TaskInstance):
+    """A task instance of a task that has deferred, with the XComs that were pushed until then."""
+
+    task_id, map_index = "wait", -1
+
+    def xcom_pull(self, task_ids, key, map_indexes):
+        """Return an XCom of this task."""
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.xcoms.get(key)
+
+
+@pytest.mark.parametrize("kind", [SynapseSparkSessionSensor, SynapseCancelSparkSessionOperator])
+@pytest.mark.parametrize("known", [{"Spark UI": "https://a"}, {}, None])
+def test_links_that_are_known_are_kept(connect, kind, known):
+    """A task whose last poll fails after a deferral keeps the known links, and leaves none only if there are none."""
+    task_instance = Resumed()
+    if known is not None:
+        task_instance.xcoms[LINKS_KEY] = known
+    with ScriptedServer(http(403)) as server:
+        connect(airflow_connection(server.url))
+        task = kind(task_id="wait", session_id=12, timeout=60, deferrable=True)
+        with pytest.raises(SynapseLivyPermissionError):
+            task.resume_execution("__fail__", {"error": "Trigger timeout"}, {"ti": task_instance})
+    assert task_instance.xcoms[LINKS_KEY] == (known or {})
 
 
 def test_ended_wait_needs_no_connection(connect):

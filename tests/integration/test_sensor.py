@@ -112,7 +112,7 @@ def test_outcome_is_the_same_in_all_modes(serve, script, options, states, error,
     assert all(outcome.returned == outcomes[0].returned for outcome in outcomes)
     assert len({re.sub(r":\d+", "", str(outcome.error)) for outcome in outcomes}) == 1
     if expected == "skipped":
-        assert all(str(outcome.error).startswith(f"Skipped, because {option} is set: ") for outcome in outcomes)
+        assert all(str(outcome.error).startswith(f"Skipped, because {option} is set.\n") for outcome in outcomes)
     elif error:
         assert {type(outcome.error) for outcome in outcomes} == {error}
 

@@ -78,7 +78,7 @@ def test_unreachable_token_endpoint(tls_synapse):
     """A token endpoint that can't be reached is unavailable, in the same words as any broken connection."""
     with ScriptedServer(http(200)) as gone:
         authority = gone.url.replace("http:", "https:")
-    with pytest.raises(SynapseLivyUnavailableError, match=f"The token for Synapse: {authority} refused the connection"):
+    with pytest.raises(SynapseLivyUnavailableError, match=f"(?s)Synapse: the server refused .*{authority}"):
         TokenCache(service_principal(tls_synapse, authority=authority)).get()
 
 
@@ -90,7 +90,7 @@ def test_token_endpoint_that_breaks_off(tmp_path):
         entra.script.insert(0, http(200, endpoints))
         extra = {"tenantId": TENANT_ID, "authority": entra.url, "verify": str(ca_file)}
         identity = connection(host="http://localhost", extra=extra).identity
-        with pytest.raises(SynapseLivyUnavailableError, match=f"{entra.url} broke the connection off") as caught:
+        with pytest.raises(SynapseLivyUnavailableError, match=f"(?s)broke the connection off.*{entra.url}") as caught:
             TokenCache(identity).get()
     assert not caught.value.may_have_been_processed  # Synapse itself was sent nothing
     assert [request.split(" ")[0] for request in entra.requests] == ["GET", "POST"]

@@ -19,7 +19,7 @@ class Fields:
     port: int | None = None
     login: str | None = "client"
     password: str | None = "s3cr3t-value"
-    extra: dict[str, Any] = field(default_factory=lambda: {"tenantId": "tenant"})
+    extra: Any = field(default_factory=lambda: {"tenantId": "tenant"})
 
 
 def connection(**changes: Any) -> SynapseLivyConnection:

@@ -86,9 +86,7 @@ def broken(cause: Exception) -> Callable[[], object]:
     """Return what raises the error that a broken connection means."""
 
     def fail() -> None:
-        # With the names above the first line is too long: the endpoint stands in it, beside the subject.
-        network = Network("/ca.pem", 30.0, ())
-        raise connection_error("Spark session 12 in pool etl", "https://ws.dev.azuresynapse.net/x", cause, network)
+        raise connection_error(f"Statement 99 of {SUBJECT}", f"{POOL.url}/x", cause, Network("/ca.pem", 30.0, ()))
 
     return fail
 

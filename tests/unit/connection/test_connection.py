@@ -18,6 +18,7 @@ from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION
 from tests.support.connections import connection
 
 PUBLIC = "https://ws.dev.azuresynapse.net"
+LOOPBACK = "https://127.0.0.1:8999"
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,8 @@ def test_hosts(host, port, endpoint):
         ("https://ws.dev.azuresynapse.net:port", "not an address"),
         ("https://[::1", "not an address"),
         ("https://", "not an address"),
+        (f"{'w' * 64}.dev.azuresynapse.net", "not the development endpoint"),
+        ("-ws.dev.azuresynapse.net", "not the development endpoint"),
     ],
 )
 def test_hosts_that_are_refused(host, words):
@@ -203,13 +206,35 @@ def test_contradictions_are_refused(extra, words):
         connection(host=CHINA, extra={"tenantId": "t"} | extra)
 
 
-def test_custom_host_must_be_one():
+@pytest.mark.parametrize("name", ["gate_way.example", "a..b", f"{'x' * 64}.example", "gate way.example", "-a.example"])
+def test_custom_host_must_be_one(name):
     """A custom host must still be the name of a host."""
     with pytest.raises(SynapseLivyConfigurationError, match="not the name of a host"):
-        connection(host="https://gate_way.example", extra={"tenantId": "t", "allow_custom_host": True})
+        connection(host=f"https://{name}", extra={"tenantId": "t", "allow_custom_host": True})
 
 
-LOOPBACK = "https://127.0.0.1:8999"
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "https://[", "https://", "http://login.example", "ftp://login.example", {"a": 1}, [], "a..b", "x" * 64,
+        "login.example/tenant", "https://login.example?a=b", "https://user:pw@login.example", "log in", "https://a:0",
+        "http://[::1%25lo]:8999",
+    ],
+)  # fmt: skip
+def test_authorities_that_are_none(authority):
+    """An authority that is no host, or would be sent secrets over plain http, is an error that names the field."""
+    words = 'the extra "authority" is .*\nFix: write https://login.microsoftonline.com, or another host.'
+    with pytest.raises(SynapseLivyConfigurationError, match=words):
+        connection(extra={"tenantId": "t", "authority": authority})
+
+
+@pytest.mark.parametrize("authority", ["login.example", "login.example:8443", "https://login.example/", LOOPBACK])
+def test_authorities(authority):
+    """An authority is a bare host, or an https address of one, with a port or without."""
+    found = connection(extra={"tenantId": "t", "authority": authority}).identity.authority
+    assert found == authority.rstrip("/")
+    plain = {"tenantId": "t", "authority": "http://127.0.0.1:8999"}
+    assert connection(extra=plain).identity.authority == "http://127.0.0.1:8999"
 
 
 @pytest.mark.parametrize(

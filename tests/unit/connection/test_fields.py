@@ -22,6 +22,22 @@ def test_extra_that_is_no_object(extra):
         fields(extra)
 
 
+@pytest.mark.parametrize("text", ["s3cr3t-value", '{"password": "s3cr3t-value"', "{'password': 's3cr3t-value'}"])
+@pytest.mark.parametrize("parsed", [{}, None])
+def test_extra_that_is_no_json(text, parsed):
+    """Extra that Airflow could not parse, and so passed over, is an error that names the field and quotes nothing."""
+    words = "^Connection synapse_livy_default: the field extra is not JSON.\nFix: write extra as an object"
+    with pytest.raises(SynapseLivyConfigurationError, match=words) as caught:
+        ConnectionFields.of(Fields(extra=text), parsed)
+    assert "s3cr3t-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, "", " ", "{}", "null", " {} "])
+def test_extra_that_is_empty(text):
+    """Extra that is empty, as text or as JSON, is no error."""
+    assert ConnectionFields.of(Fields(extra=text), {}).extra == {}
+
+
 @pytest.mark.parametrize("value", [None, "", " ", "\n"])
 def test_blank_fields_are_missing(value):
     """Null, empty and blank fields count as missing."""

@@ -130,13 +130,39 @@ def test_password_of_a_proxy_without_a_user():
 
 @pytest.mark.parametrize(
     "value",
-    ["proxy:3128", "socks5://s3cr3t-value", "http://s3cr3t-value:port", {"https": "s3cr3t-value"}, '{"https": 5}', 5],
-)
+    [
+        "proxy:3128", "socks5://s3cr3t-value", "http://s3cr3t-value:port", {"https": "s3cr3t-value"}, '{"https": 5}', 5,
+        "http://u:s3cr3t-value@a..b:1", "http://u:s3cr3t-value@pro xy", f"http://u:s3cr3t-value@{'x' * 64}",
+        "http://u:s3cr3t-value@pro\x00xy", "http://u:s3cr3t-value@pro\nxy",
+    ],
+)  # fmt: skip
 def test_proxies_that_are_none(value):
     """What is no HTTP proxy's address is refused, and not quoted, since it could be a password."""
     with pytest.raises(SynapseLivyConfigurationError, match='"proxies".*\nFix: .*http://proxy.example:3128') as caught:
         connection(extra={"tenantId": "t", "proxies": value})
     assert "s3cr3t-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("user", ["u:s3cr3t€", "€:s3cr3t", "u:s3cr3t%E2%82%AC"])
+@pytest.mark.parametrize("named_in", ["connection", "environment"])
+def test_proxy_whose_password_can_not_be_sent(monkeypatch, user, named_in):
+    """A user or password that HTTP has no form for is refused in words, and not quoted."""
+    extra = {"tenantId": "t"}
+    if named_in == "connection":
+        extra["proxies"] = f"http://{user}@proxy.example:3128"
+    monkeypatch.setenv("https_proxy", f"http://{user}@proxy.example:3128")
+    with pytest.raises(SynapseLivyConfigurationError, match="user or password is not Latin-1.\nFix: ") as caught:
+        connection(extra=extra).network.proxy(WORKSPACE)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_password_of_a_proxy_that_can_not_be_sent():
+    """A proxy_password that HTTP has no form for is refused in words; one in Latin-1 is not."""
+    extra = {"tenantId": "t", "proxies": "http://ada@proxy.example:3128"}
+    assert connection(extra=extra | {"proxy_password": "pä55"}).network.passwords() == {"p%C3%A455", "pä55"}
+    with pytest.raises(SynapseLivyConfigurationError, match='"proxy_password" .* Latin-1') as caught:
+        connection(extra=extra | {"proxy_password": "s3cr3t€"})
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_proxy_without_a_scheme(monkeypatch):
@@ -171,7 +197,7 @@ def test_socks_proxy_of_the_environment(monkeypatch, variable, value):
     """A SOCKS proxy of the environment is a configuration error as soon as it would be used, and no_proxy spares it."""
     monkeypatch.setenv(variable, value)
     network = connection().network
-    words = f"(?s)^{WORKSPACE}: .*environment.* SOCKS proxy, which is not supported.\nFix: .*proxies.*all_proxy"
+    words = f"(?s)^The environment names a SOCKS proxy, which is not supported.\nFix: .*{WORKSPACE}.*all_proxy"
     with pytest.raises(SynapseLivyConfigurationError, match=words) as caught:
         network.proxy(WORKSPACE)
     assert "s3cr3t-value" not in str(caught.value)

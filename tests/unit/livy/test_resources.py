@@ -133,10 +133,13 @@ def test_requests_that_change_a_session(build, method, path):
         ("ml", [{"id": 3, "sparkPoolName": "ML"}], "ml"),
         ("etl", [12, {"id": 3}], "etl"),
         (None, [12, "3", {"id": 3}, {"sparkPoolName": None}, None], None),
+        ("", [{"id": 3, "sparkPoolName": "ml"}], ""),
+        (" ", [12], " "),
+        (5, [{"id": 3, "sparkPoolName": "ml"}], 5),
     ],
 )
 def test_pool_that_a_session_names(given, ids, pool):
-    """A session that is given as an id names its pool as well; a number does not."""
+    """A session that is given as an id names its pool as well, unless one is told, even one that will be refused."""
     assert pool_name(given, ids) == pool
 
 

@@ -460,3 +460,13 @@ def test_headers():
     assert re.fullmatch(r"a b\?c+\.\.\.", response.activity_id)
     assert len(response.activity_id) < 500
     assert response.header("location") is None
+
+
+@pytest.mark.parametrize(("value", "words"), [("5000", "It asks to wait 5000 s."), ("1.5", "It asks to wait 1.5 s.")])
+def test_pause_that_is_asked_for_is_told(value, words):
+    """A refusal that asks to wait tells for how long, and that only a longer timeout of the task allows it."""
+    response = LivyResponse(503, {"Retry-After": value}, b"")
+    with pytest.raises(SynapseLivyUnavailableError) as caught:
+        SPARK_SESSION.get(Pool("https://ws", "etl"), 12).read(response)
+    assert f"\n{words} A task waits for that only if its timeout is longer." in str(caught.value)
+    assert caught.value.event == "Spark session 12 in pool etl: Synapse answered 503"

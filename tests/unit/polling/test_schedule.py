@@ -16,7 +16,7 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyPermissionError,
     SynapseLivyResponseError,
 )
-from airflow_provider_synapse_livy.polling.health import LIST_REST
+from airflow_provider_synapse_livy.polling.health import LIST_BACKOFF_SECONDS
 from airflow_provider_synapse_livy.polling.polls import LIST_THRESHOLD, PendingPoll
 from airflow_provider_synapse_livy.polling.schedule import MAX_CONCURRENT_GETS, PollSchedule
 from tests.unit.polling.things import MAX_ATTEMPT, Waits, numbers_of, page, snapshot, thing, unavailable
@@ -298,14 +298,14 @@ def test_list_that_does_not_pay_rests():
     listing = waits.plan(0).listing
     assert waits.read_list(listing, listed(range(1000, 1040)), 0) <= 3
     assert sorted(waits.fly_all(0)) == list(MANY)
-    for now in (5, LIST_REST - 1):
+    for now in (5, LIST_BACKOFF_SECONDS - 1):
         waits.polls(MANY, now)
         listing, singles = waits.plan(now)
         assert listing is None
         waits.land(singles, now)
         waits.fly_all(now)
-    waits.polls(MANY, LIST_REST)
-    assert waits.plan(LIST_REST).listing
+    waits.polls(MANY, LIST_BACKOFF_SECONDS)
+    assert waits.plan(LIST_BACKOFF_SECONDS).listing
 
 
 def test_list_at_rest_is_tried_when_twice_as_many_wait():
@@ -333,8 +333,8 @@ def test_record_that_is_not_listed_rests():
     assert numbers_of(singles) == [99]
     waits.read_list(listing, listed(MANY), 5)
     waits.land(singles, 5)
-    waits.polls([*MANY, 99], LIST_REST)
-    assert 99 in waits.plan(LIST_REST).listing.records
+    waits.polls([*MANY, 99], LIST_BACKOFF_SECONDS)
+    assert 99 in waits.plan(LIST_BACKOFF_SECONDS).listing.records
 
 
 def test_unlisted_record_is_read_singly_beside_a_list_under_way():
@@ -572,11 +572,11 @@ def test_list_that_fails_twice_rests():
         waits.polls(MANY, now - 5, after=5)
         waits.schedule.fail(waits.plan(now).listing, unavailable(), now)
         waits.fly_all(now)
-    for now in (15, 10 + LIST_REST - 1):
+    for now in (15, 10 + LIST_BACKOFF_SECONDS - 1):
         waits.polls(MANY, now - 5, after=5)
         assert sorted(waits.fly_all(now, listed(MANY))) == list(MANY)
-    waits.polls(MANY, 5 + LIST_REST, after=5)
-    assert waits.fly_all(10 + LIST_REST, listed(MANY)) == []
+    waits.polls(MANY, 5 + LIST_BACKOFF_SECONDS, after=5)
+    assert waits.fly_all(10 + LIST_BACKOFF_SECONDS, listed(MANY)) == []
 
 
 def test_success_in_between_forgives_the_list():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 import pytest
 
@@ -35,12 +36,26 @@ def test_sets_have_one_order(name, collection):
         ({"target_states": "nonsense"}, "target_states='nonsense' is invalid.\nFix: "),
         ({"target_states": []}, "target_states is empty.\nFix: "),
         ({"accepted_results": ["Succeded"]}, "accepted_results=.*\nFix: did you mean 'Succeeded'?"),
+        ({"target_states": 5}, "target_states=5 is invalid.\nFix: "),
+        ({"target_states": True}, "target_states=True is invalid.\nFix: "),
+        ({"target_states": 1.5}, "target_states=1.5 is invalid.\nFix: "),
+        ({"target_states": {"idle", None}}, "target_states=.*None.* is invalid.\nFix: "),
+        ({"accepted_results": 5}, "accepted_results=5 is invalid.\nFix: "),
+        ({"settle_timeout": "soon"}, "settle_timeout='soon' is not a number of seconds.\nFix: "),
+        ({"settle_timeout": -1}, "settle_timeout=-1 is not a number of seconds.\nFix: "),
+        ({"settle_timeout": 1e300}, "settle_timeout=1e.300 is too long.\nFix: "),
     ],
 )
 def test_wrong_constants_are_errors_of_the_dag(options, words):
     """A constant that can't be right is an error when the DAG is parsed."""
     with pytest.raises(SynapseLivyConfigurationError, match=words):
         sensor(**options)
+
+
+@pytest.mark.parametrize("value", [60, "60", timedelta(minutes=1)])
+def test_settle_timeout(value):
+    """The time for the final result is seconds, also as text, or a time span."""
+    assert sensor(settle_timeout=value)._wait_options.settle_timeout == 60
 
 
 @pytest.mark.parametrize("value", ["Idle", "IDLE", " idle\n", ["iDle"]])

@@ -64,13 +64,13 @@ HANDSHAKE = tls(ssl.SSLError, "SSLV3_ALERT_HANDSHAKE_FAILURE")
 
 #: What passes: the cause, what the message says of it, whether the request may have been processed.
 PASSING = [
-    (socket.gaierror(-2, "x"), "its name can't be resolved", False),
-    (aiohttp_connector(aiohttp.ClientConnectorDNSError, OSError(None, "x")), "its name can't be resolved", False),
-    (urllib3.exceptions.NameResolutionError("ws", None, "x"), "its name can't be resolved", False),
+    (socket.gaierror(-2, "x"), "the name of the server can't be", False),
+    (aiohttp_connector(aiohttp.ClientConnectorDNSError, OSError(None, "x")), "the name of the server can't be", False),
+    (urllib3.exceptions.NameResolutionError("ws", None, "x"), "the name of the server can't be", False),
     (ConnectionRefusedError("x"), "refused the connection", False),
     (aiohttp_connector(aiohttp.ClientConnectorError, ConnectionRefusedError()), "refused the connection", False),
-    (OSError(errno.EHOSTUNREACH, "x"), "no route to it", True),
-    (OSError(errno.ENETUNREACH, "x"), "no route to it", True),
+    (OSError(errno.EHOSTUNREACH, "x"), "no route to the server", True),
+    (OSError(errno.ENETUNREACH, "x"), "no route to the server", True),
     (requests.ConnectTimeout("x"), "did not answer in time", False),
     (urllib3.exceptions.ConnectTimeoutError("x"), "did not answer in time", False),
     (aiohttp.ConnectionTimeoutError("x"), "did not answer in time", False),
@@ -158,7 +158,7 @@ def of_proxy(cause=None, **attributes):
         (of_proxy(status=407), "user and password into .*The proxy http://proxy.example:3128 answered 407."),
         (of_proxy(status=503), "check the proxy: .*proxies.*The proxy http://proxy.example:3128 answered 503."),
         (of_proxy(ConnectionRefusedError()), "The proxy http://proxy.example:3128 refused the connection."),
-        (of_proxy(socket.gaierror()), "The proxy http://proxy.example:3128: its name can't be resolved."),
+        (of_proxy(socket.gaierror()), "The name of the proxy http://proxy.example:3128 can't be resolved."),
         (of_proxy(READ_TIMEOUT), "The proxy http://proxy.example:3128 did not answer in time."),
         (of_proxy(), "The proxy http://proxy.example:3128 broke the connection off"),
     ],
@@ -168,8 +168,8 @@ def test_proxies(cause, words):
     error = error_for(cause, proxies=[("https", PROXY)])
     assert not error.may_have_been_processed
     assert "s3cr3t-value" not in str(error)
-    start = f"^{SUBJECT}: {ENDPOINT} could not be reached through the proxy.\nFix: "
-    with pytest.raises(SynapseLivyUnavailableError, match=f"(?s){start}.*{words}"):
+    start = f"^{SUBJECT}: the server could not be reached through the proxy.\nFix: "
+    with pytest.raises(SynapseLivyUnavailableError, match=f"(?s){start}.*{words}.*\nThe server is {ENDPOINT}.$"):
         raise error
 
 
