@@ -116,6 +116,8 @@ class SparkStatementEndedError(SparkStatementFailedError, AirflowFailException):
 class SparkStatementLostError(SynapseLivyError, AirflowFailException):
     """Whether the code has run can't be known: its session has ended, or its output is gone. It is not run again."""
 
+    is_final = True
+
 
 class SparkStatementTimeoutError(SynapseLivyError, AirflowSensorTimeout):
     """The task's ``timeout`` passed before the statement had ended."""

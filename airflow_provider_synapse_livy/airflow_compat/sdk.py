@@ -30,6 +30,11 @@ except ImportError:
         task_decorator_factory,
     )
 
+try:  # Airflow 3.1 moved it there.
+    from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
+except ImportError:
+    from airflow.utils.context import KNOWN_CONTEXT_KEYS  # type: ignore[attr-defined,no-redef]
+
 try:  # Airflow 3.1 moved it there, and warns about the old place.
     from airflow.sdk import BaseHook
 except ImportError:
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 __all__ = [
+    "KNOWN_CONTEXT_KEYS",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",

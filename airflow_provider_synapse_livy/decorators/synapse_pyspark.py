@@ -18,7 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_synapse_livy.airflow_compat.sdk import DecoratedOperator, task_decorator_factory
+from airflow_provider_synapse_livy.airflow_compat.sdk import (
+    KNOWN_CONTEXT_KEYS,
+    DecoratedOperator,
+    task_decorator_factory,
+)
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 from airflow_provider_synapse_livy.livy.remote_function import call_code, printed_by, result_of
@@ -72,14 +76,22 @@ class _SynapsePysparkOperator(DecoratedOperator, SynapseRunSparkStatementOperato
         return SynapseRunSparkStatementOperator.execute(self, context)
 
     def _body(self, context: Context) -> dict[str, Any]:
-        self.code = call_code(self.python_callable, list(self.op_args), self.op_kwargs, self.output_limit)
+        self.code = call_code(
+            self.python_callable,
+            list(self.op_args),
+            self.op_kwargs,
+            self.output_limit,
+            context_keys=KNOWN_CONTEXT_KEYS,
+        )
         return super()._body(context)
 
     def _printed(self, record: SparkStatement) -> str:
         return printed_by(record.text)
 
     def _fields(self, record: Any) -> Any:
-        """Return the function's result, which is the task's."""
+        """Return the function's result, which is the task's; None if it is lost, and nobody gets it anyway."""
+        if record.code is None and not self.do_xcom_push:
+            return None
         try:
             return result_of(record.text)
         except ValueError:

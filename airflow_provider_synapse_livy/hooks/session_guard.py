@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -11,8 +12,34 @@ from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
+from airflow_provider_synapse_livy.waiting.wait import SETTLE_TIMEOUT
 
-__all__ = ["SessionGuard"]
+__all__ = ["SessionGuard", "Settling"]
+
+
+class Settling:
+    """
+    Whether a session has ended for good: with its final result, or without it when that has not come in time.
+
+    :param timeout: for how many seconds to wait for it.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self.since: float | None = None
+
+    def has_ended(self, session: Any) -> bool:
+        """
+        Return whether the session has ended, and no more is to be learnt of it.
+
+        :param session: the session's record.
+        """
+        if not session.is_finished:
+            self.since = None
+            return False
+        now = time.monotonic()
+        self.since = now if self.since is None else self.since
+        return not session.is_settling or now >= self.since + self._timeout
 
 
 class SessionGuard:
@@ -23,6 +50,7 @@ class SessionGuard:
     :param name: the statement's name in messages.
     :param log: what is told of a session that can't be read.
     :param on_session: is told of each snapshot of the session.
+    :param settle_timeout: for how many seconds to wait for the final result of a session that has ended.
     """
 
     def __init__(
@@ -31,11 +59,13 @@ class SessionGuard:
         name: str,
         log: Any,
         on_session: Callable[[Snapshot[Any]], None] = lambda _: None,
+        settle_timeout: float = SETTLE_TIMEOUT,
     ) -> None:
         self._read_session = read_session
         self._name = name
         self._log = log
         self._on_session = on_session
+        self._settling = Settling(settle_timeout)
 
     def poll(self, poll: Callable[[], Verdict]) -> Verdict:
         """
@@ -60,7 +90,7 @@ class SessionGuard:
             self._log.info("%s.", error.event)
             return Verdict.PENDING
         self._on_session(session)
-        if not session.record.is_finished or session.record.is_settling:
+        if not self._settling.has_ended(session.record):
             return Verdict.PENDING
         verdict = Verdict.PENDING
         with suppress(SynapseLivyError):
@@ -68,6 +98,11 @@ class SessionGuard:
         if verdict is Verdict.PENDING:
             raise SparkStatementLostError(describe_loss(self._name, session), activity_id=session.activity_id)
         return verdict
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether the session has ended, and its final result alone is waited for."""
+        return self._settling.since is not None
 
     def _raise_if_lost(self, error: SynapseLivyError) -> None:
         session = None

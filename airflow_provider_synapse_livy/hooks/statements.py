@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +14,9 @@ from airflow_provider_synapse_livy.exceptions import (
     SparkStatementTimeoutError,
 )
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT, Resource, validated_id
+from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.models import SparkStatement
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
@@ -43,7 +46,8 @@ class StatementsMixin:
 
         :param session_id: the session's id in the pool: a number, digits, or its dict.
         :param code: the code.
-        :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` or ``dotnetspark``.
+        :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql``, ``dotnetspark``, ``csharp`` or
+            ``sparkr``.
         :raises SynapseLivyError: if it is refused, or it is not known whether it was started.
         """
         parent = validated_id(session_id, SPARK_SESSION.noun)
@@ -108,8 +112,10 @@ class StatementsMixin:
         :raises SynapseLivyError: as for :meth:`create_spark_statement`.
         """
         parent = validated_id(session_id, SPARK_SESSION.noun)
+        options = WaitOptions(
+            timeout=_seconds(timeout, "timeout"), poke_interval=_seconds(poll_interval, "poll_interval")
+        )
         statement = self.create_spark_statement(session_id, code, kind)
-        options = WaitOptions(timeout=_seconds(timeout), poke_interval=_seconds(poll_interval))
         wait: Wait[Any] = Wait(StatementGoal(), options, time.time(), log=self.log)
         name = SPARK_STATEMENT.name(parent, statement.id)
         guard = SessionGuard(lambda: self._read_within(wait, SPARK_SESSION, session_id), name, self.log)
@@ -118,7 +124,7 @@ class StatementsMixin:
         return _outcome(verdict, wait)
 
     def _observe(self, wait: Wait[Any], session_id: object, statement_id: int) -> Verdict:
-        return wait.observe(self.read(SPARK_STATEMENT, session_id, statement_id), wait.now())
+        return wait.observe(self._read_within(wait, SPARK_STATEMENT, session_id, statement_id), wait.now())
 
     def _read_within(self, wait: Wait[Any], resource: Resource[Any], *ids: object) -> Any:
         now = wait.now()
@@ -140,5 +146,10 @@ def _outcome(verdict: Verdict, wait: Wait[Any]) -> SparkStatement:
     raise kind(describe_failure(snapshot, wait.goal), **details)
 
 
-def _seconds(time_span: timedelta | float) -> float:
-    return time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
+def _seconds(time_span: Any, parameter: str) -> float:
+    """Return a time span in seconds, or raise what is wrong with it."""
+    seconds = time_span.total_seconds() if isinstance(time_span, timedelta) else time_span
+    if isinstance(seconds, int | float) and 0 <= seconds < math.inf:
+        return float(seconds)
+    event = f"{parameter}={one_line(repr(time_span), 60)} is not a number of seconds."
+    raise SynapseLivyConfigurationError(error_message(event, "pass seconds, or a timedelta."))

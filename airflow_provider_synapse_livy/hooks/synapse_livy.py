@@ -169,16 +169,24 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
         """
         return self._send((), lambda pool: any_request(pool, method, path, json))
 
-    def create(self, resource: Resource[R], *parent_ids: int, body: Mapping[str, Any]) -> Snapshot[R]:
+    def create(
+        self,
+        resource: Resource[R],
+        *parent_ids: int,
+        body: Mapping[str, Any],
+        longest_announced: float | None = None,
+    ) -> Snapshot[R]:
         """
         Create a record, with one request that may have an effect.
 
         :param resource: what to create.
         :param parent_ids: the ids that lead to the list of them.
         :param body: what to create, under the documented names.
+        :param longest_announced: as for :meth:`read`.
         :raises SynapseLivyError: as for :meth:`create_spark_session`.
         """
-        return self._send(parent_ids, lambda pool: resource.create(pool, *parent_ids, body=body))
+        times = (RETRY_TIMEOUT, longest_announced)
+        return self._send(parent_ids, lambda pool: resource.create(pool, *parent_ids, body=body), times)
 
     def cancel(
         self,
@@ -199,19 +207,27 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
         times = (retry_timeout, longest_announced)
         self._send(ids, lambda pool: resource.cancel(pool, *ids), times)  # type: ignore[arg-type]
 
-    def pages(self, resource: Resource[R], *parent_ids: int, detailed: bool = True) -> Iterator[Page[R]]:
+    def pages(
+        self,
+        resource: Resource[R],
+        *parent_ids: int,
+        detailed: bool = True,
+        longest_announced: float | None = None,
+    ) -> Iterator[Page[R]]:
         """
         Return the pages of a list, asked for as they are needed; none has an item that an earlier one had.
 
         :param resource: what the list is of.
         :param parent_ids: the ids that lead to the list.
         :param detailed: as for :meth:`get_spark_session`.
+        :param longest_announced: as for :meth:`read`, for each page.
         :raises SynapseLivyError: as for :meth:`get_spark_session`.
         """
+        times = (RETRY_TIMEOUT, longest_announced)
         seen: set[int] = set()
         for start in itertools.count(0, MAX_PAGE_SIZE):
             read = partial(resource.page, start=start, detailed=detailed)
-            page = self._send(parent_ids, lambda pool, read=read: read(pool, *parent_ids))  # type: ignore[misc]
+            page = self._send(parent_ids, lambda pool, read=read: read(pool, *parent_ids), times)  # type: ignore[misc]
             # What was created meanwhile has moved the others on.
             new = {number: item for number, item in page.items.items() if number not in seen}
             seen |= new.keys()

@@ -45,6 +45,9 @@ class SynapseLivyError(Exception):
     :param may_have_been_processed: whether the service may have done what the request asked for.
     """
 
+    #: Whether it tells of what can't change any more, so that no wait goes on after it.
+    is_final: ClassVar[bool] = False
+
     _kinds: ClassVar[dict[str, type[SynapseLivyError]]] = {}
 
     def __init__(

@@ -6,13 +6,29 @@ import json
 from itertools import takewhile
 from typing import Any
 
-__all__ = ["OUTPUT_LIMIT", "bounded", "fields_for_xcom", "log_printed", "shortened_text"]
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.responses import one_line
+
+__all__ = ["OUTPUT_LIMIT", "bounded", "checked_limit", "fields_for_xcom", "log_printed", "shortened_text"]
 
 #: How many characters of a statement's output go to XCom by default.
 OUTPUT_LIMIT = 48_000
 
 #: How many characters of what the code has printed go to the task's log.
 _LOG_LIMIT = 10_000
+
+
+def checked_limit(limit: Any) -> int:
+    """
+    Return how many characters of an output go to XCom.
+
+    :param limit: what was given.
+    :raises SynapseLivyConfigurationError: if it is no such number.
+    """
+    if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0:
+        return limit
+    event = f"output_limit={one_line(repr(limit), 60)} is not a number of characters."
+    raise SynapseLivyConfigurationError(error_message(event, "pass a whole number from 0 up."))
 
 
 def log_printed(text: str, log: Any) -> None:

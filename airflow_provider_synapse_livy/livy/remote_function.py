@@ -17,7 +17,7 @@ import json
 import math
 import symtable
 import tokenize
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, cast
 
@@ -32,6 +32,9 @@ _MARK = "airflow_task_result="
 
 #: What a session of Spark defines, whatever the DAG's module has under these names.
 _OF_THE_SESSION = frozenset({"spark", "sc", "sqlContext", "HiveContext", "display", "displayHTML", "mssparkutils"})
+
+#: The name under which the code below calls the function.
+_CALLER = "airflow_call"
 
 #: What makes code of a function that is indented.
 _BLOCK = "if True:\n"
@@ -57,7 +60,14 @@ airflow_call({name}, {arguments!r}, {limit})
 """
 
 
-def call_code(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], limit: int) -> str:
+def call_code(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    limit: int,
+    *,
+    context_keys: Collection[str] = (),
+) -> str:
     """
     Return the code that calls a function in a session.
 
@@ -65,11 +75,12 @@ def call_code(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping
     :param args: its arguments.
     :param kwargs: its arguments by their names.
     :param limit: how many characters the JSON of its result may have.
+    :param context_keys: the parameters that Airflow fills in for functions which run on a worker.
     :raises SynapseLivyConfigurationError: if that can't be, with the reason.
     """
     source = _source(function)
-    arguments = _arguments(function, args, kwargs)
-    name = function.__name__
+    arguments = _arguments(function, args, kwargs, context_keys)
+    name = function.__code__.co_name  # which is that of the source, whatever the function is named since
     return source + _CALL.format(name=name, arguments=arguments, limit=int(limit), mark=_MARK)
 
 
@@ -106,7 +117,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def _source(function: Any) -> str:
     """Return the source of a function without decorators and annotations, or raise why it can't run elsewhere."""
-    if not inspect.isfunction(function) or function.__name__ == "<lambda>":
+    if not inspect.isfunction(function) or function.__code__.co_name == "<lambda>":
         raise _refusal(function, "is no function with a source of its own", "decorate a function made by def.")
     if hasattr(function, "__wrapped__"):
         fix = "put what the other decorator does into the function."
@@ -201,15 +212,16 @@ def _used_names(source: str) -> tuple[set[str], set[str]]:
 
 def _check_names(function: Any, used: set[str], at_once: set[str]) -> None:
     """Raise which names of the code around it the function uses: when it runs, or at once, in its defaults."""
+    name = function.__code__.co_name
     elsewhere = {*function.__globals__, *dir(builtins), *_OF_THE_SESSION}
-    if around := sorted(used.intersection(function.__code__.co_freevars) - {function.__name__} | at_once - elsewhere):
+    if around := sorted(used.intersection(function.__code__.co_freevars) - {name} | at_once - elsewhere):
         raise _refusal(function, f"uses {_listed(around)} of the function around it", "pass it as an argument.")
-    known = {function.__name__, "__name__", *_OF_THE_SESSION}
-    missing = sorted(name for name in used - known if name in function.__globals__)
+    known = {name, "__name__", *_OF_THE_SESSION}
+    missing = sorted((used - known).intersection(function.__globals__))
     if missing:
         fix = "import it in the function, or pass it as an argument."
         raise _refusal(function, f"uses {_listed(missing)} of the DAG's file, which stays here", fix)
-    if hasattr(builtins, function.__name__) or function.__name__ in _OF_THE_SESSION:
+    if hasattr(builtins, name) or name in _OF_THE_SESSION or name == _CALLER:
         raise _refusal(function, "would take the place of what the session has under that name", "rename it.")
 
 
@@ -220,7 +232,7 @@ def _names(table: symtable.SymbolTable) -> set[str]:
     return own.union(*(_names(child) for child in table.get_children()))
 
 
-def _arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def _arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], context_keys: Collection[str]) -> str:
     """Return the arguments as JSON, or raise which of them can't be sent."""
     try:
         given = inspect.signature(function).bind(*args, **kwargs).arguments
@@ -230,7 +242,20 @@ def _arguments(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         if not _is_json(_plain(value)):
             problem = f"gets {name} as {type(value).__name__}, which is not JSON all through"
             raise _refusal(function, problem, 'pass text, numbers, lists and dicts, as in "{{ ds }}".')
-    return json.dumps({"args": _plain(args), "kwargs": _plain(kwargs)})
+    _check_context(function, given, context_keys)
+    try:
+        return json.dumps({"args": _plain(args), "kwargs": _plain(kwargs)})
+    except ValueError as error:  # Python reads and writes no integers of more than 4,300 digits
+        raise _refusal(function, "gets an integer of too many digits", "pass it as text.", str(error)) from None
+
+
+def _check_context(function: Any, given: Mapping[str, Any], context_keys: Collection[str]) -> None:
+    """Raise which parameters have got nothing that Airflow fills in where functions run on a worker."""
+    parameters = inspect.signature(function).parameters.values()
+    filled = [each.name for each in parameters if each.name in context_keys or each.kind is each.VAR_KEYWORD]
+    if missing := [name for name in filled if name not in given]:
+        problem = f"gets no {_listed(missing)}: Airflow's context stays here"
+        raise _refusal(function, problem, 'pass what it needs, as in "{{ ds }}", or leave the parameter out.')
 
 
 def _plain(value: Any) -> Any:

@@ -282,6 +282,8 @@ def read_page(
         document = from_json(body.removeprefix(BYTE_ORDER_MARK))
         items, total = document[items_key], document.get("total")
     except (ValueError, KeyError, TypeError, AttributeError):
+        if is_truncated(body):
+            raise reading.truncated() from None
         items = total = None
     if not isinstance(items, list):
         raise reading.unexpected("is not a list", _body_excerpt(response))
@@ -356,7 +358,7 @@ class _Reading:
         if self.response.status == 200:
             return
         code, words = _service_error(self.response)
-        rule = status_rule(self.response.status, code)
+        rule = status_rule(self.response.status, code, words)
         details = self.details(may_have_been_processed=rule.may_have_been_processed) | {"code": code}
         if rule.error is SynapseLivyUnavailableError:
             details["retry_after"] = retry_after(self.response)
@@ -421,6 +423,8 @@ def _body_excerpt(response: LivyResponse) -> str:
         return f"The body can't be decompressed: {error}."
     if not text:
         return "The body is empty."
+    if response.status == 200 and text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
+        return "The body begins like JSON."  # and may hold the code of other tasks
     if text.startswith("<"):
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         return one_line(f"The body is an HTML page, {one_line(title[1])!r}." if title else "The body is an HTML page.")

@@ -9,6 +9,7 @@ Source: `Spark Session - Get Spark Statement
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -93,6 +94,13 @@ class SparkStatementOutput(Documented):
         return self if self.status == "error" else None
 
     @property
+    def traceback_lines(self) -> list[str]:
+        """The lines of the traceback. Python's come with their ends, those of SQL and Scala without."""
+        pieces = self.traceback if isinstance(self.traceback, tuple) else ()
+        text = "\n".join(str(piece).strip("\n") for piece in pieces)
+        return [line for line in text.splitlines() if line.strip()]
+
+    @property
     def _magic_error(self) -> dict[str, Any]:
         content = self.data.get("content") if isinstance(self.data, dict) else None
         return content if isinstance(content, dict) and content.get("status") == "error" else {}
@@ -146,12 +154,11 @@ class SparkStatement(Documented):
             kept = output and SparkStatementOutput(status="ok")
             return self.model_copy(update={"code": None, "output": kept})
         error = output.error or output
-        traceback = error.traceback[-_MAX_TRACEBACK:] if isinstance(error.traceback, tuple) else ()
         kept = SparkStatementOutput(
-            status=output.status and "error",
+            status="error" if output.error else output.status and _cut(output.status, _MAX_WORDS),
             ename=error.ename and _cut(str(error.ename), _MAX_LINE),
             evalue=error.evalue and _cut(str(error.evalue), _MAX_EVALUE + 1),
-            traceback=tuple(_cut(line.rstrip("\n"), _MAX_LINE + 1) + "\n" for line in traceback),
+            traceback=tuple(_cut(line, _MAX_LINE + 1) + "\n" for line in error.traceback_lines[-_MAX_TRACEBACK:]),
         )
         return self.model_copy(update={"code": None, "output": kept})
 
@@ -162,8 +169,9 @@ class SparkStatement(Documented):
 
     @property
     def is_settling(self) -> bool:
-        """Whether the statement has run, but its output is not there yet, which takes a moment."""
-        return self.state == LivyStatementState.AVAILABLE and self.output is None
+        """Whether the statement has run, but no output tells yet how it went, which takes a moment."""
+        is_told = self.output is not None and (self.output.is_ok or self.output.error is not None)
+        return self.state == LivyStatementState.AVAILABLE and not is_told
 
     @property
     def is_cancelling(self) -> bool:
@@ -188,7 +196,7 @@ class SparkStatement(Documented):
     @property
     def phase(self) -> str:
         """What the statement is doing: waiting, running, running (25 %), available, ..."""
-        progress = self.progress if isinstance(self.progress, float) else 0.0
+        progress = self.progress if isinstance(self.progress, float) and math.isfinite(self.progress) else 0.0
         step = int(progress * _STEPS) * 100 // _STEPS
         return f"running ({step} %)" if self.state == LivyStatementState.RUNNING and 0 < step < 100 else str(self.state)
 
@@ -229,9 +237,7 @@ class SparkStatement(Documented):
             return
         if error.ename or error.evalue:
             yield f"Error: {error.ename}: {_cut(' '.join(str(error.evalue or '').split()), _MAX_EVALUE)}"
-        text = "".join(error.traceback) if isinstance(error.traceback, tuple) else ""
-        lines = [_cut(line, _MAX_LINE) for line in text.splitlines() if line.strip()]
-        if lines:
+        if lines := [_cut(line, _MAX_LINE) for line in error.traceback_lines]:
             yield "\n".join(("Traceback (last lines):", *(f"  {line}" for line in lines[-_MAX_TRACEBACK:])))
 
 

@@ -75,6 +75,7 @@ _REFUSAL_FIXES = {
     ),
     "vcore": "ask for fewer or smaller executors, end sessions that idle, or have the workspace's vCore quota raised.",
     "when the compute has a capacity": "ask for fewer or smaller executors, or let the pool have more nodes.",
+    "invalid kind": "use one of pyspark, spark (Scala), sql, dotnetspark, csharp, sparkr as kind.",
     "is not running": "wait until the session is idle, or create another: this one takes no code.",
 }
 
@@ -88,13 +89,16 @@ def refusal_fix(words: str) -> str | None:
     return next((fix for piece, fix in _REFUSAL_FIXES.items() if piece in words.lower()), None)
 
 
-def status_rule(status: int, code: str | None) -> StatusRule:
+def status_rule(status: int, code: str | None, words: str = "") -> StatusRule:
     """
     Return what a status other than 200 means.
 
     :param status: the HTTP status.
     :param code: the service's error code, if it gave one.
+    :param words: the service's own words.
     """
     if code == FIREWALL_CODE:
         return _FIREWALL
+    if status == 500 and "IllegalArgumentException: Invalid kind" in words:
+        return _STATUS_RULES[400]
     return _STATUS_RULES.get(status, _SERVER_ERROR if status >= 500 else _UNKNOWN)

@@ -1,8 +1,8 @@
 """
 JSON that Airflow and PostgreSQL can hold.
 
-The grammar allows more than they take: ``NaN``, infinite numbers, integers of more than 64 bits, and the character
-NUL, which PostgreSQL refuses together with the XCom that it stands in.
+The grammar allows more than they take: ``NaN``, infinite numbers, integers of more than 64 bits, and the characters
+NUL and half a pair of surrogates, which PostgreSQL refuses together with the XCom that they stand in.
 
 What code in a session returns may have such numbers by right, so there they are kept as text, as Jackson writes them.
 """
@@ -10,6 +10,7 @@ What code in a session returns may have such numbers by right, so there they are
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ["BYTE_ORDER_MARK", "is_truncated", "read_json", "storable", "storable
 
 #: What fits into 64 bits. Airflow's workers and triggerers can't pass larger integers on to the API server.
 _INTEGERS = range(-(2**63), 2**63)
+
+#: What PostgreSQL does not store.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 #: What some services write before their JSON, though its grammar has no place for it.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -57,14 +61,14 @@ def storable_number(value: float) -> float | str:
 
 def storable(value: Any, number: Callable[[float], Any] = _refuse_number) -> Any:
     """
-    Return a JSON value with U+FFFD in the place of each NUL.
+    Return a JSON value with U+FFFD in the place of each NUL, and of each half of a pair of surrogates.
 
     :param value: what was read from JSON; to a parser, 1e999 is infinite.
     :param number: returns what becomes of a number; those that can't be stored are refused.
     :raises ValueError: if it holds an infinite number, or an integer of more than 64 bits.
     """
     if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
+        return _UNSTORABLE.sub("\ufffd", value)
     if isinstance(value, list):
         return [storable(item, number) for item in value]
     if isinstance(value, dict):

@@ -49,6 +49,8 @@ class Creation:
     :param is_stopped: whether the task was killed, so that nothing more is to be created.
     :param parent_ids: the ids that lead to the list of what is created.
     :param was_run_cleared: whether the DAG run began anew since, so that earlier lives began before ``began_at``.
+    :param longest_announced: for how many seconds a request may pause that the service asks to come back later; None
+        for as long as any request is retried.
     """
 
     hook: SynapseLivyHook
@@ -62,6 +64,7 @@ class Creation:
     is_stopped: bool = False
     parent_ids: tuple[int, ...] = ()
     was_run_cleared: bool = False
+    longest_announced: float | None = None
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -97,7 +100,8 @@ class Creation:
         :param body: what to create, with the key in it.
         :raises SynapseLivyError: if it is refused, or it is not known whether it was created.
         """
-        return self.hook.create(self.resource, *self.parent_ids, body=body).record
+        longest = self.longest_announced
+        return self.hook.create(self.resource, *self.parent_ids, body=body, longest_announced=longest).record
 
     def cancel(self, record_id: int, **options: float) -> None:
         """
@@ -215,6 +219,7 @@ class Creation:
         :param timeout: for how many seconds to wait for the end of each.
         :raises SynapseLivyError: if something can't be found or cancelled.
         """
+        self.longest_announced = None
         own_ids = [] if self.own_id is None else [self.own_id]
         if not own_ids and self.may_exist:
             own_ids = [record.id for record in self._search_twice() if _is_active(record)]
@@ -282,7 +287,7 @@ class Creation:
 
     def _pages(self) -> Iterator[Page[Any]]:
         """Return the pages of the list, as they are needed."""
-        return self.hook.pages(self.resource, *self.parent_ids)
+        return self.hook.pages(self.resource, *self.parent_ids, longest_announced=self.longest_announced)
 
 
 def _is_since(submitted_at: datetime | None, since: datetime | None) -> bool:

@@ -21,7 +21,7 @@ from airflow_provider_synapse_livy.livy.task_keys import task_key
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.waiting import WaitingOperator
 from airflow_provider_synapse_livy.waiting.goals import Verdict
-from airflow_provider_synapse_livy.waiting.wait import Wait
+from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT, Wait
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
@@ -108,10 +108,10 @@ class OwningOperator(WaitingOperator):
         """
         self._is_killed = True
         creation = self._creation
-        if creation is None or not self.cancel_on_kill:
+        if creation is None:
             return
         creation.is_stopped = True
-        if creation.own_id is None:
+        if creation.own_id is None or not self.cancel_on_kill:
             return
         name = creation.name(creation.own_id)
         try:
@@ -145,6 +145,7 @@ class OwningOperator(WaitingOperator):
             run_started_at(context),
             self.log,
             was_run_cleared=was_run_cleared(context),
+            longest_announced=max(self._wait_options.timeout, RETRY_TIMEOUT) if self._waits else None,
         )
 
     @property
@@ -173,13 +174,22 @@ class OwningOperator(WaitingOperator):
         except (TaskDeferred, AirflowRescheduleException):
             raise
         except Exception as error:
-            if self.cancel_on_kill or not self._is_out_of_time:
+            if self._is_to_end_own(error):
                 self._end_own(creation, error)
+            else:
+                self._leave_own(creation, error)
             raise
         except BaseException as error:  # a signal, or execution_timeout, after which Airflow calls on_kill
             if self.cancel_on_kill:
                 self._end_own(creation, error)
             raise
+
+    def _is_to_end_own(self, error: Exception) -> bool:  # noqa: ARG002  (code runs on after some errors)
+        """Return whether to end what this task has created, since the task ends with an error."""
+        return self.cancel_on_kill or not self._is_out_of_time
+
+    def _leave_own(self, creation: Creation, error: Exception) -> None:
+        """Note on the error what runs on: nothing, usually."""
 
     def _end_own(self, creation: Creation, error: BaseException) -> None:
         """End what this task has created, and note on the error what may still cost money."""
@@ -192,10 +202,12 @@ class OwningOperator(WaitingOperator):
             self.log.exception("%s could not be cancelled.", what)
             alive = [f"{what} ({type(problem).__name__})"]
         if alive:
-            event = f"{', '.join(alive)} may still run, and {creation.resource.harm}."
-            message = error_message(event, creation.resource.harm_fix)
-            self.log.error("%s", message)
-            error.add_note(message)
+            self._note_alive(", ".join(alive), creation, error)
+
+    def _note_alive(self, names: str, creation: Creation, error: BaseException) -> None:
+        message = error_message(f"{names} may still run, and {creation.resource.harm}.", creation.resource.harm_fix)
+        self.log.error("%s", message)
+        error.add_note(message)
 
     def _trigger_kwargs(self) -> dict[str, Any]:
         return super()._trigger_kwargs() | {"cancel_on_kill": self.cancel_on_kill}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_synapse_livy.airflow_compat.task_state import is_first_of_life, run_started_at
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionFailedError,
@@ -25,9 +26,10 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyResponseError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
+from airflow_provider_synapse_livy.livy.kinds import validated_kind
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT, checked_limit
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
-from airflow_provider_synapse_livy.livy.responses import Page
+from airflow_provider_synapse_livy.livy.responses import Page, Snapshot
 from airflow_provider_synapse_livy.models import LivyStatementState, SparkStatement
 from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
@@ -38,10 +40,13 @@ from airflow_provider_synapse_livy.waiting.lost_statement import (
     describe_forgotten,
     describe_loss,
     describe_other_session,
+    describe_refusal,
+    describe_unlistable,
     is_over,
+    is_unlistable,
     may_mean_loss,
 )
-from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
+from airflow_provider_synapse_livy.waiting.messages import describe_timeout
 from airflow_provider_synapse_livy.waiting.operator_goals import ReadyGoal
 from airflow_provider_synapse_livy.waiting.progress import PhaseStart
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY
@@ -67,6 +72,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     Code is never sent twice by one try: a comment in its first lines carries a key of the task, by which a try whose
     request was lost, and each later try, finds it in the session. Code that ran is read, not run again; after a failure
     of the code, a retry runs it again. Where it can't be known whether the code ran, the task fails and is not retried.
+    Where only a poll has failed, the code runs on, and the next try goes on with it.
 
     Source: `Spark Session - Create Spark Statement
     <https://learn.microsoft.com/rest/api/synapse/data-plane/spark-session/create-spark-statement>`__
@@ -77,14 +83,16 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     :param session_id: the session's id in the pool: a number, digits, or a session's dict, such as the output of the
         task that created it, which names the pool as well.
     :param code: the code.
-    :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` (one query) or ``dotnetspark``.
+    :param kind: its language: ``pyspark``, ``spark`` (Scala), ``sql`` (one query), ``dotnetspark``, ``csharp`` or
+        ``sparkr``.
     :param spark_pool_name: the Spark pool; None for the one that the session's dict names, or the connection's.
     :param poll_interval: seconds, or how long, between two polls.
-    :param timeout: seconds, or how long, to wait until the session has taken the code and run it; then it is cancelled.
+    :param timeout: seconds, or how long, to wait until the session has taken the code and run it; then it is cancelled,
+        if ``cancel_on_kill`` is set.
     :param deferrable: whether to wait in the triggerer, without a worker's slot, once the session has taken the code;
         until then the task waits on the worker. Airflow's ``[operators] default_deferrable`` by default.
-    :param cancel_on_kill: whether to cancel the statement, never the session, if the task is killed, or if a user marks
-        or clears it while it waits. Python between two of Spark's jobs can't be interrupted.
+    :param cancel_on_kill: whether to cancel the statement, never the session, if the task is killed, or runs out of
+        time, or if a user marks or clears it while it waits. Python between two of Spark's jobs can't be interrupted.
     :param output_limit: how many characters of the output go to XCom.
     :param livy_api_version: the version of the Livy API; None for the connection's.
     :param synapse_livy_conn_id: the id of the Airflow connection to the workspace.
@@ -122,7 +130,9 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
         self.session_id = session_id
         self.code = code
         self.kind = kind
-        self.output_limit = output_limit
+        self.output_limit = checked_limit(output_limit)
+        if isinstance(kind, str) and "{" not in kind:  # it is no template
+            validated_kind(kind)
 
     @property
     def _waits(self) -> bool:
@@ -131,7 +141,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     def _body(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (sessions name their task)
         if not isinstance(self.code, str) or not self.code.strip():
             raise SynapseLivyConfigurationError(error_message("code is empty.", "pass the code, or its file."))
-        body = {"code": self.code, "kind": str(self.kind).strip()}
+        body = {"code": self.code, "kind": validated_kind(self.kind)}
         if len(json.dumps(body)) > _MAX_BODY_BYTES:
             fix = "put what is long in storage, or into a library of the session."
             raise SynapseLivyConfigurationError(error_message("code has more than 99 kB as JSON.", fix))
@@ -148,6 +158,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
 
     def _creation_with(self, key: str, context: Context) -> Creation:
         task_instance: Any = context.get("ti")
+        try_number = getattr(task_instance, "try_number", 1)
         return _StatementCreation(
             self._hook,
             self.trigger_class.resource,
@@ -156,10 +167,13 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             self.log,
             parent_ids=(validated_id(self.session_id, SPARK_SESSION.noun),),
             session=self.session_id,
-            try_number=getattr(task_instance, "try_number", 1),
+            try_number=try_number,
             is_first_of_life=is_first_of_life(context),
+            is_last_try=try_number > (getattr(task_instance, "max_tries", 0) or 0),
+            longest_announced=self._wait_options.timeout,
             ready_within=self._wait_options.timeout,
             interval=self._wait_options.poke_interval,
+            on_session=lambda session: self._show_links(context, self._hook.links(session)),
         )
 
     def _new_wait(self, started_at: float, history: list[PhaseStart] | None = None) -> Wait[Any]:
@@ -173,10 +187,25 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             self._creation.note(wait.last_snapshot.record)
         return verdict
 
+    def _is_to_end_own(self, error: Exception) -> bool:
+        """Return whether to cancel the code: not for a poll that failed, after which a later try goes on with it."""
+        return self.cancel_on_kill and (self._is_killed or isinstance(error, SparkStatementTimeoutError))
+
     def _end_own(self, creation: Creation, error: BaseException) -> None:
         """Cancel the code, unless its session has ended, or has forgotten it."""
         if not isinstance(error, SparkStatementLostError):
             super()._end_own(creation, error)
+
+    def _leave_own(self, creation: Creation, error: Exception) -> None:
+        """Tell that the code runs on, if it does: on the error, if no later try goes on with it."""
+        is_known = isinstance(error, SparkStatementLostError | SparkStatementFailedError)
+        if is_known or not isinstance(creation, _StatementCreation) or not (name := creation.left_running()):
+            return
+        is_final = isinstance(error, AirflowFailException | AirflowSensorTimeout)
+        if creation.is_last_try or is_final:
+            self._note_alive(name, creation, error)
+        else:
+            self.log.warning("%s may still run. The next try goes on with it.", name)
 
 
 @dataclass
@@ -187,21 +216,25 @@ class _StatementCreation(Creation):
     :param session: what was given as the session's id.
     :param try_number: the number of the task's try.
     :param is_first_of_life: whether no earlier try can have sent the code.
+    :param is_last_try: whether Airflow does not retry the task if this try fails.
     :param ready_within: for how many seconds to wait until the session takes code.
     :param interval: seconds between two looks at a session that does not.
     :param waited: for how many seconds the session has let this try wait until it took the code.
     :param has_sent: whether this try has sent code, whatever came of it.
     :param begun: the ids of statements that were seen to run.
+    :param on_session: is told of the session that does not take code.
     """
 
     session: Any = None
     try_number: int = 1
     is_first_of_life: bool = True
+    is_last_try: bool = True
     ready_within: float = 0.0
     interval: float = 5.0
     waited: float = 0.0
     has_sent: bool = False
     begun: set[int] = field(default_factory=set)
+    on_session: Callable[[Any], None] = lambda _: None
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         return {**body, "code": with_key_in_code(body["code"], body["kind"], self.key, self.try_number)}
@@ -247,12 +280,16 @@ class _StatementCreation(Creation):
         try:
             yield from super()._pages()
         except SynapseLivyError as error:
-            if may_mean_loss(error) and self._is_at_stake:
-                self._raise_if_ended()
+            if self._is_at_stake and (may_mean_loss(error) or is_unlistable(error)):
+                self._raise_if_ended(error)
             raise
 
-    def _raise_if_ended(self) -> None:
-        """Raise that what came of the code can't be known, if its session has ended or is gone."""
+    def _raise_if_ended(self, error: SynapseLivyError | None = None) -> None:
+        """
+        Raise that what came of the code can't be known, if its session has ended or is gone.
+
+        :param error: why its statements can't be listed, if they can't. If it can be read, that may last.
+        """
         session = None
         try:
             session = self.hook.read(SPARK_SESSION, *self.parent_ids)
@@ -263,6 +300,22 @@ class _StatementCreation(Creation):
         if session is None or is_over(session.record):
             name = f"Code that this task may have sent to {SPARK_SESSION.name(*self.parent_ids)}"
             raise SparkStatementLostError(describe_loss(name, session))
+        if error and is_unlistable(error):
+            words = describe_unlistable(SPARK_SESSION.name(*self.parent_ids), error)
+            raise SparkStatementLostError(words, activity_id=error.activity_id)
+
+    def left_running(self) -> str:
+        """Return the name of the code that this task has sent, and that may still run; empty if there is none."""
+        if self.own_id is None:
+            name = SPARK_SESSION.name(*self.parent_ids)
+            return f"Code that this task may have sent to {name}" if self._is_at_stake else ""
+        try:
+            record = self.hook.read(self.resource, *self.parent_ids, self.own_id, retry_timeout=0.0).record
+        except self.resource.not_found:
+            return ""
+        except SynapseLivyError:
+            return self.name(self.own_id)
+        return "" if record.is_finished else self.name(self.own_id)
 
     def _search(self, passed_over: Collection[int] = ()) -> list[Any]:
         """Return the statements with this task's key, but for what had succeeded before an earlier try failed."""
@@ -289,13 +342,20 @@ class _StatementCreation(Creation):
         self.has_sent = True
         began = time.monotonic() - self.waited
         while True:
+            self._raise_if_stopped()
+            self.longest_announced = max(0.0, self.ready_within - self.waited)
             try:
                 return super().send(body)
             except SynapseLivyResponseError as refusal:
                 if refusal.status != 400 or "is not running" not in str(refusal):
                     raise
                 self._wait_until_ready(began + self.ready_within)
+            finally:
                 self.waited = time.monotonic() - began
+
+    def _raise_if_stopped(self) -> None:
+        if self.is_stopped:
+            raise SynapseLivyError(error_message("No code was sent: the task was killed."))
 
     def _end(self, record_id: int, timeout: float) -> bool:
         """Cancel the statement, and return whether it has ended; it has if its session has."""
@@ -325,17 +385,26 @@ class _StatementCreation(Creation):
         if record.has_begun:
             self.begun.add(record.id)
 
+    def _read_session(self, deadline: float) -> Snapshot[Any]:
+        """Return the session; an error says that the code was refused before."""
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            return self.hook.read(SPARK_SESSION, *self.parent_ids, longest_announced=left)
+        except SynapseLivyError as error:
+            error.may_have_been_processed = False
+            raise
+
     def _is_busy(self) -> bool:
         return bool(self.hook.read(SPARK_SESSION, *self.parent_ids).record.phase == "busy")
 
     def _wait_until_ready(self, deadline: float) -> None:
-        if self.is_stopped:
-            raise SynapseLivyError(error_message("No code was sent: the task was killed."))
-        session = self.hook.read(SPARK_SESSION, *self.parent_ids)
-        goal = ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)
+        self._raise_if_stopped()
+        session = self._read_session(deadline)
+        self.on_session(session.record)
         if is_over(session.record):
-            raise SparkSessionFailedError(describe_failure(session, goal), record=session.record)
+            raise SparkSessionFailedError(describe_refusal(session), record=session.record)
         if time.monotonic() > deadline:
+            goal = ReadyGoal(frozenset({"idle"}), frozenset({"Succeeded"}), False)
             raise SparkStatementTimeoutError(
                 describe_timeout(session, goal, "timeout", self.ready_within), record=session.record
             )

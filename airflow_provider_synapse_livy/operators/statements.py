@@ -38,24 +38,37 @@ class StatementMixin(WaitingMixin):
     output_limit: int
     #: Whether the log has the statement's place in the session's queue.
     _has_logged_queue = False
+    #: What looks after the session in a wait, and that wait.
+    _guard: SessionGuard | None = None
+    _guarded: Wait[Any] | None = None
     #: When this process has polled last, in seconds since the epoch.
     _polled_at: float | None = None
 
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
         poll = super()._poll
-        verdict = self._guard(context, wait).poll(lambda: poll(context, wait))
+        if self._guard is None or self._guarded is not wait:
+            self._guard, self._guarded = self._new_guard(context, wait), wait
+            # A run before this one has logged it, where the task remembers what that has seen.
+            self._has_logged_queue |= any(phase.phase == LivyStatementState.WAITING for phase in wait.history)
+        verdict = self._guard.poll(lambda: poll(context, wait))
         if verdict is Verdict.PENDING and wait.last_snapshot:
             self._log_queue(wait.last_snapshot.record)
             self._keep_alive(wait)
         return verdict
 
-    def _guard(self, context: Context, wait: Wait[Any]) -> SessionGuard:
+    def _leave_worker(self, context: Context, wait: Wait[Any]) -> None:
+        """Leave the worker, but for the seconds until the final result of a session that has ended is there."""
+        if not (self._guard and self._guard.is_settling):
+            super()._leave_worker(context, wait)
+
+    def _new_guard(self, context: Context, wait: Wait[Any]) -> SessionGuard:
         show = super()._show_links
         return SessionGuard(
             lambda: self._read_session(wait),
             self._subject,
             self.log,
             lambda session: show(context, self._hook.links(session.record)),
+            wait.options.settle_timeout,
         )
 
     def _log_queue(self, statement: SparkStatement) -> None:
@@ -104,6 +117,9 @@ class StatementMixin(WaitingMixin):
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
         self._show_session(context)
         snapshot = self._with_output(snapshot)
+        if snapshot and verdict is Verdict.TIMEOUT:  # it may have ended since
+            now = self._goal.evaluate(snapshot.record)
+            verdict = verdict if now is Verdict.PENDING else now
         if snapshot:
             log_printed(self._printed(snapshot.record), self.log)
         if verdict is Verdict.FAILURE and snapshot and snapshot.record.is_settling:  # it has run, but how is not known

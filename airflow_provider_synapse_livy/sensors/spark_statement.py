@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_synapse_livy.exceptions import SparkStatementEndedError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS
-from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT
+from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT, checked_limit
 from airflow_provider_synapse_livy.operators.spark_jobs import READ_FIELDS
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
 from airflow_provider_synapse_livy.sensors.base import LivySensor
@@ -61,5 +61,5 @@ class SynapseSparkStatementSensor(StatementMixin, LivySensor):
         super().__init__(synapse_livy_conn_id=synapse_livy_conn_id, **kwargs)
         self.session_id = session_id
         self.statement_id = statement_id
-        self.output_limit = output_limit
+        self.output_limit = checked_limit(output_limit)
         self._prepare_start_from_trigger()

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import TriggerEvent
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
+from airflow_provider_synapse_livy.hooks.session_guard import Settling
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyError
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT, fields_for_xcom, log_printed
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT
@@ -19,7 +20,7 @@ from airflow_provider_synapse_livy.triggers.base import LivyTrigger
 from airflow_provider_synapse_livy.waiting.keep_alive import KEEP_ALIVE_INTERVAL
 from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY, StatementGoal
-from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT, Wait
+from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT, SETTLE_TIMEOUT, Wait
 
 __all__ = ["SynapseSparkStatementTrigger"]
 
@@ -76,19 +77,23 @@ class SynapseSparkStatementTrigger(LivyTrigger):
             await asyncio.wait({poll, session} if session else {poll}, return_when=asyncio.FIRST_COMPLETED)
             if poll.done() and not (poll.exception() and may_mean_loss(poll.exception())):
                 return self._as_needed(poll.result())
-            return self._as_needed(await self._last_word(watch, poll, session))
+            return self._as_needed(await self._last_word(watch, poll, session, wait.retry_timeout(wait.now())))
         finally:
             await _stop(poll)
 
     async def _last_word(
-        self, watch: Watch[Any], poll: asyncio.Future[Snapshot[Any]], session: asyncio.Task[Snapshot[Any]] | None
+        self,
+        watch: Watch[Any],
+        poll: asyncio.Future[Snapshot[Any]],
+        session: asyncio.Task[Snapshot[Any]] | None,
+        retry_timeout: float,
     ) -> Snapshot[Any]:
         """Return the statement if it had ended before its session did, or raise that it is lost."""
         error = poll.exception() if poll.done() else None
         if error is None:
             await _stop(poll)  # a watch makes one poll at a time
             with suppress(SynapseLivyError):
-                snapshot: Snapshot[Any] = await watch.poll()
+                snapshot: Snapshot[Any] = await watch.poll(retry_timeout=retry_timeout)
                 if snapshot.record.is_finished and not snapshot.record.is_settling:
                     return snapshot
         last = await self._read_session() if error or session is None else session.result()
@@ -115,19 +120,20 @@ class SynapseSparkStatementTrigger(LivyTrigger):
         """Return the session when it has ended, and keep it from idling out until then."""
         async with self._hook().watch(SPARK_SESSION, self.session_id) as watch:
             interval = float(self.options["poke_interval"])
+            settling = Settling(float(self.options.get("settle_timeout", SETTLE_TIMEOUT)))
             while True:
+                quiet = KEEP_ALIVE_INTERVAL if settling.since is None else 0.0
                 try:
-                    snapshot = await watch.poll(
-                        after=interval, retry_timeout=RETRY_TIMEOUT, only_changes_for=KEEP_ALIVE_INTERVAL
-                    )
+                    snapshot = await watch.poll(after=interval, retry_timeout=RETRY_TIMEOUT, only_changes_for=quiet)
                 except SynapseLivyError as error:  # the statement's own poll says what is to be done about it
                     self.logger().info("%s.", error.event)
                     await asyncio.sleep(interval)
                     continue
-                if snapshot.record.is_finished and not snapshot.record.is_settling:
+                if settling.has_ended(snapshot.record):
                     return snapshot
                 await self._show_links(snapshot.record, watch, is_over=False)
-                await self._keep_alive(watch)
+                if settling.since is None:
+                    await self._keep_alive(watch)
 
     async def _keep_alive(self, watch: Watch[Any]) -> None:
         """Begin the session's idle timeout anew, every few minutes, once for all of its statements."""

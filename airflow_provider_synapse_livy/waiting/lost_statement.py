@@ -19,8 +19,11 @@ __all__ = [
     "describe_loss",
     "describe_lost_output",
     "describe_other_session",
+    "describe_refusal",
+    "describe_unlistable",
     "is_lost",
     "is_over",
+    "is_unlistable",
     "may_mean_loss",
 ]
 
@@ -54,6 +57,46 @@ def is_lost(error: BaseException, session: Snapshot[Any] | None) -> bool:
         return False
     # While the session can be read, it is not the service that is away.
     return isinstance(error, SynapseLivyUnavailableError) or is_over(session.record)
+
+
+def is_unlistable(error: SynapseLivyError) -> bool:
+    """
+    Return whether the statements of a session may never be listed any more, if the session itself can be read.
+
+    One output that Livy can't encode makes its list a 500 for good, and all outputs together may be too long to read.
+
+    :param error: what the request for the list ended with.
+    """
+    if isinstance(error, SynapseLivyUnavailableError):
+        return error.status == 500
+    return isinstance(error, SynapseLivyResponseError) and error.status == 200
+
+
+def describe_unlistable(session_name: str, error: SynapseLivyError) -> str:
+    """
+    Return that an earlier try may have sent the code, and that the session's list can't tell.
+
+    :param session_name: the session's name.
+    :param error: what the request for the list ended with.
+    """
+    return error_message(
+        f"The statements of {session_name} can't be listed, and the code may be among them.",
+        "check what the code has written, and run it again in another session: it may have run.",
+        "The session itself can be read: one output that can't be encoded is enough, or too much output in all.",
+        *str(error).splitlines(),
+    )
+
+
+def describe_refusal(session: Snapshot[Any]) -> str:
+    """
+    Return why a session that has ended took no code.
+
+    :param session: the session.
+    """
+    record = session.record
+    ending = "is being cancelled" if record.is_cancelling else record.ending
+    fix = "create a session, and pass its output: no code was sent to this one."
+    return error_message(f"{record} {ending}, and takes no code.", fix, *record.details())
 
 
 def describe_forgotten(session_name: str, count: int) -> str:

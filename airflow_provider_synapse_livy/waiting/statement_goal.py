@@ -45,7 +45,7 @@ class StatementGoal:
         """
         if record.state == LivyStatementState.CANCELLED:
             return "find out who cancelled it. Python between two Spark jobs may still run."
-        if record.output is None:
+        if record.is_settling:
             return "check what the code has written before you run it again: it may have run."
         return "correct the code: the error and the end of its traceback are below."
 

@@ -161,11 +161,11 @@ class Wait(Generic[R]):
 
     @contextmanager
     def tolerating_errors(self) -> Iterator[None]:
-        """Log an error of a poll and go on, if ``silent_fail`` is set."""
+        """Log an error of a poll and go on, if ``silent_fail`` is set, but for one after which nothing can change."""
         try:
             yield
-        except Exception:
-            if not self.options.silent_fail:
+        except Exception as error:
+            if not self.options.silent_fail or getattr(error, "is_final", False):
                 raise
             self.log.exception("This poll failed. The wait goes on, because silent_fail is set.")
 

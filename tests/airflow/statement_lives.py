@@ -107,9 +107,8 @@ LIVES = {
         words="timeout of 12 s",
         session="busy",
     ),
-    "retried": StatementLife(
-        code="never", becomes="success/2", crash="failing", states=("cancelled", "available"), **_ONCE
-    ),
+    # A poll that fails is no failure of the code, so the next try goes on with it.
+    "retried": StatementLife(becomes="success/2", crash="failing", **_ONCE),
     "marked_failed": StatementLife(code="never", becomes="failed/1", user="failed", states=("cancelled",)),
     "marked_success": StatementLife(code="never", becomes="success/1", user="success", states=("cancelled",)),
     "cleared": StatementLife(

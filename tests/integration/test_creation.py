@@ -14,11 +14,13 @@ import threading
 import time
 
 import pytest
+from aiohttp import web
 from local_airflow import wait_for
 
 from airflow_provider_synapse_livy.airflow_compat.kills import TaskStanding
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
+from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.emulator.scenarios import SCENARIOS
 from airflow_provider_synapse_livy.exceptions import (
     SparkSessionCreationError,
@@ -29,6 +31,7 @@ from airflow_provider_synapse_livy.exceptions import (
 from airflow_provider_synapse_livy.livy.task_keys import KEY_TAG
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.operators.spark_session import SynapseCreateSparkSessionOperator
+from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 from airflow_provider_synapse_livy.triggers import base
 from tests.support.connections import airflow_connection
 from tests.support.sample_options import SIZES
@@ -152,6 +155,29 @@ def test_throttled_request_is_sent_again(one_synapse, create):
     one_synapse.fail_next(429)
     create()
     assert [request.method for request in one_synapse.recorded_requests[:2]] == ["POST", "POST"]
+    assert ids(one_synapse) == ([0], [])
+
+
+class ThrottledOnce(Faults):
+    """The service refuses the first creation, and asks to come back in five minutes."""
+
+    has_refused = False
+
+    def before_work(self, request, rate_limit):
+        """Answer that."""
+        if request.method != "POST" or self.has_refused:
+            return None
+        self.has_refused = True
+        return web.Response(status=429, headers={"Retry-After": "300"})
+
+
+def test_announced_pause_of_a_creation(monkeypatch, one_synapse, create):
+    """A creation that is refused for five minutes is made after them, as the task's timeout allows."""
+    pauses = []
+    monkeypatch.setitem(LivyClient.__init__.__kwdefaults__, "sleep", pauses.append)
+    one_synapse.server.faults = ThrottledOnce()
+    create()
+    assert 300 in [round(pause) for pause in pauses]
     assert ids(one_synapse) == ([0], [])
 
 

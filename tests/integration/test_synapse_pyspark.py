@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
 
 import pytest
 
-from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator
+from airflow_provider_synapse_livy.airflow_compat.sdk import BaseOperator, TaskDeferred
 from airflow_provider_synapse_livy.decorators.synapse_pyspark import synapse_pyspark_task
 from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.exceptions import SparkStatementFailedError, SparkStatementLostError
+from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
 from airflow_provider_synapse_livy.operators import creation
 from tests.support import sample_statements as samples
-from tests.support.task_runner import TaskInstance, run_task
+from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
 
 OF_THE_DAG = 7
 
@@ -135,6 +137,40 @@ def test_multiple_outputs_and_names_of_files(synapse, run):
     synapse.answer_statement(contains="add", output=samples.ok('airflow_task_result={"a": 1}'), seconds=1)
     assert run(add, "load.py", options={"multiple_outputs": True}) == {"a": 1}
     assert '"load.py"' in sent(synapse)
+
+
+def with_default(x, ds=None):
+    """Have a parameter that Airflow fills in for other decorators."""
+    return [x, ds]
+
+
+def test_context_of_airflow(synapse, run):
+    """A parameter that Airflow fills in elsewhere is refused if nobody has passed it, rather than None in silence."""
+    with pytest.raises(
+        SynapseLivyConfigurationError, match=r"with_default\(\) gets no ds: Airflow's context stays here"
+    ):
+        run(with_default, 1)
+    assert synapse.recorded_requests == []
+    synapse.answer_statement(contains="with_default", output=samples.ok("airflow_task_result=[1, 2]"), seconds=1)
+    assert run(with_default, 1, ds="2030-01-01") == [1, 2]
+
+
+def test_result_that_is_lost_and_that_nobody_gets(synapse):
+    """Where nobody gets the result, that it is lost before the task resumes is no failure, as for the operator."""
+    synapse.answer_statement(contains="add", output=samples.ok("airflow_task_result=5"), seconds=1)
+
+    def make():
+        options = {"session_id": 0, "poll_interval": 0.1, "deferrable": True, "do_xcom_push": False}
+        return synapse_pyspark_task(**options)(add)(1).operator
+
+    context = context_of(TaskInstance("add"))
+    with pytest.raises(TaskDeferred) as caught:
+        make().execute(context)
+    event = asyncio.run(event_of(made_again(caught.value)))
+    synapse.cancel_session("etl", 0)
+    while SynapseLivyHook().get_spark_session(0).state != "killed":
+        pass
+    assert make().resume_execution("execute_complete", {"event": event}, context) is None
 
 
 @pytest.mark.parametrize("option", ["kind", "code"])

@@ -60,6 +60,13 @@ RECORDED: dict[str, tuple[dict[str, Any], bool, str]] = {
         False,
         "failed with SyntaxError: invalid syntax (<stdin>, line 1)",
     ),
+    "error in SQL": (
+        statement(
+            output=error("Error", "Table or view not found: x", "org.apache.spark.sql.A", "\tat b", "\tat c\n\tat d")
+        ),
+        False,
+        "failed with Error: Table or view not found: x",
+    ),
     "exit": (statement(output=error("SystemExit", "3", HEAD, "SystemExit: 3\n")), False, "failed with SystemExit: 3"),
     "died": (statement(output=error("Error", "Interpreter died:\n", "")), False, "failed with Error: Interpreter died"),
     "no interpreter": (
@@ -95,6 +102,9 @@ RECORDED: dict[str, tuple[dict[str, Any], bool, str]] = {
     ),
     "error by the documentation": (statement("error"), False, "failed"),
     "no output": (statement(), False, "ended without a known output"),
+    "empty output": (statement(output={}), False, "ended without a known output"),
+    "unknown status": (statement(output={"status": "abort"}), False, "ended without a known output"),
+    "status in other letters": (statement(output=ok("2") | {"status": "OK"}), False, "ended without a known output"),
 }
 
 #: What has not ended.

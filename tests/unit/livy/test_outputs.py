@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_synapse_livy.livy.outputs import bounded, shortened_text
+from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
+from airflow_provider_synapse_livy.livy.outputs import bounded, checked_limit, shortened_text
 from tests.support import sample_statements as samples
+
+
+@pytest.mark.parametrize("limit", [None, "100", "x", -1, 1.5, True])
+def test_wrong_limit(limit):
+    """A limit that is no number of characters is refused."""
+    with pytest.raises(SynapseLivyConfigurationError, match=r"output_limit=.* is not a number of characters\.\nFix: "):
+        checked_limit(limit)
 
 
 @pytest.mark.parametrize(

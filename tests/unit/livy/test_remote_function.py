@@ -308,6 +308,59 @@ def test_arguments_like_lists_and_dicts():
 
 
 @pytest.mark.parametrize(
+    ("text", "args", "names"),
+    [
+        ("def f(x, ds=None): pass", [1], "ds"),
+        ("def f(x=1, *, ti=None, ds=None): pass", [], "ti, ds"),
+        ("def f(**context): pass", [], "context"),
+    ],
+)
+def test_context_of_airflow(defined, text, args, names):
+    """A parameter that Airflow fills in for other functions is refused if nobody has passed it."""
+    function = defined(text).f
+    with pytest.raises(SynapseLivyConfigurationError, match=rf"f\(\) gets no {names}: Airflow's context") as caught:
+        call_code(function, args, {}, 100, context_keys={"ds", "ti"})
+    assert 'Fix: pass what it needs, as in "{{ ds }}"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "kwargs"),
+    [("def f(x, ds=None): return ds", [1, "a"], {}), ("def f(**context): return context['ds']", [], {"ds": "a"})],
+)
+def test_context_that_is_passed(defined, text, args, kwargs):
+    """What is passed for such a parameter arrives."""
+    assert result_of(ran(call_code(defined(text).f, args, kwargs, 100, context_keys={"ds", "ti"}))) == "a"
+
+
+def test_function_that_was_renamed(defined):
+    """A function that was given another name is called by the one that its source has."""
+    function = defined("def f(n):\n return [n, f.__name__]").f
+    function.__name__ = function.__qualname__ = "load_1"
+    assert result_of(ran(call_code(function, [1], {}, 100))) == [1, "f"]
+
+
+def test_name_of_what_calls_it(defined):
+    """A function that has the name of what calls it in the session would be shadowed, so it is refused."""
+    with pytest.raises(SynapseLivyConfigurationError, match=r"airflow_call\(\) would take the place"):
+        call_code(defined("def airflow_call(): return 1").airflow_call, [], {}, 100)
+
+
+def test_integer_that_is_too_long():
+    """An integer of more digits than Python writes is refused in words."""
+    with pytest.raises(
+        SynapseLivyConfigurationError, match=r"gets an integer of too many digits\.\nFix: pass it as text"
+    ):
+        call_code(recursive, [[10**5000]], {}, 100)
+
+
+def test_half_a_character():
+    """Half a pair of surrogates in a result, which no database stores, is replaced as NUL is."""
+    assert result_of('airflow_task_result={"\\ud800": "a\\udfff\\u0000\\ud83d\\ude00"}') == {
+        "\ufffd": "a\ufffd\ufffd\U0001f600"
+    }
+
+
+@pytest.mark.parametrize(
     "value", [{1: 2}, float("nan"), object(), [(1, {2})], b"x", [bytearray(b"x")], {"a": memoryview(b"x")}]
 )
 def test_arguments_that_are_not_json(value):

@@ -408,10 +408,27 @@ def test_last_page(items, fields, is_last):
     assert page({"sessions": [samples.IDLE] * items} | fields, size=2).is_last is is_last
 
 
+@pytest.mark.parametrize("body", [b"", b'{"sessions": [', b'{"sessions": [{"code": "secret'])
+def test_truncated_lists(body):
+    """A list that ends too early may come whole the next time, so it is retried, as a record is."""
+    with pytest.raises(SynapseLivyUnavailableError, match="Synapse's response 200 ended too early"):
+        page(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"code" "s3cr3t"}', b'\xef\xbb\xbf [{"code": "s3cr3t"},]', b'{"code": "s3cr3t", NaN}']
+)
+@pytest.mark.parametrize("reader", [read, page])
+def test_code_is_not_quoted(reader, body):
+    """What begins like JSON, and can't be read, is not quoted: it may hold the code of any task."""
+    with pytest.raises(SynapseLivyResponseError, match="The body begins like JSON") as caught:
+        reader(body)
+    assert "s3cr3t" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
         b"null",
         b"[]",
         b"{}",
@@ -420,7 +437,6 @@ def test_last_page(items, fields, is_last):
         b'{"sessions": 5}',
         b'{"sessions": "none"}',
         b'{"sessions": {"12": {"id": 12}}}',
-        b'{"sessions": [',
         b"<html>",
     ],
 )

@@ -111,6 +111,31 @@ def test_details_have_the_end_of_the_traceback():
     assert len(shown) == 21
 
 
+def test_lines_of_sql():
+    """The lines of a traceback without ends, as SQL's are, are lines of their own, and pieces of several stay whole."""
+    record, *_ = samples.RECORDED["error in SQL"]
+    *_, traceback = SparkStatement.from_dict(record).details()
+    assert traceback.split("\n") == [
+        "Traceback (last lines):",
+        "  org.apache.spark.sql.A",
+        *(f"  \tat {x}" for x in "bcd"),
+    ]
+
+
+@pytest.mark.parametrize("pieces", [[f"line {n}" for n in range(30)], ["\n".join(f"{n}" * 300 for n in range(30))]])
+def test_details_need_no_output(pieces):
+    """What a trigger keeps of a statement tells its error in the same words, however the traceback is cut in pieces."""
+    for record in (samples.RECORDED["error in SQL"][0], samples.statement(output=samples.error("E", "e", *pieces))):
+        statement = SparkStatement.from_dict(record)
+        assert [*statement.without_output().details()] == [*statement.details()]
+
+
+@pytest.mark.parametrize("progress", ["NaN", "Infinity", float("nan"), float("-inf")])
+def test_progress_that_is_no_number(progress):
+    """A progress that is no finite number is none."""
+    assert SparkStatement.from_dict(samples.statement("running", progress=progress)).phase == "running"
+
+
 @pytest.mark.parametrize(
     ("record", "text"),
     [

@@ -80,6 +80,17 @@ def test_closed_firewall(status):
     assert "Compute Operator" not in str(error)
 
 
+def test_unknown_kind():
+    """Livy's 500 for code of a kind that it does not know is a refusal for good, which names the kinds."""
+    words = (
+        b'"java.util.concurrent.ExecutionException: java.lang.IllegalArgumentException: Invalid kind: python\\n\\tat"'
+    )
+    error = error_of(500, words)
+    assert type(error) is SynapseLivyResponseError
+    assert not error.may_have_been_processed
+    assert "Fix: use one of pyspark, spark (Scala), sql, dotnetspark, csharp, sparkr as kind." in str(error)
+
+
 def test_not_found_is_up_to_the_resource():
     """404 leaves the error to what was asked for, since each kind of thing has its own."""
     assert status_rule(404, None).error is None

@@ -13,7 +13,7 @@ from airflow_provider_synapse_livy.livy.errors import (
 from airflow_provider_synapse_livy.livy.responses import Snapshot
 from airflow_provider_synapse_livy.models import SparkSession, SparkStatement
 from airflow_provider_synapse_livy.waiting.goals import Verdict
-from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
+from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, is_unlistable, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure, describe_timeout
 from airflow_provider_synapse_livy.waiting.statement_goal import StatementGoal
 from tests.support import sample_sessions
@@ -43,6 +43,7 @@ def test_what_runs_is_waited_for(record):
         ("error", "correct the code"),
         ("cancelled in Python", "find out who cancelled it"),
         ("no output", "check what the code has written"),
+        ("unknown status", "check what the code has written"),
     ],
 )
 def test_failure_in_words(name, fix):
@@ -78,6 +79,21 @@ def test_timeout_in_words(state, fix):
 def test_what_may_mean_a_loss(error, is_loss):
     """Livy answers 400, and later 404, for a statement of a session that has ended, and 500 for an odd output."""
     assert may_mean_loss(error) is is_loss
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (SynapseLivyUnavailableError("x", status=500), True),
+        (SynapseLivyResponseError("x", status=200), True),
+        (SynapseLivyUnavailableError("x", status=503), False),
+        (SynapseLivyUnavailableError("x"), False),
+        (SynapseLivyResponseError("x", status=400), False),
+    ],
+)
+def test_list_that_never_comes(error, expected):
+    """A list is a 500 for good if one output can't be encoded, and too long to read if there is too much of them."""
+    assert is_unlistable(error) is expected
 
 
 def test_loss_in_words():
