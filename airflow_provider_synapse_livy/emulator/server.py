@@ -35,8 +35,9 @@ from airflow_provider_synapse_livy.emulator.errors import (
     too_many_requests,
 )
 from airflow_provider_synapse_livy.emulator.faults import Faults, transient_fault
+from airflow_provider_synapse_livy.emulator.pools import Pools
 from airflow_provider_synapse_livy.emulator.scenarios import DEFAULT_SCENARIO, SCENARIOS, Scenario
-from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession, Pools
+from airflow_provider_synapse_livy.emulator.sessions import EmulatedSession
 from airflow_provider_synapse_livy.emulator.spark.supervisor import SparkSupervisor
 from airflow_provider_synapse_livy.emulator.statements import KINDS, UNSCRIPTED, Script, statement_fields
 

@@ -467,7 +467,7 @@ def test_cancellation(synapse, deferrable):
 @pytest.mark.parametrize("event_says", ["failure", "success"])
 def test_cancelled_job_without_a_result(synapse, event_says):
     """A deferred cancellation is done, as on a worker, when the job has ended, though its result never comes."""
-    synapse.create_batch("etl", "runs_on", age=50)
+    synapse.create_batch("etl", "refuses_to_end", age=50)
     task_instance = TaskInstance("cancel")
     context = context_of(task_instance)
     make = partial(SynapseCancelSparkBatchOperator, task_id="cancel", batch_id=0, deferrable=True, poll_interval=0.05)
