@@ -112,6 +112,11 @@ class Identity:
     federated_credential_file: str = ""
     credential: str = ""
 
+    def secrets(self) -> set[str]:
+        """Return what the identity proves itself with; the name of a certificate's file is no secret."""
+        certificate = self.certificate if is_pem(self.certificate) else ""
+        return {self.secret, certificate, self.certificate_password} - {""}
+
     def without_secrets(self) -> Identity:
         """Return the identity without what it proves itself with, and without proxies, which may hold a password."""
         network = replace(self.network, proxies=None)

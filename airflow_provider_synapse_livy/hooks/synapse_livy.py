@@ -432,8 +432,8 @@ class SynapseLivyHook(BatchesMixin, StatementsMixin, BaseHook):
 
 
 def _parsed(connection: Any, extra: Any) -> SynapseLivyConnection:
-    """Parse an Airflow connection, and have its proxies' passwords masked, which not every patch of Airflow masks."""
+    """Parse an Airflow connection, and have all its secrets masked, of which each patch of Airflow masks others."""
     parsed = SynapseLivyConnection.from_airflow(connection, extra)
-    for password in parsed.network.passwords():
-        mask_secret(password)
+    for secret in parsed.network.passwords() | parsed.identity.secrets():
+        mask_secret(secret)
     return parsed

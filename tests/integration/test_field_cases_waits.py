@@ -217,16 +217,23 @@ PROXY = {"https": "http://ada:s3cr3t%2Fone@proxy.example:3128", "http": "http://
 def test_secrets_of_a_connection_are_masked(monkeypatch, is_async):
     """Once a connection is read, no log line shows one of its secrets, as it is written or as it is used."""
     secrets = ["s3cr3t%2Fone", "s3cr3t/one", "s3cr3t/two", "s3cr3t%2Ftwo", "s3cr3t-three"]
-    extra = {"proxies": PROXY, "proxy_password": "s3cr3t/two", "certificate_password": "s3cr3t-three"}
-    monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", airflow_connection("http://127.0.0.1:9", **extra))
+    extra = {
+        "proxies": PROXY, "proxy_password": "s3cr3t/two", "tenantId": "t", "authority": "http://127.0.0.1:9",
+        "certificate_private_key": "-----BEGIN PRIVATE KEY-----\nczNjcjN0\n-----END PRIVATE KEY-----\n",
+        "certificate_password": "s3cr3t-three", "spark_pool_name": "etl",
+    }  # fmt: skip
+    fields = {"conn_type": "synapse_livy", "host": "http://127.0.0.1:9", "login": "client", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SYNAPSE_LIVY_DEFAULT", json.dumps(fields))
     monkeypatch.setattr(secrets_masker(), "patterns", set())
     monkeypatch.setattr(secrets_masker(), "replacer", None)
+    secrets.append(extra["certificate_private_key"])
     assert secrets_masker().redact(" ".join(secrets)) == " ".join(secrets)
     if is_async:
         asyncio.run(read_by_trigger())
     else:
         SynapseLivyHook().get_conn()
-    assert "s3cr3t" not in str(secrets_masker().redact(f"Seen: {' '.join(secrets)}."))
+    shown = str(secrets_masker().redact(f"Seen: {' '.join(secrets)}."))
+    assert ("s3cr3t" in shown, "czNjcjN0" in shown) == (False, False)
 
 
 async def read_by_trigger():
