@@ -157,7 +157,7 @@ def test_context_of_airflow(synapse, run):
 
 def test_result_that_is_lost_and_that_nobody_gets(synapse):
     """Where nobody gets the result, that it is lost before the task resumes is no failure, as for the operator."""
-    synapse.answer_statement(contains="add", output=samples.ok("airflow_task_result=5"), seconds=1)
+    synapse.answer_statement(contains="add", output=samples.ok("airflow_task_result=5"), seconds=1000)
 
     def make():
         options = {"session_id": 0, "poll_interval": 0.1, "deferrable": True, "do_xcom_push": False}
@@ -166,6 +166,7 @@ def test_result_that_is_lost_and_that_nobody_gets(synapse):
     context = context_of(TaskInstance("add"))
     with pytest.raises(TaskDeferred) as caught:
         make().execute(context)
+    synapse.advance(1000)
     event = asyncio.run(event_of(made_again(caught.value)))
     synapse.cancel_session("etl", 0)
     while SynapseLivyHook().get_spark_session(0).state != "killed":
