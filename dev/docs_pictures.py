@@ -84,7 +84,7 @@ def picture_log(page: Page, airflow: LocalAirflow) -> None:
     assert first
     assert last_box
     left, top = first["x"] - 255, first["y"] - 2
-    area = {"x": left, "y": top, "width": 1130, "height": last_box["y"] + last_box["height"] - top + 1}
+    area = {"x": left, "y": top, "width": 1220, "height": last_box["y"] + last_box["height"] - top + 1}
     page.screenshot(path=PICTURES / "log.png", clip=area)  # type: ignore[arg-type]
     print("docs/pictures/log.png")
 
