@@ -210,13 +210,19 @@ def run_started_at(context: Context) -> datetime | None:
     return started
 
 
-def was_run_cleared(context: Context) -> bool:
+def first_started_at_earliest(context: Context) -> datetime | None:
     """
-    Return whether a user has set the DAG run back, so that its start is that of its latest life alone.
+    Return before when no life of the task can have begun; None where the context does not tell.
+
+    A user who clears a run as a whole changes its start, but not when it was due (Airflow 3) or what it is about.
 
     :param context: the task's context.
     """
-    return bool(getattr(context.get("dag_run"), "clear_number", 0))
+    run = context.get("dag_run")
+    if not getattr(run, "clear_number", 0):
+        return run_started_at(context)
+    due: datetime | None = getattr(run, "run_after", None) or getattr(run, "data_interval_end", None)
+    return due
 
 
 def pull_own_xcom(context: Context, key: str) -> Any:

@@ -40,7 +40,7 @@ STARTS_FROM_TRIGGER = AIRFLOW_VERSION >= (3, 3)
 def base_url() -> str:
     """Return the address of this Airflow's UI, as far as it is set, which is the same for all its workers."""
     section = "api" if AIRFLOW_VERSION >= (3, 0) else "webserver"
-    return str(conf.get(section, "base_url", fallback="") or "")
+    return str(conf.get(section, "base_url", fallback="") or "").rstrip("/")
 
 
 def has_listeners() -> bool:

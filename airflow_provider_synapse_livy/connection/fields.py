@@ -81,7 +81,8 @@ class ConnectionFields:
         :param fix: what to write there instead.
         :param evidence: lines that support it.
         """
-        return self.error(f'the extra "{name}" is {one_line(repr(self.extra[name]), 40)}.', fix, *evidence)
+        shown = re.sub(r"[^/'\"]*@", "...@", repr(self.extra[name]))  # a password could stand there
+        return self.error(f'the extra "{name}" is {one_line(shown, 40)}.', fix, *evidence)
 
     def text(self, name: str) -> str | None:
         """

@@ -15,6 +15,7 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks.session_guard import SessionGuard
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError, error_message
+from airflow_provider_synapse_livy.livy.kinds import livy_kind
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, SPARK_STATEMENT, Resource, validated_id
 from airflow_provider_synapse_livy.livy.responses import one_line
 from airflow_provider_synapse_livy.models import SparkStatement
@@ -51,7 +52,7 @@ class StatementsMixin:
         :raises SynapseLivyError: if it is refused, or it is not known whether it was started.
         """
         parent = validated_id(session_id, SPARK_SESSION.noun)
-        body = {"code": code, "kind": kind}
+        body = {"code": code, "kind": livy_kind(kind)}
         created = self._send((session_id,), lambda pool: SPARK_STATEMENT.create(pool, parent, body=body))
         return created.record  # type: ignore[no-any-return]
 

@@ -67,9 +67,7 @@ _FIXES = {
     "args": "pass a list of texts, such as ['--day', '2025-03-01'].",
 }
 _LIST_AS_TEXT = "list_as_text"
-_LIST_AS_TEXT_FIX = (
-    "pass a list of templates, or set render_template_as_native_obj=True for the DAG: this is a list as text."
-)
+_LIST_AS_TEXT_FIX = "this is a list as text: pass a list, or set render_template_as_native_obj; ['[...]'] for a text."
 _LIST_FIX = "pass a list of texts, such as ['abfss://container@account.dfs.core.windows.net/file']."
 
 
@@ -131,7 +129,8 @@ class SparkJobOptions(BaseModel):
     @classmethod
     def _is_left_out(cls, name: str, value: Any) -> bool:
         field = cls.model_fields.get(name)
-        return value is None or (value == "" and field is not None and not field.is_required())
+        is_empty = isinstance(value, str) and not value.strip()
+        return value is None or (is_empty and field is not None and not field.is_required())
 
     def to_body(self) -> dict[str, Any]:
         """

@@ -45,7 +45,7 @@ def announced_words(seconds: float | None) -> str:
     """
     if not seconds:
         return ""
-    return f"It asks to wait {seconds:g} s. A task waits for that only if its timeout is longer."
+    return f"It asks to wait {seconds:g} s. A task that waits does so for as long as its timeout allows."
 
 
 def _seconds_until(date: str, service_date: str | None) -> float | None:

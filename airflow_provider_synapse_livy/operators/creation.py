@@ -48,9 +48,9 @@ class Creation:
     :param own_id: the id of what was created, once it is known.
     :param is_stopped: whether the task was killed, so that nothing more is to be created.
     :param parent_ids: the ids that lead to the list of what is created.
-    :param was_run_cleared: whether the DAG run began anew since, so that earlier lives began before ``began_at``.
-    :param longest_announced: for how many seconds a request may pause that the service asks to come back later; None
-        for as long as any request is retried.
+    :param lives_since: when the first life of the task can have begun at the earliest.
+    :param deadline: until when, by the monotonic clock, requests may wait that the service asks to come back later;
+        None for as long as any request is retried.
     """
 
     hook: SynapseLivyHook
@@ -63,8 +63,8 @@ class Creation:
     own_id: int | None = None
     is_stopped: bool = False
     parent_ids: tuple[int, ...] = ()
-    was_run_cleared: bool = False
-    longest_announced: float | None = None
+    lives_since: datetime | None = None
+    deadline: float | None = None
 
     def marked(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -100,7 +100,7 @@ class Creation:
         :param body: what to create, with the key in it.
         :raises SynapseLivyError: if it is refused, or it is not known whether it was created.
         """
-        longest = self.longest_announced
+        longest = self._longest_announced
         return self.hook.create(self.resource, *self.parent_ids, body=body, longest_announced=longest).record
 
     def cancel(self, record_id: int, **options: float) -> None:
@@ -130,7 +130,9 @@ class Creation:
         :raises SynapseLivyError: if it is refused, or it stays unknown whether it was created.
         """
         self.may_exist = may_exist
-        earlier = [self._when_ended(record) for record in self._search_twice()] if may_exist else []
+        earlier = self._search_twice() if may_exist else []
+        if not self.parent_ids:
+            earlier = [self._when_ended(record, is_ending=_is_ending(record)) for record in earlier]
         if wanted := list(filter(self.is_wanted, earlier)):
             return self._adopt(wanted)
         ended = {record.id for record in earlier}
@@ -185,22 +187,21 @@ class Creation:
 
         :raises SynapseLivyError: if something can't be cancelled, or does not end that must not run beside another.
         """
-        since = None if self.was_run_cleared else self.began_at
-        for record in self._listed(lambda key: key != self.key and is_of_same_task(key, self.key), since=since):
-            if _is_active(record) and _was_never_ready(record):
+        others = self._listed(lambda key: key != self.key and is_of_same_task(key, self.key), since=self.lives_since)
+        for record in others:
+            is_left = _is_active(record) and _was_never_ready(record)
+            if is_left:
                 self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
                 self.cancel(record.id)
-                self._when_ended(self._read(record.id))
-            else:
-                self._when_ended(record)
+            self._when_ended(record, is_ending=is_left or _is_ending(record))
 
-    def _when_ended(self, record: Any) -> Any:
+    def _when_ended(self, record: Any, *, is_ending: bool) -> Any:
         """
         Return what has become of what was cancelled, if it runs a program: not two at once, which may write the same.
 
         What runs in the same session runs one after the other anyway.
         """
-        if self.parent_ids or not self.resource.runs_once or not _is_ending(record):
+        if self.parent_ids or not self.resource.runs_once or not is_ending:
             return record
         self.log.info("%s was cancelled. Another is created only when it has ended.", record)
         try:
@@ -219,7 +220,7 @@ class Creation:
         :param timeout: for how many seconds to wait for the end of each.
         :raises SynapseLivyError: if something can't be found or cancelled.
         """
-        self.longest_announced = None
+        self.deadline = None
         own_ids = [] if self.own_id is None else [self.own_id]
         if not own_ids and self.may_exist:
             own_ids = [record.id for record in self._search_twice() if _is_active(record)]
@@ -285,9 +286,13 @@ class Creation:
             if _is_past(page.items.values(), since):
                 return
 
+    @property
+    def _longest_announced(self) -> float | None:
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
     def _pages(self) -> Iterator[Page[Any]]:
         """Return the pages of the list, as they are needed."""
-        return self.hook.pages(self.resource, *self.parent_ids, longest_announced=self.longest_announced)
+        return self.hook.pages(self.resource, *self.parent_ids, longest_announced=self._longest_announced)
 
 
 def _is_since(submitted_at: datetime | None, since: datetime | None) -> bool:

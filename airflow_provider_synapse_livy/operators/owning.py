@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_synapse_livy.airflow_compat.sdk import AirflowException, AirflowRescheduleException, TaskDeferred
 from airflow_provider_synapse_livy.airflow_compat.task_state import (
+    first_started_at_earliest,
     is_later_try,
     pull_own_xcom,
     run_started_at,
-    was_run_cleared,
 )
 from airflow_provider_synapse_livy.airflow_compat.versions import base_url
 from airflow_provider_synapse_livy.livy.errors import error_message
@@ -144,8 +145,8 @@ class OwningOperator(WaitingOperator):
             key,
             run_started_at(context),
             self.log,
-            was_run_cleared=was_run_cleared(context),
-            longest_announced=max(self._wait_options.timeout, RETRY_TIMEOUT) if self._waits else None,
+            lives_since=first_started_at_earliest(context),
+            deadline=time.monotonic() + max(self._wait_options.timeout, RETRY_TIMEOUT) if self._waits else None,
         )
 
     @property

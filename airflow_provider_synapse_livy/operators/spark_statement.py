@@ -26,7 +26,7 @@ from airflow_provider_synapse_livy.livy.errors import (
     SynapseLivyResponseError,
     error_message,
 )
-from airflow_provider_synapse_livy.livy.kinds import validated_kind
+from airflow_provider_synapse_livy.livy.kinds import livy_kind
 from airflow_provider_synapse_livy.livy.outputs import OUTPUT_LIMIT, checked_limit
 from airflow_provider_synapse_livy.livy.resources import SPARK_SESSION, validated_id
 from airflow_provider_synapse_livy.livy.responses import Page, Snapshot
@@ -131,8 +131,8 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
         self.code = code
         self.kind = kind
         self.output_limit = checked_limit(output_limit)
-        if isinstance(kind, str) and "{" not in kind:  # it is no template
-            validated_kind(kind)
+        if kind is None or (isinstance(kind, str) and "{" not in kind):  # it is no template
+            livy_kind(kind)
 
     @property
     def _waits(self) -> bool:
@@ -141,7 +141,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
     def _body(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  (sessions name their task)
         if not isinstance(self.code, str) or not self.code.strip():
             raise SynapseLivyConfigurationError(error_message("code is empty.", "pass the code, or its file."))
-        body = {"code": self.code, "kind": validated_kind(self.kind)}
+        body = {"code": self.code, "kind": livy_kind(self.kind)}
         if len(json.dumps(body)) > _MAX_BODY_BYTES:
             fix = "put what is long in storage, or into a library of the session."
             raise SynapseLivyConfigurationError(error_message("code has more than 99 kB as JSON.", fix))
@@ -170,7 +170,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             try_number=try_number,
             is_first_of_life=is_first_of_life(context),
             is_last_try=try_number > (getattr(task_instance, "max_tries", 0) or 0),
-            longest_announced=self._wait_options.timeout,
+            deadline=time.monotonic() + self._wait_options.timeout,
             ready_within=self._wait_options.timeout,
             interval=self._wait_options.poke_interval,
             on_session=lambda session: self._show_links(context, self._hook.links(session)),
@@ -182,14 +182,19 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
         return super()._new_wait(started_at - waited, history)
 
     def _poll(self, context: Context, wait: Wait[Any]) -> Verdict:
-        verdict = super()._poll(context, wait)
+        try:
+            verdict = super()._poll(context, wait)
+        except SynapseLivyError:
+            self._is_out_of_time |= wait.time_left(wait.now()) <= 0
+            raise
         if wait.last_snapshot and isinstance(self._creation, _StatementCreation):
             self._creation.note(wait.last_snapshot.record)
         return verdict
 
     def _is_to_end_own(self, error: Exception) -> bool:
         """Return whether to cancel the code: not for a poll that failed, after which a later try goes on with it."""
-        return self.cancel_on_kill and (self._is_killed or isinstance(error, SparkStatementTimeoutError))
+        is_out_of_time = self._is_out_of_time or isinstance(error, SparkStatementTimeoutError)
+        return self.cancel_on_kill and (self._is_killed or is_out_of_time)
 
     def _end_own(self, creation: Creation, error: BaseException) -> None:
         """Cancel the code, unless its session has ended, or has forgotten it."""
@@ -343,7 +348,6 @@ class _StatementCreation(Creation):
         began = time.monotonic() - self.waited
         while True:
             self._raise_if_stopped()
-            self.longest_announced = max(0.0, self.ready_within - self.waited)
             try:
                 return super().send(body)
             except SynapseLivyResponseError as refusal:

@@ -20,7 +20,7 @@ from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.keep_alive import is_keep_alive_due
 from airflow_provider_synapse_livy.waiting.lost_statement import describe_lost_output, may_mean_loss
 from airflow_provider_synapse_livy.waiting.messages import describe_failure
-from airflow_provider_synapse_livy.waiting.wait import Wait
+from airflow_provider_synapse_livy.waiting.wait import SETTLE_INTERVAL, Wait
 
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
@@ -51,6 +51,8 @@ class StatementMixin(WaitingMixin):
             # A run before this one has logged it, where the task remembers what that has seen.
             self._has_logged_queue |= any(phase.phase == LivyStatementState.WAITING for phase in wait.history)
         verdict = self._guard.poll(lambda: poll(context, wait))
+        if verdict is Verdict.PENDING and self._guard.is_settling:
+            wait.next_delay = min(wait.next_delay, SETTLE_INTERVAL)
         if verdict is Verdict.PENDING and wait.last_snapshot:
             self._log_queue(wait.last_snapshot.record)
             self._keep_alive(wait)
@@ -117,8 +119,8 @@ class StatementMixin(WaitingMixin):
     def _finish(self, context: Context, verdict: Verdict, snapshot: Snapshot[Any] | None) -> dict[str, Any]:
         self._show_session(context)
         snapshot = self._with_output(snapshot)
-        if snapshot and verdict is Verdict.TIMEOUT:  # it may have ended since
-            now = self._goal.evaluate(snapshot.record)
+        if snapshot and verdict is not Verdict.SUCCESS:  # it may have ended, or its output come, since
+            now = self._goal.evaluate(snapshot.record, settled=verdict is Verdict.FAILURE)
             verdict = verdict if now is Verdict.PENDING else now
         if snapshot:
             log_printed(self._printed(snapshot.record), self.log)

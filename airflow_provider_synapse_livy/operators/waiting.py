@@ -68,7 +68,7 @@ class WaitingMixin:
 
     #: Where the record was last known to be found in a browser.
     _links: Mapping[str, str] = MappingProxyType({})
-    #: Whether Airflow has ended the wait for the task's execution_timeout.
+    #: Whether the task's execution_timeout has ended the wait.
     _is_out_of_time = False
     #: Whether an earlier run of this task has read the connection.
     _is_connection_proved = False
@@ -273,7 +273,11 @@ class WaitingMixin:
         """End a wait that Airflow has ended, at its own limit or at the task's execution_timeout, with a last poll."""
         self._trust_connection()  # which the run that deferred has read
         wait = self._new_wait(self._started_at(context) or time.time() - self._wait_options.timeout)
-        verdict = self._poll(context, wait)
+        try:
+            verdict = self._poll(context, wait)
+        except SynapseLivyError:
+            self._is_out_of_time |= wait.time_left(wait.now()) > 0
+            raise
         if verdict is Verdict.PENDING:  # time is left of the task's own timeout
             self._is_out_of_time = True
             raise self._timed_out("execution_timeout", seconds(self.execution_timeout), wait.last_snapshot, context)

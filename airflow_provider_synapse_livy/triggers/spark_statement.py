@@ -20,7 +20,7 @@ from airflow_provider_synapse_livy.triggers.base import LivyTrigger
 from airflow_provider_synapse_livy.waiting.keep_alive import KEEP_ALIVE_INTERVAL
 from airflow_provider_synapse_livy.waiting.lost_statement import describe_loss, is_lost, may_mean_loss
 from airflow_provider_synapse_livy.waiting.statement_goal import STAYS_BUSY, StatementGoal
-from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT, SETTLE_TIMEOUT, Wait
+from airflow_provider_synapse_livy.waiting.wait import RETRY_TIMEOUT, SETTLE_INTERVAL, SETTLE_TIMEOUT, Wait
 
 __all__ = ["SynapseSparkStatementTrigger"]
 
@@ -131,6 +131,8 @@ class SynapseSparkStatementTrigger(LivyTrigger):
                     continue
                 if settling.has_ended(snapshot.record):
                     return snapshot
+                if settling.since is not None:
+                    interval = min(interval, SETTLE_INTERVAL)
                 await self._show_links(snapshot.record, watch, is_over=False)
                 if settling.since is None:
                     await self._keep_alive(watch)

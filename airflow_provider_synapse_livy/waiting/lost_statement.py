@@ -68,7 +68,7 @@ def is_unlistable(error: SynapseLivyError) -> bool:
     :param error: what the request for the list ended with.
     """
     if isinstance(error, SynapseLivyUnavailableError):
-        return error.status == 500
+        return error.status == 500 and not error.code
     return isinstance(error, SynapseLivyResponseError) and error.status == 200
 
 

@@ -39,7 +39,7 @@ RETRY_TIMEOUT = 180.0
 #: Seconds to wait for the final result of Synapse, once a session has ended for Livy; up to 31 were seen.
 SETTLE_TIMEOUT = 60.0
 
-_SETTLE_INTERVAL = 5.0
+SETTLE_INTERVAL = 5.0
 
 #: How far back zlib looks, in bytes.
 _ZLIB_WINDOW = 2**15
@@ -197,7 +197,7 @@ class Wait(Generic[R]):
     def _interval(self, now: float) -> float:
         options = self.options
         if self._settling_since is not None:
-            return min(_SETTLE_INTERVAL, options.poke_interval)
+            return min(SETTLE_INTERVAL, options.poke_interval)
         # One interval more than has passed doubles it each time: 1, 2, 4, ... without a count to carry along.
         grown = options.poke_interval + (now - self.started_at if options.exponential_backoff else 0)
         return min(grown, options.max_wait) if options.max_wait else grown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import timedelta
 
 import pytest
 from aiohttp import web
@@ -38,9 +39,9 @@ from tests.support.task_runner import TaskInstance, WorkerDied, context_of, dyin
 class Answers(Faults):
     """The service answers some requests otherwise, once or for ever."""
 
-    def __init__(self, method, path, *answers, ever=False):
+    def __init__(self, method, path, *answers, ever=False, after=0):
         super().__init__()
-        self.wanted, self.answers, self.ever, self.count = (method, path), list(answers), ever, 0
+        self.wanted, self.answers, self.ever, self.count, self.after = (method, path), list(answers), ever, 0, after
 
     def before_work(self, request, rate_limit):
         """Answer a request that is meant."""
@@ -48,6 +49,8 @@ class Answers(Faults):
         if request.method != method or not request.path.endswith(path) or not self.answers:
             return None
         self.count += 1
+        if self.count <= self.after:
+            return None
         answer = self.answers[0] if self.ever else self.answers.pop(0)
         if callable(answer):
             answer = answer()
@@ -117,17 +120,20 @@ def states(synapse):
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
 def test_poll_that_fails(synapse, run, cancel_on_kill):
     """Code goes on when a poll of it has failed, and the next try reads the same statement."""
-    synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN)
+    synapse.answer_statement(contains="held", output=samples.ok("42"), seconds=1000)
+    synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN, after=1)  # the first poll is the worker's
     with pytest.raises(SynapseLivyPermissionError) as caught:
-        run("df.count()", cancel_on_kill=cancel_on_kill)
+        run("held()", cancel_on_kill=cancel_on_kill)
     assert not hasattr(caught.value, "__notes__")
-    assert run("df.count()", TaskInstance("run", try_number=2), cancel_on_kill=cancel_on_kill)["id"] == 0
+    assert states(synapse) == ["running"]
+    synapse.advance(1000)
+    assert run("held()", TaskInstance("run", try_number=2), cancel_on_kill=cancel_on_kill)["id"] == 0
     assert states(synapse) == ["available"]
 
 
 def test_poll_that_fails_in_the_last_try(synapse, run):
     """Where no later try goes on with code that still runs, the error says so."""
-    synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN)
+    synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN, after=1)
     with pytest.raises(SynapseLivyPermissionError) as caught:
         run("never()", TaskInstance("run", try_number=2))
     assert states(synapse) == ["running"]
@@ -141,6 +147,31 @@ def test_timeout_of_code_that_is_kept(synapse, run):
         run("never()", timeout=0.3, cancel_on_kill=False)
     assert states(synapse) == ["running"]
     assert "Statement 0 of Spark session 0 may still run" in caught.value.__notes__[0]
+
+
+def test_execution_timeout_in_an_outage(synapse):
+    """If the last poll of a task whose execution_timeout has passed fails, its code is cancelled all the same."""
+    context = context_of(TaskInstance("run"))
+    options = {"code": "never()", "deferrable": True, "execution_timeout": timedelta(seconds=5)}
+    with pytest.raises(TaskDeferred):
+        operator(**options).execute(context)
+    synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN)
+    with pytest.raises(SynapseLivyPermissionError):
+        operator(**options).resume_execution("__fail__", {"error": "Trigger timeout", "traceback": None}, context)
+    assert states(synapse) != ["running"]
+
+
+def test_output_that_comes_after_the_last_poll(synapse):
+    """If the output is there when the task reads it, though the trigger has given up on it, the code has succeeded."""
+    synapse.answer_statement(contains="held", output=samples.ok("42"), seconds=1000)
+    context = context_of(TaskInstance("run"))
+    with pytest.raises(TaskDeferred):
+        operator(code="held()", deferrable=True).execute(context)
+    synapse.advance(1000)
+    record = samples.statement("available") | {"code": None, "output": None}
+    event = {"resource": "statement", "verdict": "failure", "record": record, "activity_id": None, "links": {}}
+    resumed = operator(code="held()").resume_execution("execute_complete", {"event": event}, context)
+    assert resumed["output"]["data"] == {"text/plain": "42"}
 
 
 def test_code_that_failed_by_itself(synapse, run):
@@ -206,6 +237,24 @@ def test_session_whose_result_never_comes(synapse, mode):
     synapse.server.faults = Dead(sample_sessions.settling("dead"))
     with pytest.raises(SparkStatementLostError, match="its session failed before it was done"):
         run_sensor(settle_timeout=0.3, timeout=30, **mode)
+
+
+@pytest.mark.parametrize("mode", [{"deferrable": True}, {"mode": "reschedule"}], ids=str)
+def test_session_that_settles_keeps_a_worker_for_seconds(synapse, monkeypatch, mode):
+    """While the result of a dead session is waited for, the next poll comes within seconds, not an interval later."""
+    SynapseLivyHook().create_spark_statement(0, "never()")
+    synapse.server.faults = Dead(sample_sessions.settling("dead"))
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    sensor = SynapseSparkStatementSensor(task_id="wait", session_id=0, statement_id=0, poke_interval=3600, **mode)
+    with pytest.raises(KeyboardInterrupt):
+        sensor.execute(context_of(TaskInstance("wait"), task_state_store=TaskStateStore()))
+    assert slept == [5.0]
 
 
 def run_sensor(**options):
@@ -333,7 +382,7 @@ def test_killed_task_sends_nothing_after_a_look(synapse):
 
 @pytest.mark.parametrize(
     "options",
-    [{"output_limit": None}, {"output_limit": "100"}, {"kind": "python"}, {"kind": ""}],
+    [{"output_limit": None}, {"output_limit": "100"}, {"kind": None}, {"kind": ""}],
     ids=str,
 )
 def test_wrong_parameters(options):
@@ -351,11 +400,11 @@ def test_wrong_limit_of_a_sensor():
 def test_rendered_kind(synapse):
     """A kind that is rendered is checked before the code is sent, which gets it as Livy spells it."""
     task = operator(kind="{{ kind }}")
-    task.kind = "python"
-    with pytest.raises(SynapseLivyConfigurationError, match="kind='python' is no kind of code"):
+    task.kind = " "
+    with pytest.raises(SynapseLivyConfigurationError, match="kind=' ' is no kind of code"):
         task.execute(context_of(TaskInstance("run")))
     assert synapse.recorded_requests == []
-    task.kind = " PySpark"
+    task.kind = " Python"
     assert task.execute(context_of(TaskInstance("run")))["output"]["data"] == {"text/plain": "42"}
 
 
@@ -412,15 +461,14 @@ def test_session_that_can_not_be_looked_at(synapse, no_retries):
 
 def test_end_that_is_seen_after_a_timeout(synapse):
     """Code that has ended between the trigger's timeout and the task's last look has ended, and not timed out."""
+    synapse.answer_statement(contains="held", output=samples.ok("42"), seconds=1000)
     context = context_of(TaskInstance("run"))
     with pytest.raises(TaskDeferred):
-        operator(deferrable=True, timeout=0.3).execute(context)
+        operator(code="held()", deferrable=True).execute(context)
+    synapse.advance(1000)
     record = samples.statement("running") | {"code": None}
     event = {"resource": "statement", "verdict": "timeout", "record": record, "activity_id": None, "links": {}}
-    hook = SynapseLivyHook()
-    while not hook.get_spark_statement(0, 0).is_finished:
-        time.sleep(0.01)
-    resumed = operator(timeout=0.3).resume_execution("execute_complete", {"event": event}, context)
+    resumed = operator(code="held()").resume_execution("execute_complete", {"event": event}, context)
     assert resumed["output"]["data"] == {"text/plain": "42"}
 
 

@@ -69,8 +69,8 @@ def context_of(task_instance: TaskInstance, **more: Any) -> Any:
     ``run_began`` and ``run_cleared`` of the task instance may say otherwise.
     """
     began = getattr(task_instance, "run_began", _RUN_BEGAN)
-    cleared = getattr(task_instance, "run_cleared", 0)
-    return {"ti": task_instance, "dag_run": SimpleNamespace(start_date=began, clear_number=cleared), **more}
+    run = {"start_date": began, "run_after": _RUN_BEGAN, "clear_number": getattr(task_instance, "run_cleared", 0)}
+    return {"ti": task_instance, "dag_run": SimpleNamespace(**run), **more}
 
 
 def run_task(

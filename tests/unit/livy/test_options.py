@@ -37,7 +37,7 @@ def test_body():
         ("jars", [" one.jar\n"], ("one.jar",)),
         ("jars", "", None),
         ("artifact_id", " x\n", "x"),
-        ("artifact_id", "", None),
+        ("artifact_id", " ", None),
         ("files", [], ()),
         ("name", " etl ", "etl"),
     ],
@@ -66,7 +66,7 @@ def test_what_is_taken(name, given, becomes):
         (
             "jars",
             "['a.jar', 'b.jar']",
-            "is invalid.\nFix: pass a list of templates, or set render_template_as_native_obj",
+            "is invalid.\nFix: this is a list as text: pass a list, or set render_template_as_native_obj",
         ),
         ("kind", "pyspark", "kind is no option of a session.\nFix: correct its name"),
     ],

@@ -484,5 +484,5 @@ def test_pause_that_is_asked_for_is_told(value, words):
     response = LivyResponse(503, {"Retry-After": value}, b"")
     with pytest.raises(SynapseLivyUnavailableError) as caught:
         SPARK_SESSION.get(Pool("https://ws", "etl"), 12).read(response)
-    assert f"\n{words} A task waits for that only if its timeout is longer." in str(caught.value)
+    assert f"\n{words} A task that waits does so for as long as its timeout allows." in str(caught.value)
     assert caught.value.event == "Spark session 12 in pool etl: Synapse answered 503"
