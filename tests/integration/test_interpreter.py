@@ -6,6 +6,7 @@ import os
 import queue
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -71,6 +72,14 @@ def listener():
 
 
 def gone(process):
+    """Wait until a process that was killed has ended, which takes a moment, and return whether it has."""
+    deadline = time.monotonic() + PATIENCE
+    while not has_ended(process) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return has_ended(process)
+
+
+def has_ended(process):
     """Return whether a process has ended; nobody may have waited for it yet."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE or not process.is_running()
