@@ -68,6 +68,8 @@ class WaitingMixin:
 
     #: Where the record was last known to be found in a browser.
     _links: Mapping[str, str] = MappingProxyType({})
+    #: Whether this run has seen the record, so that it knows the links, also that there are none.
+    _has_seen_record = False
     #: Whether the task's execution_timeout has ended the wait.
     _is_out_of_time = False
     #: Whether an earlier run of this task has read the connection.
@@ -133,6 +135,7 @@ class WaitingMixin:
         self._trust_connection()  # which the run that deferred has read, or the triggerer
         self._links = links_of_event(event)  # also of one that is about an error
         verdict, snapshot, self._links = read_event(event, self.trigger_class.resource)
+        self._has_seen_record = snapshot is not None
         if not self._is_proved(verdict, snapshot):
             what = f"The trigger's event says {verdict}, but its {self.trigger_class.resource.noun} does not."
             message = error_message(what, "clear the task to wait again.", f"Event: {reprlib.repr(event)}")
@@ -201,6 +204,7 @@ class WaitingMixin:
 
     def _show_links(self, context: Context, links: Mapping[str, str]) -> None:
         """Push the links as soon as they are known."""
+        self._has_seen_record = True
         if links != self._links:
             self._links = links
             push_links(context, links)
@@ -213,7 +217,7 @@ class WaitingMixin:
         :param keep_known: whether to keep those that were pushed before a deferral, or by the triggerer since, if this
             run knows of none.
         """
-        if self._links or not (keep_known and has_links(context)):
+        if self._has_seen_record or self._links or not (keep_known and has_links(context)):
             push_links(context, self._links)
 
     def _leave_worker(self, context: Context, wait: Wait[Any]) -> None:  # noqa: ARG002  (a sensor reschedules, too)

@@ -79,6 +79,22 @@ def test_links_that_are_known_are_kept(connect, kind, known):
     assert task_instance.xcoms[LINKS_KEY] == (known or {})
 
 
+def test_links_are_those_of_the_end():
+    """A record that has lost its links, such as one whose start was cancelled, leaves none after a deferral as well."""
+    task_instance = Resumed()
+    task_instance.xcoms[LINKS_KEY] = {"Spark UI": "https://a"}
+    sensor = make_sensor("deferrable", target_states=None, accepted_results={"Cancelled"})
+    event = {
+        "resource": "Spark session",
+        "verdict": "success",
+        "record": samples.CANCELLED_IN_QUEUE,
+        "activity_id": None,
+        "links": {},
+    }
+    sensor.resume_execution("execute_complete", {"event": event}, {"ti": task_instance})
+    assert task_instance.xcoms[LINKS_KEY] == {}
+
+
 def test_ended_wait_needs_no_connection(connect):
     """A task whose wait ended in the triggerer succeeds without reading the connection again."""
     sensor = make_sensor("deferrable", synapse_livy_conn_id="gone", target_states={"idle"})
