@@ -13,6 +13,7 @@ from airflow_provider_synapse_livy.livy.errors import SynapseLivyError, error_me
 from airflow_provider_synapse_livy.livy.resources import Resource
 from airflow_provider_synapse_livy.livy.responses import Page
 from airflow_provider_synapse_livy.livy.task_keys import is_of_same_task, key_of, with_key
+from airflow_provider_synapse_livy.operators.waiting import seconds_until
 
 __all__ = ["Creation"]
 
@@ -130,9 +131,7 @@ class Creation:
         :raises SynapseLivyError: if it is refused, or it stays unknown whether it was created.
         """
         self.may_exist = may_exist
-        earlier = self._search_twice() if may_exist else []
-        if not self.parent_ids:
-            earlier = [self._when_ended(record, is_ending=_is_ending(record)) for record in earlier]
+        earlier = [self._when_ended(record) for record in self._search_twice()] if may_exist else []
         if wanted := list(filter(self.is_wanted, earlier)):
             return self._adopt(wanted)
         ended = {record.id for record in earlier}
@@ -193,15 +192,16 @@ class Creation:
             if is_left:
                 self.log.warning("%s was created before this task was cleared. It is cancelled.", record)
                 self.cancel(record.id)
-            self._when_ended(record, is_ending=is_left or _is_ending(record))
+            self._when_ended(record, is_cancelled=is_left)
 
-    def _when_ended(self, record: Any, *, is_ending: bool) -> Any:
+    def _when_ended(self, record: Any, *, is_cancelled: bool = False) -> Any:
         """
         Return what has become of what was cancelled, if it runs a program: not two at once, which may write the same.
 
         What runs in the same session runs one after the other anyway.
         """
-        if self.parent_ids or not self.resource.runs_once or not is_ending:
+        is_alone = self.resource.runs_once and not self.parent_ids
+        if not is_alone or not (is_cancelled or _is_ending(record)):
             return record
         self.log.info("%s was cancelled. Another is created only when it has ended.", record)
         try:
@@ -288,7 +288,7 @@ class Creation:
 
     @property
     def _longest_announced(self) -> float | None:
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return None if self.deadline is None else seconds_until(self.deadline)
 
     def _pages(self) -> Iterator[Page[Any]]:
         """Return the pages of the list, as they are needed."""

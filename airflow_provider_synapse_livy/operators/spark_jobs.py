@@ -22,7 +22,7 @@ from airflow_provider_synapse_livy.links import SPARK_SESSION_LINKS, push_links
 from airflow_provider_synapse_livy.livy.options import SparkJobOptions
 from airflow_provider_synapse_livy.livy.secrets import masked, secrets_in, without_secrets
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
-from airflow_provider_synapse_livy.operators.waiting import WaitingOperator, in_one_order
+from airflow_provider_synapse_livy.operators.waiting import WaitingOperator, in_one_order, seconds_until
 from airflow_provider_synapse_livy.triggers.base import LivyTrigger
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 
@@ -226,12 +226,8 @@ class CancelJobOperator(WaitingOperator):
             self.log.info("There is no %s to cancel: none was created.", resource.noun)
             return None
         deadline = time.monotonic() + self._wait_options.timeout  # raises what is wrong with it before anything is sent
-
-        def left() -> float:
-            return max(0.0, deadline - time.monotonic())
-
         with self._leaving_links(context), self._gone_is_a_success():
-            record: SparkJob = self._hook.read(resource, given, longest_announced=left()).record
+            record: SparkJob = self._hook.read(resource, given, longest_announced=seconds_until(deadline)).record
             if is_another(record, given):
                 self.log.info("%s is another one by now: the pool was made anew. Nothing is cancelled.", record)
                 return None
@@ -241,7 +237,7 @@ class CancelJobOperator(WaitingOperator):
                 return without_secrets(record.to_dict())
             # A cancellation was seen to have no effect, so a later try sends it again.
             if not record.is_finished and (is_later_try(context) or not record.is_cancelling):
-                self._hook.cancel(resource, given, longest_announced=left())
+                self._hook.cancel(resource, given, longest_announced=seconds_until(deadline))
                 self.log.info("Cancelled %s, which was %s.", record, record.phase)
             return self._wait(context) if self.wait_for_termination else without_secrets(record.to_dict())
         return None

@@ -35,6 +35,7 @@ from airflow_provider_synapse_livy.operators.creation import Creation
 from airflow_provider_synapse_livy.operators.owning import OwningOperator
 from airflow_provider_synapse_livy.operators.spark_jobs import WAIT_FIELDS, is_another
 from airflow_provider_synapse_livy.operators.statements import StatementMixin
+from airflow_provider_synapse_livy.operators.waiting import is_constant, seconds_until
 from airflow_provider_synapse_livy.waiting.goals import Verdict
 from airflow_provider_synapse_livy.waiting.lost_statement import (
     describe_forgotten,
@@ -131,7 +132,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
         self.code = code
         self.kind = kind
         self.output_limit = checked_limit(output_limit)
-        if kind is None or (isinstance(kind, str) and "{" not in kind):  # it is no template
+        if is_constant(kind):
             livy_kind(kind)
 
     @property
@@ -202,7 +203,7 @@ class SynapseRunSparkStatementOperator(StatementMixin, OwningOperator):
             super()._end_own(creation, error)
 
     def _leave_own(self, creation: Creation, error: Exception) -> None:
-        """Tell that the code runs on, if it does: on the error, if no later try goes on with it."""
+        """Log that the code still runs, if it does; note it on the error, if no later try reads its result."""
         is_known = isinstance(error, SparkStatementLostError | SparkStatementFailedError)
         if is_known or not isinstance(creation, _StatementCreation) or not (name := creation.left_running()):
             return
@@ -391,9 +392,8 @@ class _StatementCreation(Creation):
 
     def _read_session(self, deadline: float) -> Snapshot[Any]:
         """Return the session; an error says that the code was refused before."""
-        left = max(0.0, deadline - time.monotonic())
         try:
-            return self.hook.read(SPARK_SESSION, *self.parent_ids, longest_announced=left)
+            return self.hook.read(SPARK_SESSION, *self.parent_ids, longest_announced=seconds_until(deadline))
         except SynapseLivyError as error:
             error.may_have_been_processed = False
             raise

@@ -46,7 +46,15 @@ from airflow_provider_synapse_livy.waiting.wait import Wait, WaitOptions
 if TYPE_CHECKING:
     from airflow_provider_synapse_livy.airflow_compat.sdk import Context
 
-__all__ = ["WaitingMixin", "WaitingOperator", "in_one_order", "number_of_seconds", "seconds"]
+__all__ = [
+    "WaitingMixin",
+    "WaitingOperator",
+    "in_one_order",
+    "is_constant",
+    "number_of_seconds",
+    "seconds",
+    "seconds_until",
+]
 
 #: The longest time span in seconds: a hundred years. Airflow makes a date of when it is over.
 _MAX_SECONDS = 100 * 365 * 24 * 3600.0
@@ -118,7 +126,7 @@ class WaitingMixin:
         :raises SynapseLivyConfigurationError: if there is no such goal.
         """
         fields = [getattr(self, name) for name in self.trigger_class.goal_fields]
-        if all(map(_is_constant, fields)):
+        if all(map(is_constant, fields)):
             _ = self._goal
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
@@ -411,6 +419,15 @@ def number_of_seconds(time_span: Any, parameter: str) -> float:
     raise SynapseLivyConfigurationError(error_message(event, "pass seconds, or a timedelta, up to a hundred years."))
 
 
+def seconds_until(deadline: float) -> float:
+    """
+    Return the seconds until a time, 0 if it has passed.
+
+    :param deadline: the time, by the monotonic clock.
+    """
+    return max(0.0, deadline - time.monotonic())
+
+
 def in_one_order(values: Any) -> Any:
     """
     Return a set's values in one order: it has another in each process, and with it Airflow a new version of the DAG.
@@ -420,12 +437,16 @@ def in_one_order(values: Any) -> Any:
     return sorted(values, key=str) if isinstance(values, set | frozenset) else values
 
 
-def _is_constant(value: Any) -> bool:
-    """Return whether a value is what it will be when the task runs: neither a template nor an XCom."""
+def is_constant(value: Any) -> bool:
+    """
+    Return whether a value is what it will be when the task runs: neither a template nor an XCom.
+
+    :param value: what a parameter was given.
+    """
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_is_constant, value))
+        return all(map(is_constant, value))
     return value is None or isinstance(value, bool | int | float)
 
 

@@ -1,4 +1,4 @@
-"""What bounds every integration test: a hang is a failure."""
+"""What integration tests share; what bounds each of them: a hang is a failure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 
 from airflow_provider_synapse_livy.operators import creation
 from airflow_provider_synapse_livy.triggers import base
+from tests.support import statement_tasks
+from tests.support.task_runner import TaskInstance, run_task
 
 #: Many times what the longest test takes on a busy machine. It decides no test that does not hang.
 LONGEST_TEST = 240
@@ -30,6 +32,19 @@ def bounded(request):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(params=[False, True], ids=["on a worker", "deferred"])
+def run_code(request):
+    """Return a function that runs code as a try of a task, in each place where that can wait."""
+
+    def run_code(code, task_instance=None, **options):
+        def make():
+            return statement_tasks.operator(code=code, deferrable=request.param, **options)
+
+        return run_task(make, task_instance or TaskInstance("run"))
+
+    return run_code
 
 
 @pytest.fixture

@@ -25,15 +25,14 @@ from airflow_provider_synapse_livy.exceptions import (
 )
 from airflow_provider_synapse_livy.hooks import synapse_livy
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.operators import creation
-from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
 from airflow_provider_synapse_livy.transport.sync_client import LivyClient
 from airflow_provider_synapse_livy.triggers.spark_statement import SynapseSparkStatementTrigger
 from tests.support import sample_sessions
 from tests.support import sample_statements as samples
 from tests.support.sensor_runner import TaskStateStore
-from tests.support.task_runner import TaskInstance, WorkerDied, context_of, dying, event_of, made_again, run_task
+from tests.support.statement_tasks import operator, states
+from tests.support.task_runner import TaskInstance, WorkerDied, context_of, dying, event_of, made_again
 
 
 class Answers(Faults):
@@ -64,11 +63,12 @@ NOT_RUNNING = (400, '{"Message": "Session 0 is not running."}')
 LATER = (429, "", {"Retry-After": "300"})
 
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
 @pytest.fixture
-def synapse(connect, monkeypatch):
+def synapse(connect):
     """Return a local Synapse with an idle session, in which some code has scripted ends."""
-    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
-    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
     with SynapseEmulator(time_scale=0.01) as emulator:
         connect(emulator.airflow_connection("etl"))
         emulator.create_session("etl", age=100)
@@ -93,58 +93,34 @@ def pauses(monkeypatch):
     return made
 
 
-def operator(**options):
-    """Return the operator."""
-    given = {"session_id": 0, "code": "df.count()", "poll_interval": 0.1, **options}
-    return SynapseRunSparkStatementOperator(task_id="run", **given)
-
-
-@pytest.fixture(params=[False, True], ids=["on a worker", "deferred"])
-def run(request):
-    """Return a function that runs a try of the task, in each place where it can wait."""
-
-    def run(code, task_instance=None, **options):
-        def make():
-            return operator(code=code, deferrable=request.param, **options)
-
-        return run_task(make, task_instance or TaskInstance("run"))
-
-    return run
-
-
-def states(synapse):
-    """Return the states of the session's statements."""
-    return [statement["state"] for statement in synapse.statements("etl", 0)]
-
-
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_poll_that_fails(synapse, run, cancel_on_kill):
+def test_poll_that_fails(synapse, run_code, cancel_on_kill):
     """Code goes on when a poll of it has failed, and the next try reads the same statement."""
     synapse.answer_statement(contains="held", output=samples.ok("42"), seconds=1000)
     synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN, after=1)  # the first poll is the worker's
     with pytest.raises(SynapseLivyPermissionError) as caught:
-        run("held()", cancel_on_kill=cancel_on_kill)
+        run_code("held()", cancel_on_kill=cancel_on_kill)
     assert not hasattr(caught.value, "__notes__")
     assert states(synapse) == ["running"]
     synapse.advance(1000)
-    assert run("held()", TaskInstance("run", try_number=2), cancel_on_kill=cancel_on_kill)["id"] == 0
+    assert run_code("held()", TaskInstance("run", try_number=2), cancel_on_kill=cancel_on_kill)["id"] == 0
     assert states(synapse) == ["available"]
 
 
-def test_poll_that_fails_in_the_last_try(synapse, run):
+def test_poll_that_fails_in_the_last_try(synapse, run_code):
     """Where no later try goes on with code that still runs, the error says so."""
     synapse.server.faults = Answers("GET", "/statements/0", FORBIDDEN, after=1)
     with pytest.raises(SynapseLivyPermissionError) as caught:
-        run("never()", TaskInstance("run", try_number=2))
+        run_code("never()", TaskInstance("run", try_number=2))
     assert states(synapse) == ["running"]
     (note,) = caught.value.__notes__
     assert note.startswith("Statement 0 of Spark session 0 may still run, and keep its session busy.\nFix: ")
 
 
-def test_timeout_of_code_that_is_kept(synapse, run):
+def test_timeout_of_code_that_is_kept(synapse, run_code):
     """A timeout cancels no code where the task is told to leave it alone, and the error says that it runs on."""
     with pytest.raises(SparkStatementTimeoutError) as caught:
-        run("never()", timeout=0.3, cancel_on_kill=False)
+        run_code("never()", timeout=0.3, cancel_on_kill=False)
     assert states(synapse) == ["running"]
     assert "Statement 0 of Spark session 0 may still run" in caught.value.__notes__[0]
 
@@ -161,44 +137,48 @@ def test_execution_timeout_in_an_outage(synapse):
     assert states(synapse) != ["running"]
 
 
-def test_output_that_comes_after_the_last_poll(synapse):
-    """If the output is there when the task reads it, though the trigger has given up on it, the code has succeeded."""
+def resumed_when_done(synapse, verdict, record):
+    """Resume a task whose code has run to its end since its trigger has ended with an event."""
     synapse.answer_statement(contains="held", output=samples.ok("42"), seconds=1000)
     context = context_of(TaskInstance("run"))
     with pytest.raises(TaskDeferred):
         operator(code="held()", deferrable=True).execute(context)
     synapse.advance(1000)
+    event = {"resource": "statement", "verdict": verdict, "record": record, "activity_id": None, "links": {}}
+    return operator(code="held()").resume_execution("execute_complete", {"event": event}, context)
+
+
+def test_output_that_comes_after_the_last_poll(synapse):
+    """If the output is there when the task reads it, though the trigger has given up on it, the code has succeeded."""
     record = samples.statement("available") | {"code": None, "output": None}
-    event = {"resource": "statement", "verdict": "failure", "record": record, "activity_id": None, "links": {}}
-    resumed = operator(code="held()").resume_execution("execute_complete", {"event": event}, context)
-    assert resumed["output"]["data"] == {"text/plain": "42"}
+    assert resumed_when_done(synapse, "failure", record)["output"]["data"] == {"text/plain": "42"}
 
 
-def test_code_that_failed_by_itself(synapse, run):
+def test_code_that_failed_by_itself(synapse, run_code):
     """An error of the code itself leaves nothing behind that would have to be told."""
     with pytest.raises(SparkStatementFailedError) as caught:
-        run("boom()", TaskInstance("run", try_number=2))
+        run_code("boom()", TaskInstance("run", try_number=2))
     assert not hasattr(caught.value, "__notes__")
 
 
 @pytest.mark.parametrize("answer", [JETTY, (200, '{"statements": 5}')])
-def test_list_that_can_not_be_read(synapse, run, no_retries, answer):
+def test_list_that_can_not_be_read(synapse, run_code, no_retries, answer):
     """Where the session can be read and its list can't, code that may have been sent is lost, and nothing else said."""
     with pytest.raises(WorkerDied):
-        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+        run_code("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
     synapse.server.faults = Answers("GET", "/statements", answer, ever=True)
     words = "^The statements of Spark session 0 can't be listed, and the code may be among them.\nFix: check what"
     with pytest.raises(SparkStatementLostError, match=words) as caught:
-        run("df.count()", TaskInstance("run", try_number=2))
+        run_code("df.count()", TaskInstance("run", try_number=2))
     assert not hasattr(caught.value, "__notes__")
     assert len(states(synapse)) == 1
 
 
-def test_list_that_can_not_be_read_before_the_code(synapse, run, no_retries):
+def test_list_that_can_not_be_read_before_the_code(synapse, run_code, no_retries):
     """Where no try can have sent the code, a list that can't be read is an error as any, which notes no code."""
     synapse.server.faults = Answers("GET", "/statements", JETTY, ever=True)
     with pytest.raises(SynapseLivyUnavailableError, match="answered 500") as caught:
-        run("df.count()", TaskInstance("run", try_number=3, max_tries=3))
+        run_code("df.count()", TaskInstance("run", try_number=3, max_tries=3))
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -332,19 +312,19 @@ class Outputs(Faults):
 
 
 @pytest.mark.parametrize("output", [{}, {"status": "abort"}, {"status": "OK", "data": {"text/plain": "1"}}])
-def test_output_that_tells_nothing(synapse, run, output):
+def test_output_that_tells_nothing(synapse, run_code, output):
     """An output that is neither a success nor an error is an unknown outcome, which is not run again."""
     synapse.server.faults = Outputs(output)
     with pytest.raises(SparkStatementLostError, match=r"^Statement 0 ended without a known output\.\nFix: check what"):
-        run("df.count()", timeout=1.0)
+        run_code("df.count()", timeout=1.0)
 
 
-def test_session_that_was_cancelled_when_it_was_idle(synapse, run):
+def test_session_that_was_cancelled_when_it_was_idle(synapse, run_code):
     """A session that has ended takes no code; the task says how it ended, and leads to it."""
     synapse.create_session("etl", "cancelled_while_idle", age=1000)
     task_instance = TaskInstance("run")
     with pytest.raises(SparkSessionFailedError, match=r"^Spark session 1 .*was cancelled, and takes no code\.\nFix: "):
-        run("df.count()", task_instance, session_id=1)
+        run_code("df.count()", task_instance, session_id=1)
     assert "Spark UI" in task_instance.xcoms["spark_session_links"]
 
 
@@ -408,12 +388,12 @@ def test_rendered_kind(synapse):
     assert task.execute(context_of(TaskInstance("run")))["output"]["data"] == {"text/plain": "42"}
 
 
-def test_kind_that_livy_refuses(synapse, run):
+def test_kind_that_livy_refuses(synapse, run_code):
     """Livy's 500 for a kind that it does not know is no outage: the request is not made again."""
     refused = (500, '"java.lang.IllegalArgumentException: Invalid kind: sparkr\\n\\tat org.apache"')
     synapse.server.faults = Answers("POST", "/statements", refused, ever=True)
     with pytest.raises(SynapseLivyError, match="Fix: use one of pyspark"):
-        run("df.count()", kind="sparkr")
+        run_code("df.count()", kind="sparkr")
     assert synapse.server.faults.count == 1
 
 
@@ -461,15 +441,8 @@ def test_session_that_can_not_be_looked_at(synapse, no_retries):
 
 def test_end_that_is_seen_after_a_timeout(synapse):
     """Code that has ended between the trigger's timeout and the task's last look has ended, and not timed out."""
-    synapse.answer_statement(contains="held", output=samples.ok("42"), seconds=1000)
-    context = context_of(TaskInstance("run"))
-    with pytest.raises(TaskDeferred):
-        operator(code="held()", deferrable=True).execute(context)
-    synapse.advance(1000)
     record = samples.statement("running") | {"code": None}
-    event = {"resource": "statement", "verdict": "timeout", "record": record, "activity_id": None, "links": {}}
-    resumed = operator(code="held()").resume_execution("execute_complete", {"event": event}, context)
-    assert resumed["output"]["data"] == {"text/plain": "42"}
+    assert resumed_when_done(synapse, "timeout", record)["output"]["data"] == {"text/plain": "42"}
 
 
 def test_queue_is_told_once(synapse, caplog, capsys):

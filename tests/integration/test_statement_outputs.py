@@ -11,66 +11,46 @@ from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.emulator.faults import Faults
 from airflow_provider_synapse_livy.exceptions import SparkStatementLostError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.operators import creation
-from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
 from tests.support import sample_statements as samples
-from tests.support.task_runner import TaskInstance, run_task
 
 MEGABYTES = 5_000_000
 
 
 @pytest.fixture
-def synapse(connect, monkeypatch):
+def synapse(connect, short_pauses):
     """Return a local Synapse with an idle session."""
-    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
     with SynapseEmulator(time_scale=0.01) as emulator:
         connect(emulator.airflow_connection("etl"))
         emulator.create_session("etl", age=100)
         yield emulator
 
 
-@pytest.fixture(params=[False, True], ids=["on a worker", "deferred"])
-def run(request):
-    """Return a function that runs code, in each place where the task can wait."""
-
-    def run(**options):
-        def make():
-            return SynapseRunSparkStatementOperator(
-                task_id="run",
-                **{"session_id": 0, "code": "x", "poll_interval": 0.1, "deferrable": request.param, **options},
-            )
-
-        return run_task(make, TaskInstance("run"))
-
-    return run
-
-
-def test_megabytes(synapse, run, caplog, capsys):
+def test_megabytes(synapse, run_code, caplog, capsys):
     """Five megabytes of output are read, cut for XCom, and their beginning alone is in the log."""
     synapse.answer_statement(contains="x", output=samples.ok("y" * MEGABYTES), seconds=1)
     caplog.set_level("INFO")
-    text = run()["output"]["data"]["text/plain"]
+    text = run_code("x")["output"]["data"]["text/plain"]
     assert text == "y" * 48_000 + f"\n... ({MEGABYTES - 48_000} more characters)"
     log = caplog.text + capsys.readouterr().out
     assert "y" * 10_000 + f"\n... ({MEGABYTES - 10_000} more characters)" in log
     assert "y" * 10_001 not in log
 
 
-def test_megabytes_of_an_error(synapse, run):
+def test_megabytes_of_an_error(synapse, run_code):
     """An error of five megabytes is told with its beginning, and the lines of its traceback with theirs."""
     error = samples.error("ValueError", "y" * MEGABYTES, samples.HEAD, "z" * MEGABYTES + "\n")
     synapse.answer_statement(contains="x", output=error, seconds=1)
     with pytest.raises(Exception, match=r"^Statement 0 failed with ValueError: y{40}\.\.\.\.\n") as caught:
-        run()
+        run_code("x")
     assert len(str(caught.value)) < 4_000
 
 
-def test_numbers_that_airflow_can_not_store(synapse, run):
+def test_numbers_that_airflow_can_not_store(synapse, run_code):
     """NaN, infinity and integers of more than 64 bits come as text, smaller ones as numbers."""
     table = {"headers": [], "data": [[float("nan"), float("-inf"), 2**53 + 1, 10**37]]}
     synapse.answer_statement(contains="x", output=samples.ok(table, "application/vnd.livy.table.v1+json"))
-    data = run()["output"]["data"]["application/vnd.livy.table.v1+json"]["data"]
+    data = run_code("x")["output"]["data"]["application/vnd.livy.table.v1+json"]["data"]
     assert data == [["NaN", "-Infinity", 2**53 + 1, str(10**37)]]
 
 
@@ -84,11 +64,11 @@ class UnencodableOutput(Faults):
         return None
 
 
-def test_output_that_can_not_be_encoded(synapse, run):
+def test_output_that_can_not_be_encoded(synapse, run_code):
     """A statement that can't be read while its session can is lost, with the reason, and the task is not retried."""
     synapse.server.faults = UnencodableOutput()
     with pytest.raises(SparkStatementLostError, match=r"^Statement 0 of Spark session 0 can't be read") as caught:
-        run(timeout=1.0)
+        run_code("x", timeout=1.0)
     assert "Fix: check what the code has written before you run it again" in str(caught.value)
     assert "Synapse answered 500" in str(caught.value)
 

@@ -26,19 +26,17 @@ from airflow_provider_synapse_livy.exceptions import (
     SynapseLivyError,
 )
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
-from airflow_provider_synapse_livy.operators import creation
-from airflow_provider_synapse_livy.operators.spark_statement import SynapseRunSparkStatementOperator
 from airflow_provider_synapse_livy.sensors.spark_statement import SynapseSparkStatementSensor
 from airflow_provider_synapse_livy.triggers import spark_statement as spark_statement_trigger
 from airflow_provider_synapse_livy.waiting import keep_alive
 from tests.support import sample_statements as samples
-from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
+from tests.support.statement_tasks import operator, states
+from tests.support.task_runner import TaskInstance, WorkerDied, context_of, event_of, made_again, run_task
 
 BOOM = samples.error("ValueError", "boom", samples.HEAD, "ValueError: boom\n")
 
 
-class WorkerDied(BaseException):
-    """What a worker that is killed at once looks like from within, in a task that cancels nothing when it is killed."""
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 @pytest.fixture
@@ -54,75 +52,45 @@ def synapse(connect):
         yield emulator
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    """Let the pauses between two searches, and between two looks at an end, be short."""
-    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
-    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
-
-
-def operator(**options):
-    """Return the operator."""
-    return SynapseRunSparkStatementOperator(task_id="run", **{"session_id": 0, "poll_interval": 0.1, **options})
-
-
-@pytest.fixture(params=[False, True], ids=["on a worker", "deferred"])
-def run(request):
-    """Return a function that runs a try of the task, in each place where it can wait."""
-
-    def run(code, task_instance=None, **options):
-        def make():
-            return operator(code=code, deferrable=request.param, **options)
-
-        return run_task(make, task_instance or TaskInstance("run"))
-
-    return run
-
-
-def states(synapse):
-    """Return the states of the session's statements."""
-    return [statement["state"] for statement in synapse.statements("etl", 0)]
-
-
-def test_output(synapse, run):
+def test_output(synapse, run_code):
     """The task returns the statement with its output; its id is in XCom as soon as it is known."""
     task_instance = TaskInstance("run")
-    statement = run("df.count()", task_instance)
+    statement = run_code("df.count()", task_instance)
     assert (statement["id"], statement["state"], statement["output"]["data"]) == (0, "available", {"text/plain": "42"})
     assert task_instance.xcoms["statement_id"] == 0
 
 
-def test_links_of_code_that_ends_at_once(synapse, run):
+def test_links_of_code_that_ends_at_once(synapse, run_code):
     """The links to the session are there also if the first poll of the code is its last."""
     synapse.answer_statement(contains="quick", output=samples.ok("1"), seconds=0)
     task_instance = TaskInstance("run")
-    run("quick()", task_instance)
+    run_code("quick()", task_instance)
     assert "Spark UI" in task_instance.xcoms["spark_session_links"]
 
 
-def test_error_of_the_code(synapse, run):
+def test_error_of_the_code(synapse, run_code):
     """The code's error is the task's, with the end of its traceback, and Airflow may retry it."""
     with pytest.raises(
         SparkStatementFailedError, match=r"^Statement 0 failed with ValueError: boom\.\nFix: "
     ) as caught:
-        run("boom()")
+        run_code("boom()")
     assert "Traceback (last lines):\n  Traceback (most recent call last):\n  ValueError: boom" in str(caught.value)
     assert not isinstance(caught.value, AirflowFailException)
 
 
 @pytest.mark.parametrize("fault", [0, 200, 503])
-def test_lost_response(synapse, run, fault):
+def test_lost_response(synapse, run_code, fault):
     """Code that was taken, but not answered or not readably, is found in the session and not sent again."""
     synapse.fail_after(fault)
-    assert run("df.count()")["output"]["data"] == {"text/plain": "42"}
+    assert run_code("df.count()")["output"]["data"] == {"text/plain": "42"}
     assert len(states(synapse)) == 1
 
 
 @pytest.mark.parametrize("fault", [0, 503])
-def test_lost_request(synapse, run, fault):
+def test_lost_request(synapse, run_code, fault):
     """Where the session shows twice that it has no such code, the request is sent again."""
     synapse.fail_next(fault)
-    run("df.count()")
+    run_code("df.count()")
     assert len(states(synapse)) == 1
 
 
@@ -137,44 +105,44 @@ def dying(task_instance):
 
 
 @pytest.mark.parametrize("has_ended", [True, False])
-def test_worker_that_dies(synapse, run, has_ended):
+def test_worker_that_dies(synapse, run_code, has_ended):
     """Code that a lost worker has sent is read by the next try, not run again, whether or not it has ended."""
     with pytest.raises(WorkerDied):
-        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+        run_code("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
     if has_ended:
         hook = SynapseLivyHook()
         while not hook.get_spark_statement(0, 0).is_finished:
             pass
-    assert run("df.count()", TaskInstance("run", try_number=2))["id"] == 0
+    assert run_code("df.count()", TaskInstance("run", try_number=2))["id"] == 0
     assert len(states(synapse)) == 1
 
 
-def test_retry_of_code_that_failed(synapse, run):
+def test_retry_of_code_that_failed(synapse, run_code):
     """A retry after a failure of the code runs it again, as a retry should; so does a clearing."""
     with pytest.raises(SparkStatementFailedError):
-        run("boom()")
+        run_code("boom()")
     with pytest.raises(SparkStatementFailedError, match="Statement 1"):
-        run("boom()", TaskInstance("run", try_number=2))
-    run("df.count()", TaskInstance("run", try_number=3, max_tries=3))
-    assert run("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
+        run_code("boom()", TaskInstance("run", try_number=2))
+    run_code("df.count()", TaskInstance("run", try_number=3, max_tries=3))
+    assert run_code("df.count()", TaskInstance("run", try_number=4, max_tries=4))["id"] == 3
 
 
-def test_run_that_is_made_again(synapse, run):
+def test_run_that_is_made_again(synapse, run_code):
     """A run that was deleted and made again has another key, so that no retry adopts a success of the first one."""
-    run("df.count()")
+    run_code("df.count()")
     again = TaskInstance("run", try_number=2, run_began=datetime.now(UTC))
-    assert run("df.count()", again)["id"] == 1
+    assert run_code("df.count()", again)["id"] == 1
 
 
 @pytest.mark.parametrize("is_response_lost", [False, True])
-def test_success_before_a_failure(synapse, run, is_response_lost):
+def test_success_before_a_failure(synapse, run_code, is_response_lost):
     """Since the try before this one has failed, what had succeeded before that is not this task's success."""
-    run("df.count()")
+    run_code("df.count()")
     with pytest.raises(SparkStatementFailedError):
-        run("boom()")
+        run_code("boom()")
     if is_response_lost:
         synapse.fail_after(503)
-    assert run("df.count()", TaskInstance("run", try_number=2))["id"] == 2
+    assert run_code("df.count()", TaskInstance("run", try_number=2))["id"] == 2
 
 
 def fill(synapse, count):
@@ -185,16 +153,16 @@ def fill(synapse, count):
         hook.create_spark_statement(0, "other()")
 
 
-def test_code_that_the_session_has_forgotten(synapse, run):
+def test_code_that_the_session_has_forgotten(synapse, run_code):
     """Where a lost worker may have sent code, and the session has forgotten so much, it is not sent again."""
     with pytest.raises(WorkerDied):
-        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+        run_code("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
     fill(synapse, 101)
     with pytest.raises(SparkStatementLostError, match="has forgotten its first 2 statements, and the code may be"):
-        run("df.count()", TaskInstance("run", try_number=2))
+        run_code("df.count()", TaskInstance("run", try_number=2))
     assert len(states(synapse)) == 100
     cleared = TaskInstance("run", try_number=3, max_tries=3)  # a user who has checked that clears it
-    assert run("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
+    assert run_code("df.count()", cleared)["output"]["data"] == {"text/plain": "42"}
 
 
 class Gone(Faults):
@@ -208,33 +176,33 @@ class Gone(Faults):
 @pytest.mark.parametrize(
     ("is_gone", "words"), [(False, ": its session was cancelled"), (True, " is gone, and with it")]
 )
-def test_session_that_ended_between_two_tries(synapse, run, is_gone, words):
+def test_session_that_ended_between_two_tries(synapse, run_code, is_gone, words):
     """Code that a lost worker may have sent to a session that has ended since may have run, so it is not sent again."""
     with pytest.raises(WorkerDied):
-        run("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
+        run_code("df.count()", dying(TaskInstance("run")), cancel_on_kill=False)
     end(synapse, is_gone=is_gone)
     event = f"^Code that this task may have sent to Spark session 0{words}.*\nFix: check what the code has written"
     with pytest.raises(SparkStatementLostError, match=event):
-        run("df.count()", TaskInstance("run", try_number=2))
+        run_code("df.count()", TaskInstance("run", try_number=2))
 
 
 @pytest.mark.parametrize(("try_number", "error"), [(1, SparkSessionNotFoundError), (2, SparkStatementLostError)])
-def test_pool_that_was_made_anew(synapse, run, try_number, error):
+def test_pool_that_was_made_anew(synapse, run_code, try_number, error):
     """Code is not sent to another session that has the id by now; if an earlier try may have sent it, it is lost."""
     session = SynapseLivyHook().get_spark_session(0).to_dict()
-    assert run("df.count()", session_id=session)["id"] == 0
+    assert run_code("df.count()", session_id=session)["id"] == 0
     before = session | {"schedulerInfo": session["schedulerInfo"] | {"submittedAt": "2020-01-01T00:00:00Z"}}
     with pytest.raises(error, match="^Spark session 0 in pool etl is another one by now: the pool was made anew"):
-        run("other()", TaskInstance("run", try_number=try_number), session_id=before)
+        run_code("other()", TaskInstance("run", try_number=try_number), session_id=before)
     assert len(states(synapse)) == 1
 
 
-def test_session_that_ended_before_the_code(synapse, run):
+def test_session_that_ended_before_the_code(synapse, run_code):
     """Where no try can have sent the code, a session that has ended is an error as any, and names the session."""
     end(synapse)
     cleared = TaskInstance("run", try_number=3, max_tries=3)
     with pytest.raises(SynapseLivyError, match="^The list of statements of Spark session 0 in pool etl") as caught:
-        run("df.count()", cleared)
+        run_code("df.count()", cleared)
     assert not isinstance(caught.value, AirflowFailException)
 
 
@@ -247,11 +215,11 @@ def end(synapse, *, is_gone=False):
     synapse.server.faults = Gone() if is_gone else synapse.server.faults
 
 
-def test_output_that_does_not_come(synapse, run):
+def test_output_that_does_not_come(synapse, run_code):
     """Where a statement is available and stays without an output, whether the code ran well can't be known."""
     synapse.server.faults = NoOutputs()
     with pytest.raises(SparkStatementLostError, match=r"^Statement 0 ended without a known output\."):
-        run("df.count()", timeout=1.0)
+        run_code("df.count()", timeout=1.0)
 
 
 class NoOutputs(Faults):
@@ -264,10 +232,10 @@ class NoOutputs(Faults):
         return response
 
 
-def test_session_that_is_not_ready(synapse, run):
+def test_session_that_is_not_ready(synapse, run_code):
     """Code waits until its session takes it: that it does not yet is a definite refusal."""
     number = synapse.create_session("etl")
-    assert run("df.count()", session_id={"id": number, "sparkPoolName": "etl"})["output"]["data"] == {
+    assert run_code("df.count()", session_id={"id": number, "sparkPoolName": "etl"})["output"]["data"] == {
         "text/plain": "42"
     }
 
@@ -283,25 +251,25 @@ def test_time_until_the_session_is_ready(synapse):
     assert caught.value.trigger.deadline < began + 3600 + took / 2
 
 
-def test_session_that_has_ended(synapse, run):
+def test_session_that_has_ended(synapse, run_code):
     """A session that has ended takes no code; the task says how it ended."""
     synapse.create_session("etl", "cancelled_while_idle", age=1000)
     with pytest.raises(SparkSessionFailedError, match="was cancelled"):
-        run("df.count()", session_id=1)
+        run_code("df.count()", session_id=1)
 
 
-def test_session_that_dies_under_the_code(synapse, run):
+def test_session_that_dies_under_the_code(synapse, run_code):
     """If the session dies, whether the code ran can't be known: the task says so with the session's end, for good."""
     with pytest.raises(SparkStatementLostError, match="Statement 0 of Spark session 0: its session failed") as caught:
-        run("die()")
+        run_code("die()")
     assert "Fix: check what the code has written before you run it again" in str(caught.value)
     assert not hasattr(caught.value, "__notes__")
 
 
-def test_timeout_cancels_the_statement(synapse, run):
+def test_timeout_cancels_the_statement(synapse, run_code):
     """Code that has not run in time is cancelled, and its session lives on."""
     with pytest.raises(SparkStatementTimeoutError, match="Statement 0 had not ended within the task's timeout"):
-        run("never()", timeout=0.3)
+        run_code("never()", timeout=0.3)
     assert states(synapse) == ["cancelled"]
     assert SynapseLivyHook().get_spark_session(0).is_ready
 
@@ -317,48 +285,48 @@ def test_killed_task_cancels_the_statement(synapse):
     assert SynapseLivyHook().get_spark_session(0).is_ready
 
 
-def test_code_that_can_not_be_interrupted(synapse, run, caplog, capsys):
+def test_code_that_can_not_be_interrupted(synapse, run_code, caplog, capsys):
     """Where a cancellation leaves Python running, the log says that the session stays busy."""
     synapse.answer_statement(contains="stubborn", seconds=500, ignores_cancel=True)
     with pytest.raises(SparkStatementTimeoutError):
-        run("stubborn()", timeout=0.3)
+        run_code("stubborn()", timeout=0.3)
     assert states(synapse) == ["cancelled"]
     assert "Statement 0 of Spark session 0 is cancelled, but its code runs on" in caplog.text + capsys.readouterr().out
 
 
-def test_code_that_has_not_begun(synapse, run, caplog, capsys):
+def test_code_that_has_not_begun(synapse, run_code, caplog, capsys):
     """Code that is cancelled before its turn does not run on; what has ended by itself is not said to be ended."""
     caplog.set_level("INFO")
     SynapseLivyHook().create_spark_statement(0, "never()")
     with pytest.raises(SparkStatementTimeoutError):
-        run("df.count()", timeout=0.3)
+        run_code("df.count()", timeout=0.3)
     log = caplog.text + capsys.readouterr().out
     assert "its code runs on" not in log
     assert "Statement 1 of Spark session 0 was not handed on, so this task ends it." in log
     SynapseLivyHook().cancel_spark_statement(0, 0)
     caplog.clear()
     with pytest.raises(SparkStatementFailedError):
-        run("boom()")
+        run_code("boom()")
     assert "was not handed on" not in caplog.text + capsys.readouterr().out
 
 
-def test_queue(synapse, run, caplog, capsys):
+def test_queue(synapse, run_code, caplog, capsys):
     """Code that waits for its turn says behind how many others."""
     for code in ("never()", "df.count()"):
         SynapseLivyHook().create_spark_statement(0, code)
     with pytest.raises(SparkStatementTimeoutError, match="waits for its turn"):
-        run("df.count()", timeout=0.5)
+        run_code("df.count()", timeout=0.5)
     assert "Statement 2 of Spark session 0 waits behind 2 others." in caplog.text + capsys.readouterr().out
 
 
 @pytest.mark.parametrize("fault", [None, 503])
-def test_session_is_kept_alive(synapse, run, monkeypatch, fault):
+def test_session_is_kept_alive(synapse, run_code, monkeypatch, fault):
     """While code waits or runs, the session's idle timeout is begun anew, and a failure of that does no harm."""
     for module in (keep_alive, spark_statement_trigger):
         monkeypatch.setattr(module, "KEEP_ALIVE_INTERVAL", 0.3)
     synapse.server.faults = ResetsFail() if fault else synapse.server.faults
     synapse.answer_statement(contains="long", output=samples.ok("42"), seconds=200)
-    assert run("long()")["output"]["data"] == {"text/plain": "42"}
+    assert run_code("long()")["output"]["data"] == {"text/plain": "42"}
     assert [request for request in synapse.recorded_requests if request.path.endswith("/reset-timeout")]
 
 
@@ -375,10 +343,10 @@ class SessionFails(Faults):
 
 
 @pytest.mark.parametrize("status", [403, 503])
-def test_session_that_can_not_be_read(synapse, run, status):
+def test_session_that_can_not_be_read(synapse, run_code, status):
     """A session that can't be read ends no wait for its code, nor does trying again take longer than that may."""
     synapse.server.faults = SessionFails(status)
-    assert run("df.count()", timeout=1.0)["output"]["data"] == {"text/plain": "42"}
+    assert run_code("df.count()", timeout=1.0)["output"]["data"] == {"text/plain": "42"}
     if status == 403:
         hook = SynapseLivyHook()
         assert hook.run_spark_statement(0, "df.count()", poll_interval=0.1, timeout=5).text == "42"
@@ -392,11 +360,13 @@ class ResetsFail(Faults):
         return web.Response(status=403) if request.path.endswith("/reset-timeout") else None
 
 
-def test_output_is_cut_for_xcom(synapse, run, caplog, capsys):
+def test_output_is_cut_for_xcom(synapse, run_code, caplog, capsys):
     """More output than output_limit is cut, which the log says; what was printed is there."""
     synapse.answer_statement(contains="long", output=samples.ok("x" * 100), seconds=1)
     caplog.set_level("INFO")
-    assert run("long()", output_limit=10)["output"]["data"] == {"text/plain": "xxxxxxxxxx\n... (90 more characters)"}
+    assert run_code("long()", output_limit=10)["output"]["data"] == {
+        "text/plain": "xxxxxxxxxx\n... (90 more characters)"
+    }
     log = caplog.text + capsys.readouterr().out
     assert "x" * 100 in log
     assert "The output is cut to 10 characters" in log

@@ -15,7 +15,6 @@ from airflow_provider_synapse_livy.emulator import SynapseEmulator
 from airflow_provider_synapse_livy.exceptions import SparkStatementFailedError, SparkStatementLostError
 from airflow_provider_synapse_livy.hooks.synapse_livy import SynapseLivyHook
 from airflow_provider_synapse_livy.livy.errors import SynapseLivyConfigurationError
-from airflow_provider_synapse_livy.operators import creation
 from tests.support import sample_statements as samples
 from tests.support.task_runner import TaskInstance, context_of, event_of, made_again, run_task
 
@@ -39,10 +38,8 @@ def ds_alone(ds):
 
 
 @pytest.fixture
-def synapse(connect, monkeypatch):
+def synapse(connect, short_pauses):
     """Return a local Synapse with an idle session."""
-    monkeypatch.setattr(creation, "_END_INTERVAL", 0.05)
-    monkeypatch.setattr(creation, "_SEARCH_PAUSE", 0.05)
     with SynapseEmulator(time_scale=0.01) as emulator:
         connect(emulator.airflow_connection("etl"))
         emulator.create_session("etl", age=100)
